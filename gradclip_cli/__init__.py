@@ -1,0 +1,35 @@
+"""gradclip: inspect and clip gradients on disk, exactly.
+
+>>> import gradclip_cli
+>>> gradclip_cli.inspect("sample_grads/zero-to-nine.npy").global_norm
+16.881943016134134
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradclip_cli.commands import apply as apply
+    from gradclip_cli.commands import inspect as inspect
+    from gradclip_cli.errors import GradclipError as GradclipError
+    from gradclip_cli.errors import RefusedError as RefusedError
+    from gradclip_cli.report import Report as Report
+
+__version__ = "0.1.0"
+__all__ = ["GradclipError", "RefusedError", "Report", "__version__", "apply", "inspect"]
+
+_HOMES = {
+    "GradclipError": "errors",
+    "RefusedError": "errors",
+    "Report": "report",
+    "apply": "commands",
+    "inspect": "commands",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # NumPy takes a tenth of a second to import, which `gradclip --help` must not pay for.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

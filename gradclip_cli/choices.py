@@ -1,0 +1,9 @@
+"""The words that a user chooses among; light, because the help needs them and not NumPy."""
+
+from typing import Literal
+
+Nonfinite = Literal["refuse", "zero", "skip", "propagate"]
+"""What to do with NaN and infinities: refuse to clip, write 0, leave their tensors, let them be."""
+
+Format = Literal["table", "tsv", "csv", "json", "jsonl", "md"]
+"""How a report is written."""

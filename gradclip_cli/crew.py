@@ -1,0 +1,43 @@
+"""Work handed to an executor, its results taken in order.
+
+The passes know only this and `concurrent.futures.Executor`, so any engine that has one will do.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """An executor, and how many pieces of work may be begun before their results are taken."""
+
+    pool: Executor
+    ahead: int
+
+    def in_order(
+        self, work: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        """Give each item with its result, in order.
+
+        `Executor.map` begins everything at once: the results of a slow reader's pipe would pile up
+        in memory, and an interrupt would wait for all of it.
+        """
+        begun: deque[tuple[Item, Future[Result]]] = deque()
+        try:
+            for item in items:
+                if len(begun) == self.ahead:
+                    first, future = begun.popleft()
+                    yield first, future.result()
+                begun.append((item, self.pool.submit(work, item)))
+            while begun:
+                first, future = begun.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in begun:
+                future.cancel()

@@ -1,0 +1,186 @@
+"""What a dump is: tensors that say where their values lie.
+
+No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape and a byte range of a
+`Source`; a `Span` is a run of adjacent values that one worker reads in one go. All of it is frozen
+and survives pickling, so it can cross threads, processes and machines.
+"""
+
+import contextlib
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradclip_cli.dtypes import DType
+from gradclip_cli.errors import GradclipError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as it was when its header was read, so that any later change is noticed."""
+
+    path: str
+    label: str
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, descriptor: int, path: str, label: str) -> "Source":
+        """Describe an open regular file; raises `GradclipError` for anything else."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise GradclipError(
+                label,
+                f"not a regular file but a {kind_of_file(status.st_mode)}",
+                "gradclip reads files, folders of files, and standard input",
+            )
+        return cls(path, label, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Give a descriptor to read from; raises `GradclipError` if the file is no longer the same.
+
+        Compared are device, inode, size and modification time, before and after the reading.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._check(descriptor)
+            yield descriptor
+            self._check(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _check(self, descriptor: int) -> None:
+        now = Source.of(descriptor, self.path, self.label)
+        if now == self:
+            return
+        if now.size != self.size:
+            change = f"its size went from {self.size:,} to {now.size:,} bytes"
+        elif (now.device, now.inode) != (self.device, self.inode):
+            change = "another file took its place"
+        else:
+            change = "it was written to"
+        raise GradclipError(
+            self.label,
+            f"changed while gradclip was reading it: {change}",
+            "wait until the program that writes it has finished, then run gradclip again",
+        )
+
+
+def kind_of_file(mode: int) -> str:
+    """Say in a word what `st_mode` describes, for messages."""
+    kinds = {
+        stat.S_IFDIR: "folder",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "character device",
+        stat.S_IFBLK: "block device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "file of an unknown kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One array of a dump; `name` is None where neither file nor format gives one.
+
+    `offset` and `size` are bytes in the source; `fortran` says that the first index runs fastest.
+    """
+
+    name: str | None
+    dtype: DType
+    shape: Shape
+    source: Source
+    offset: int
+    size: int
+    fortran: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def fortran_shape(self) -> Shape | None:
+        """The shape where the values do not lie in C order, else None."""
+        return self.shape if self.fortran and sum(side > 1 for side in self.shape) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class DumpFile:
+    """One file of a dump: where its tensors lie, in the order of the file's own header.
+
+    `relative` is the path below the operand that led here: where the clipped file goes in a folder.
+    """
+
+    source: Source
+    relative: str
+    format: str
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A file of a folder that stays true when its dumps are clipped: a shard index."""
+
+    path: str
+    relative: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """All operands together: one gradient. `ignored` counts files of folders that are no dumps."""
+
+    files: tuple[DumpFile, ...]
+    companions: tuple[Companion, ...] = ()
+    ignored: int = 0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor, file by file."""
+        return tuple(tensor for file in self.files for tensor in file.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Adjacent values of one dtype in one file.
+
+    Either a piece of one tensor, whose value number `start` (in memory order) comes first, or, if
+    `small`, whole small tensors that lie next to each other; `counts` says how long each is.
+    `fortran_shape` is set where the tensor's memory order is not C order.
+    """
+
+    source: Source
+    dtype: DType
+    offset: int
+    counts: tuple[int, ...]
+    start: int = 0
+    fortran_shape: Shape | None = None
+    small: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return sum(self.counts)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.count * self.dtype.itemsize
+
+
+def multi_index(position: int, shape: Shape) -> tuple[int, ...]:
+    """Give the multi-index of a position in C order.
+
+    >>> multi_index(5, (2, 3))
+    (1, 2)
+    """
+    index = []
+    for side in reversed(shape):
+        position, remainder = divmod(position, side)
+        index.append(remainder)
+    return tuple(reversed(index))

@@ -1,0 +1,221 @@
+"""From paths to a dump: the table of formats, and what their files have in common.
+
+A format is one function that says where its tensors lie. A single file's format is recognised by
+its content; a folder's members are chosen by suffix and must then parse.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.dump import Companion, Dump, DumpFile, Source, Tensor, kind_of_file
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats import npy, safetensors
+from gradclip_cli.names import escape, natural, quoted, shortened
+
+Read = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file: its suffix, how its first bytes look, and where its tensors lie.
+
+    `locate` takes a reader, the source and the name for a tensor that the file does not name.
+    `promoted` gives the header of the same file with the named integer tensors as float64.
+    """
+
+    name: str
+    suffix: str
+    recognised: Callable[[bytes], bool]
+    locate: Callable[[Read, Source, str | None], tuple[Tensor, ...]]
+    promoted: Callable[[bytes, Sequence[Tensor], Container[str | None]], bytes]
+
+
+FORMATS = (
+    Format(
+        "npy",
+        ".npy",
+        npy.recognised,
+        npy.locate,
+        lambda _header, tensors, _names: npy.promoted(tensors),
+    ),
+    Format(
+        "safetensors",
+        ".safetensors",
+        safetensors.recognised,
+        lambda read, source, _: safetensors.locate(read, source),
+        lambda header, _, names: safetensors.promoted(header, names),
+    ),
+)
+INDEX_SUFFIX = ".safetensors.index.json"
+
+_HEAD = 4096
+
+# What people hand to gradclip by mistake: how it begins, what it is, what to do.
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run: git lfs pull"),
+    (b"<!DOCTYPE", "an HTML page", "the download failed and saved the error page: fetch it again"),
+    (b"<html", "an HTML page", "the download failed and saved the error page: fetch it again"),
+    (
+        b"PK\x03\x04",
+        "a ZIP archive, as NumPy's .npz and PyTorch's .pt are",
+        "save the tensors with safetensors, or unpack an .npz with: unzip FILE -d FOLDER",
+    ),
+    (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
+    (b"\x89HDF", "an HDF5 file", "save the tensors with safetensors"),
+    *(
+        (
+            bytes((0x80, protocol)),
+            "a Python pickle, which can run code and is never opened",
+            "save the tensors with safetensors: safetensors.torch.save_file(tensors, path)",
+        )
+        for protocol in range(2, 6)
+    ),
+)
+
+
+def open_dump(operands: Sequence[str]) -> Dump:
+    """Read the headers of all files that the operands name, as one gradient.
+
+    Raises `GradclipError` for a path that is no file or folder, a folder without dumps, a file that
+    is no sound dump, and a tensor name that stands in two files.
+    """
+    files: list[DumpFile] = []
+    companions: list[Companion] = []
+    ignored = 0
+    for operand in operands:
+        if not os.path.isdir(operand):
+            files.append(open_file(operand, os.path.basename(operand)))
+            continue
+        dumps, indexes, others = _members(operand)
+        if not dumps:
+            raise GradclipError(
+                operand,
+                f"a folder without dumps ({others:,} other files)",
+                f"gradclip reads {' and '.join(form.suffix for form in FORMATS)} files",
+            )
+        files += (open_file(os.path.join(operand, member), member) for member in dumps)
+        companions += (Companion(os.path.join(operand, index), index) for index in indexes)
+        ignored += others
+    _check_names(files)
+    return Dump(tuple(files), tuple(companions), ignored)
+
+
+def open_file(path: str, relative: str) -> DumpFile:
+    """Read one file's header; `relative` is its path below the operand that led to it."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):  # before opening: a FIFO would wait for its writer
+        raise GradclipError(path, f"a {kind_of_file(mode)}, not a regular file")
+    with open(path, "rb") as stream:
+        source = Source.of(stream.fileno(), path, path)
+        form = _format(os.pread(stream.fileno(), _HEAD, 0), path)
+        tensors = form.locate(stream.read, source, _stem(relative))
+        data_start = stream.tell()
+    _check_size(tensors, source, data_start)
+    if form.name == "safetensors":
+        _ask_reference(source)
+    return DumpFile(source, relative, form.name, tensors)
+
+
+def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple[Tensor, ...]]:
+    """Lay the file out anew with the named integer tensors as float64: its header, its tensors."""
+    start = min((tensor.offset for tensor in file.tensors), default=file.source.size)
+    with file.source.opened() as descriptor:
+        old = os.pread(descriptor, start, 0)
+    form = next(form for form in FORMATS if form.name == file.format)
+    header = form.promoted(old, file.tensors, names)
+    return header, form.locate(io.BytesIO(header).read, file.source, file.tensors[0].name)
+
+
+def _members(folder: str) -> tuple[list[str], list[str], int]:
+    """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
+    dumps, indexes, others = [], [], 0
+    for place, _, names in os.walk(folder, onerror=_raise):
+        for name in names:
+            member = os.path.relpath(os.path.join(place, name), folder)
+            if name.endswith(INDEX_SUFFIX):
+                indexes.append(member)
+            elif name.endswith(tuple(form.suffix for form in FORMATS)):
+                dumps.append(member)
+            else:
+                others += 1
+    return sorted(dumps, key=natural), sorted(indexes, key=natural), others
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _stem(relative: str) -> str:
+    return relative.removesuffix(".npy").replace(os.sep, ".")
+
+
+def _format(head: bytes, path: str) -> Format:
+    """Recognise a file by its content; where that fails, by its suffix, for the better message."""
+    for form in FORMATS:
+        if form.recognised(head):
+            return form
+    for start, what, hint in _FOREIGN:
+        if head.lstrip()[: len(start)].lower() == start.lower():
+            raise GradclipError(path, f"not a dump of tensors but {what}", hint)
+    for form in FORMATS:
+        if path.endswith(form.suffix):
+            return form
+    raise GradclipError(
+        path,
+        "an unknown kind of file" if head else "empty: 0 bytes",
+        f"gradclip reads {' and '.join(form.suffix for form in FORMATS)} files",
+    )
+
+
+def _check_size(tensors: Sequence[Tensor], source: Source, data_start: int) -> None:
+    end = max((tensor.offset + tensor.size for tensor in tensors), default=data_start)
+    if source.size < end:
+        first = min(
+            (tensor for tensor in tensors if tensor.offset + tensor.size > source.size),
+            key=lambda tensor: tensor.offset,
+        )
+        raise GradclipError(
+            source.label,
+            f"truncated: {end - source.size:,} of {end:,} bytes are missing; the first tensor to "
+            f"be cut is {quoted(first.name)}",
+            "was the copy or download interrupted, or is the file still being written?",
+        )
+    if source.size > end:
+        raise GradclipError(
+            source.label,
+            f"{source.size - end:,} bytes follow the last tensor, which ends at byte {end:,}",
+            "two arrays in one file, a copy padded with zeros, or a transfer in text mode? "
+            "gradclip reads only whole files",
+        )
+
+
+def _ask_reference(source: Source) -> None:
+    """Refuse whatever the safetensors library refuses, should gradclip's own rules have a gap."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(source.path, framework="np"):
+            pass
+    except (SafetensorError, UnicodeError) as error:
+        raise GradclipError(
+            source.label,
+            f"the safetensors library refuses the file: {shortened(escape(str(error)), 200)}",
+            "the file is damaged or was written by a faulty program: save it again",
+        ) from error
+
+
+def _check_names(files: Iterable[DumpFile]) -> None:
+    places: dict[str | None, str] = {}
+    for file in files:
+        for tensor in file.tensors:
+            other = places.setdefault(tensor.name, file.source.label)
+            if other is not file.source.label:
+                raise GradclipError(
+                    file.source.label,
+                    f"tensor {quoted(tensor.name)} also stands in {escape(other)}",
+                    "all files together are one gradient; for several, make one run per file",
+                )

@@ -1,0 +1,203 @@
+r"""Where the one array of a `.npy` file lies.
+
+The format, from NumPy's `numpy/lib/_format_impl.py` and NEP 1: the magic `\x93NUMPY`, two version
+bytes, the header's length (two bytes little-endian in version 1, four in 2 and 3), then a Python
+literal of a dict with exactly the keys `descr`, `fortran_order` and `shape`, padded with spaces and
+ended by a line feed; the values follow at once. The header is parsed as a literal, never evaluated,
+and nothing is unpickled.
+"""
+
+import ast
+import math
+import re
+import struct
+import warnings
+from collections.abc import Callable, Sequence
+
+from gradclip_cli.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.dump import Shape, Source, Tensor
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.names import shortened
+
+MAGIC = b"\x93NUMPY"
+HEADER_LIMIT = 10_000  # as NumPy: a longer literal can exhaust the parser
+DIMENSION_LIMIT = 64  # as NumPy 2
+
+_DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
+_KEYS = {"descr", "fortran_order", "shape"}
+
+
+def recognised(head: bytes) -> bool:
+    """Say whether a file that begins so is an `.npy` file."""
+    return head.startswith(MAGIC)
+
+
+def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tuple[Tensor, ...]:
+    """Give the file's tensor; `read(n)` gives the next n bytes, fewer only at the end.
+
+    Raises `GradclipError` for a header that NumPy's own reader would not take without pickle, and
+    for an array that holds no numbers.
+    """
+    label = source.label
+    start = read(8)
+    if len(start) < 8:
+        raise GradclipError(
+            label,
+            f"too short for an .npy file: {len(start)} bytes, the header alone needs more",
+            "was the copy or download interrupted?",
+        )
+    version = start[6:8]
+    if version not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
+        raise GradclipError(
+            label,
+            f".npy version {version[0]}.{version[1]} is not known (1.0, 2.0 and 3.0 are)",
+            "load it with the NumPy that wrote it and save it again",
+        )
+    length_size = 2 if version[0] == 1 else 4
+    length_bytes = read(length_size)
+    length = int.from_bytes(length_bytes, "little")
+    header = read(min(length, HEADER_LIMIT))
+    if len(length_bytes) < length_size or len(header) < min(length, HEADER_LIMIT):
+        raise GradclipError(
+            label,
+            f"the .npy header is cut short: {len(header):,} of {length:,} bytes are there",
+            "was the copy or download interrupted?",
+        )
+    if length > HEADER_LIMIT:
+        raise GradclipError(
+            label,
+            f"the .npy header claims {length:,} bytes, more than the limit of {HEADER_LIMIT:,}",
+            "a header of numbers is about 100 bytes long: the file is damaged or not an array",
+        )
+    if header.endswith(b"\r"):
+        raise GradclipError(
+            label,
+            "the .npy header ends in a carriage return: line ends were converted",
+            "copy the file again in binary mode",
+        )
+    descr, fortran, shape = _fields(header, version[0], label)
+    dtype = _dtype(descr, label)
+    count = _count(shape, dtype, label)
+    offset = 8 + length_size + length
+    return (Tensor(name, dtype, shape, source, offset, count * dtype.itemsize, fortran),)
+
+
+def promoted(tensors: Sequence[Tensor]) -> bytes:
+    """Give the header of the same array as float64, as NumPy writes it."""
+    (tensor,) = tensors
+    literal = repr({"descr": FLOAT64.words, "fortran_order": tensor.fortran, "shape": tensor.shape})
+    text = literal[:-1] + ", }"
+    unpadded = len(MAGIC) + 4 + len(text) + 1
+    text += " " * (-unpadded % 64) + "\n"
+    return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+
+
+def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shape]:
+    """Parse the header's literal and check keys and types."""
+    try:
+        text = header.decode("utf-8" if version == 3 else "latin-1")
+        body = _parsed(text, version)
+        keys = [ast.literal_eval(key) for key in body.keys if key is not None]
+        values = [ast.literal_eval(value) for value in body.values]
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise GradclipError(
+            label,
+            "the .npy header is not a plain Python dict of descr, fortran_order and shape",
+            "the file is damaged, or was changed by a transfer in text mode",
+        ) from error
+    for key in keys:
+        if keys.count(key) > 1:
+            raise GradclipError(
+                label,
+                f"the .npy header says {key!r} twice",
+                "no writer does that: save the array again",
+            )
+    if set(keys) != _KEYS:
+        raise GradclipError(
+            label,
+            f"the .npy header has the keys {', '.join(map(str, keys)) or '(none)'}; "
+            "expected are descr, fortran_order and shape",
+            "the file is damaged: save the array again",
+        )
+    found = dict(zip(keys, values, strict=True))
+    descr, fortran, shape = found["descr"], found["fortran_order"], found["shape"]
+    if type(fortran) is not bool:
+        raise GradclipError(
+            label,
+            f"the .npy header says fortran_order is {fortran!r}; it must be True or False",
+            "the file is damaged: save the array again",
+        )
+    if (
+        type(shape) is not tuple
+        or not all(type(side) is int and side >= 0 for side in shape)
+        or len(shape) > DIMENSION_LIMIT
+    ):
+        raise GradclipError(
+            label,
+            f"the .npy header says the shape is {_short(shape)}; it must be a tuple of at most "
+            f"{DIMENSION_LIMIT} whole numbers, none negative",
+            "the file is damaged: save the array again",
+        )
+    return descr, fortran, shape
+
+
+def _parsed(text: str, version: int) -> ast.Dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged literal must not write to stderr
+        try:
+            tree = ast.parse(text.strip(" \n"), mode="eval")
+        except SyntaxError:
+            if version == 3:
+                raise
+            # Python 2 wrote long integers as 2L.
+            tree = ast.parse(re.sub(r"(?<=\d)L\b", "", text.strip(" \n")), mode="eval")
+    if not isinstance(tree.body, ast.Dict):
+        raise TypeError("not a dict")
+    return tree.body
+
+
+def _dtype(descr: object, label: str) -> DType:
+    if isinstance(descr, str) and (found := _DESCR.fullmatch(descr)):
+        order, code = found.groups()
+        return numeric(code[0], int(code[1:]) * 8, ">" if order == ">" else "<")
+    said = f"the array's dtype is {_short(descr)}"
+    if isinstance(descr, str):
+        code = descr.lstrip("<>|=")
+        if code.startswith("O"):
+            raise GradclipError(
+                label,
+                f"{said}: Python objects, which only pickle can read, and pickle can run code",
+                "save the numbers as a numeric array: np.save(path, array.astype('float32'))",
+            )
+        if code in ("V1", "V2", "f1"):
+            raise GradclipError(
+                label,
+                f"{said}: bytes without a meaning, as NumPy saves the bfloat16 and float8 of "
+                "ml_dtypes",
+                "save it as safetensors, which names these dtypes, or as float32: "
+                "np.save(path, array.astype('float32'))",
+            )
+    raise GradclipError(
+        label,
+        f"{said}, which is not a number that gradclip reads",
+        "gradclip reads float16 to float64, complex64, complex128, integers and booleans; "
+        "save the array as one of these",
+    )
+
+
+def _count(shape: Shape, dtype: DType, label: str) -> int:
+    # As NumPy: the product over the sides that are not zero must fit a signed 64-bit size.
+    if math.prod(side for side in shape if side) * dtype.itemsize >= 1 << 63:
+        raise GradclipError(
+            label,
+            f"the shape {_short(shape)} of {dtype.name} is more than any machine can address",
+            "the file is damaged: save the array again",
+        )
+    return math.prod(shape)
+
+
+def _short(value: object) -> str:
+    try:
+        return shortened(repr(value))
+    except ValueError:  # more than 4,300 digits
+        return "a number of thousands of digits"

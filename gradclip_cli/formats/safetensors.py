@@ -1,0 +1,255 @@
+"""Where the tensors of a `.safetensors` file lie.
+
+The format, from the safetensors README and `safetensors/src/tensor.rs`: eight bytes of header
+length (unsigned, little-endian), a JSON object in UTF-8 that maps each name to `dtype`, `shape` and
+`data_offsets` (begin and end, counted from the end of the header), then the values. The tensors
+cover the buffer without hole or overlap. `__metadata__` maps strings to strings.
+
+The reference takes duplicate keys (the last wins) and unknown fields; gradclip refuses both, since
+either hides numbers from one reader that another reads. Everything else that it refuses the
+reference refuses too, and the reference is asked as well.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Container
+from typing import NoReturn
+
+from gradclip_cli.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.dump import Source, Tensor
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.names import quoted, shortened
+
+HEADER_LIMIT = 100_000_000  # as the reference
+DIMENSION_LIMIT = 64  # NumPy's own limit; no framework writes more
+
+_DTYPES = {
+    "BOOL": numeric("b", 8),
+    **{f"U{bits}": numeric("u", bits) for bits in (8, 16, 32, 64)},
+    **{f"I{bits}": numeric("i", bits) for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": numeric("f", bits) for bits in (16, 32, 64)},
+    "C64": numeric("c", 64),
+    "BF16": DType("bfloat16", "float", 16, "<u2"),
+    "F8_E4M3": DType("float8_e4m3fn", "float", 8, "|u1"),
+    "F8_E5M2": DType("float8_e5m2", "float", 8, "|u1"),
+    "F8_E8M0": DType("float8_e8m0fnu", "opaque", 8),
+    "F8_E4M3FNUZ": DType("float8_e4m3fnuz", "opaque", 8),
+    "F8_E5M2FNUZ": DType("float8_e5m2fnuz", "opaque", 8),
+    "F6_E2M3": DType("float6_e2m3fn", "opaque", 6),
+    "F6_E3M2": DType("float6_e3m2fn", "opaque", 6),
+    "F4": DType("float4_e2m1fn", "opaque", 4),
+}
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_DAMAGED = "the file is damaged or was written by a faulty program: save it again"
+_INTERRUPTED = "was the copy or download interrupted, or is the file still being written?"
+
+
+class _RepeatedKeyError(ValueError):
+    """A JSON object that says the same key twice."""
+
+
+def recognised(head: bytes) -> bool:
+    """Say whether a file that begins so can be safetensors: a plausible length, then JSON."""
+    length = int.from_bytes(head[:8], "little")
+    return length <= HEADER_LIMIT and head[8:].lstrip(b" \t\r\n")[:1] == b"{"
+
+
+def locate(read: Callable[[int], bytes], source: Source) -> tuple[Tensor, ...]:
+    """Give the file's tensors in the header's order; `read(n)` gives the next n bytes.
+
+    Raises `GradclipError` with the tensor's name wherever the header breaks a rule of the format.
+    """
+    label = source.label
+    prefix = read(8)
+    if len(prefix) < 8:
+        raise GradclipError(
+            label,
+            f"too short for a safetensors file: {len(prefix)} bytes, the header's length alone "
+            "takes 8",
+            _INTERRUPTED,
+        )
+    (length,) = struct.unpack("<Q", prefix)
+    if length > HEADER_LIMIT:
+        raise GradclipError(
+            label,
+            f"the safetensors header claims {length:,} bytes, more than the limit of "
+            f"{HEADER_LIMIT:,}",
+            "the file is damaged, or is not a safetensors file",
+        )
+    header = read(length)
+    if len(header) < length:
+        raise GradclipError(
+            label,
+            f"the safetensors header is cut short: {len(header):,} of {length:,} bytes are there",
+            _INTERRUPTED,
+        )
+    entries = _header(header, label)
+    _check_metadata(entries.pop("__metadata__", {}), label)
+    tensors = tuple(_tensor(name, entry, source, 8 + length) for name, entry in entries.items())
+    _check_cover(tensors, source, 8 + length)
+    return tensors
+
+
+def promoted(header: bytes, names: Container[str | None]) -> bytes:
+    """Give the same header with the named tensors as float64, all offsets moved accordingly."""
+    entries = json.loads(header[8:])
+    places = sorted(
+        (entry["data_offsets"], name) for name, entry in entries.items() if name != "__metadata__"
+    )
+    end = 0
+    for (begin, stop), name in places:
+        entry = entries[name]
+        begin, size = end, stop - begin
+        if name in names:
+            entry["dtype"] = "F64"
+            size = math.prod(entry["shape"]) * FLOAT64.itemsize
+        end = begin + size
+        entry["data_offsets"] = [begin, end]
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _header(raw: bytes, label: str) -> dict[str, object]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GradclipError(
+            label,
+            f"the safetensors header is not UTF-8 (byte {error.start + 8})",
+            _DAMAGED,
+        ) from error
+    try:
+        entries = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_whole,
+            parse_constant=_not_json,
+        )
+    except _RepeatedKeyError as error:
+        raise GradclipError(
+            label,
+            f"the safetensors header says {error} twice",
+            "readers differ in which of the two they take: save the file again",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        where = (
+            f" ({error.msg}, byte {error.pos + 8})" if type(error) is json.JSONDecodeError else ""
+        )
+        raise GradclipError(
+            label, f"the safetensors header is not JSON{where}", _DAMAGED
+        ) from error
+    if not isinstance(entries, dict):
+        raise GradclipError(
+            label, "the safetensors header is JSON but not an object of tensors", _DAMAGED
+        )
+    return entries
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _RepeatedKeyError(quoted(key))
+            seen.add(key)
+    return entries
+
+
+def _whole(digits: str) -> int | float:
+    # Twenty digits hold any 64-bit number; int() of thousands is slow and then refused.
+    return int(digits) if len(digits) <= 20 and digits != "-0" else math.inf
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _check_metadata(metadata: object, label: str) -> None:
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise GradclipError(
+            label, "__metadata__ must map strings to strings, and does not", _DAMAGED
+        )
+
+
+def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor:
+    """Check one entry by itself: its fields, their types, and that shape and offsets agree."""
+
+    def fail(problem: str, hint: str = _DAMAGED) -> NoReturn:
+        raise GradclipError(source.label, f"tensor {quoted(name)}: {problem}", hint)
+
+    if not name.isprintable():
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            fail("the name holds half a surrogate pair, which is no character")
+    if not isinstance(entry, dict):
+        fail(f"expected an object with dtype, shape and data_offsets, found {_short(entry)}")
+    if entry.keys() != _FIELDS:
+        for field in sorted(_FIELDS - entry.keys()):
+            fail(f"the field {field!r} is missing")
+        for field in sorted(entry.keys() - _FIELDS):
+            fail(f"the field {_short(field)} is not one of the format")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str) or code not in _DTYPES:
+        fail(
+            f"the dtype {_short(code)} is not one of the format",
+            f"gradclip knows those of safetensors 0.8: {', '.join(_DTYPES)}",
+        )
+    if not isinstance(shape, list) or not all(_is_size(side) for side in shape):
+        fail(f"the shape {_short(shape)} is not a list of whole numbers below 2**64")
+    if len(shape) > DIMENSION_LIMIT:
+        fail(f"{len(shape):,} dimensions are more than the limit of {DIMENSION_LIMIT}")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
+        fail(f"data_offsets {_short(offsets)} are not two whole numbers below 2**64")
+    dtype = _DTYPES[code]
+    begin, end = offsets
+    bits = _checked_product(shape, dtype.bits)
+    if bits is None:
+        fail(f"the shape {_short(shape)} of {dtype.name} overflows 64 bits")
+    if bits % 8:
+        fail(f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes")
+    if begin > end or end - begin != bits // 8:
+        fail(
+            f"data_offsets {begin:,} to {end:,} span {end - begin:,} bytes, "
+            f"but {dtype.name} {_short(shape)} takes {bits // 8:,}"
+        )
+    return Tensor(name, dtype, tuple(shape), source, data_start + begin, end - begin)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 64
+
+
+def _checked_product(shape: list[int], bits: int) -> int | None:
+    """Give the tensor's size in bits, or None where a factor takes the product past 64 bits."""
+    product = 1
+    for factor in (*shape, bits):
+        product *= factor
+        if product >= 1 << 64:
+            return None
+    return product
+
+
+def _check_cover(tensors: tuple[Tensor, ...], source: Source, data_start: int) -> None:
+    """Check that the tensors cover the rest of the file: no overlap, no hole."""
+    end = data_start
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size)):
+        if tensor.offset != end:
+            overlap = tensor.offset < end
+            between = f"overlaps the tensor before it by {end - tensor.offset:,} bytes"
+            hole = f"{tensor.offset - end:,} bytes before it belong to no tensor"
+            raise GradclipError(
+                source.label,
+                f"tensor {quoted(tensor.name)}: {between if overlap else hole}",
+                _DAMAGED,
+            )
+        end += tensor.size
+
+
+def _short(value: object) -> str:
+    return shortened(json.dumps(value))

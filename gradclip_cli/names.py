@@ -1,0 +1,88 @@
+r"""How the names of tensors and files are written down and put in order.
+
+A name comes out of a file, so it is a stranger: it may hold escape sequences, line ends or marks
+that turn the writing direction. One reversible escape serves every text format. What is printable
+stays as it is; a backslash is doubled; everything else becomes `\xNN`, `\uNNNN` or `\UNNNNNNNN`,
+and so does a leading `=`, `+`, `-` or `@`, which a spreadsheet would take for a formula.
+"""
+
+import re
+
+_FORMULA = ("=", "+", "-", "@")
+_ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_NUMBER = re.compile(r"([0-9]+)")
+
+
+def escape(name: str) -> str:
+    r"""Write a name so that it is safe in a terminal and unlike any other name.
+
+    >>> escape("layer.0"), escape("a\tb"), escape("a\\tb"), escape("=cmd()"), escape("\u202eabc")
+    ('layer.0', 'a\\x09b', 'a\\\\tb', '\\x3dcmd()', '\\u202eabc')
+    """
+    if name.isprintable() and "\\" not in name and not name.startswith(_FORMULA):
+        return name
+    text = "".join(
+        "\\\\" if character == "\\" else character if character.isprintable() else _coded(character)
+        for character in name
+    )
+    return _coded(text[0]) + text[1:] if text.startswith(_FORMULA) else text
+
+
+def _coded(character: str) -> str:
+    point = ord(character)
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def printable(text: str) -> str:
+    r"""Write a text for a message: what could drive a terminal is escaped, nothing else is.
+
+    >>> printable("-a.npy"), printable("a\x1b[31mb")
+    ('-a.npy', 'a\\x1b[31mb')
+    """
+    return "".join(part if part.isprintable() else _coded(part) for part in text)
+
+
+def unescape(text: str) -> str:
+    r"""Give back the name that `escape` wrote.
+
+    >>> unescape("a\\x09b"), unescape("a\\\\tb")
+    ('a\tb', 'a\\tb')
+    """
+    return _ESCAPE.sub(
+        lambda found: chr(int(found[1] or found[2] or found[3], 16)) if found[0] != r"\\" else "\\",
+        text,
+    )
+
+
+def natural(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
+    """Key that sorts digits as numbers, so that layer 2 comes before layer 10.
+
+    >>> sorted(["w10", "w2", "w"], key=natural)
+    ['w', 'w2', 'w10']
+    """
+    # The length of the digits stands for their size: int() refuses more than 4,300 of them.
+    return (*(_part(part) for part in _NUMBER.split(name) if part),), name
+
+
+def _part(part: str) -> tuple[bool, int, str]:
+    digits = part.lstrip("0")
+    return (False, len(digits), digits) if part[0] in "0123456789" else (True, 0, part)
+
+
+def shortened(text: str, limit: int = 60) -> str:
+    """Cut a text in the middle where it is longer than `limit`, saying how long it was.
+
+    >>> shortened("abc"), shortened("x" * 1000, 30)
+    ('abc', 'xxxxxxx…xxxxxxx (1,000 characters)')
+    """
+    if len(text) <= limit:
+        return text
+    half = max((limit - 15) // 2, 4)
+    return f"{text[:half]}…{text[-half:]} ({len(text):,} characters)"
+
+
+def quoted(name: str | None) -> str:
+    """Write a tensor's name for a message: escaped, in quotes, of bounded length."""
+    return "(unnamed)" if name is None else f"'{shortened(escape(name), 120)}'"

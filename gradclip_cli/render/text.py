@@ -1,0 +1,59 @@
+r"""A report as TSV, CSV or Markdown: one line a row, every number in full.
+
+TSV needs no quoting because the escape of names leaves no tab or line end; CSV quotes as RFC 4180
+says; Markdown puts a backslash before what would be markup. The escape of names is the same in all.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+
+from gradclip_cli.names import escape
+from gradclip_cli.render.rows import Value, all_rows, columns
+from gradclip_cli.report import Report
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
+
+
+def tsv(report: Report) -> str:
+    """Write a header and a row a line, parted by tabs."""
+    return "".join("\t".join(cells) + "\n" for cells in _cells(report))
+
+
+def comma_separated(report: Report) -> str:
+    """Write CSV with the line ends of RFC 4180."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(_cells(report))
+    return out.getvalue()
+
+
+def markdown(report: Report) -> str:
+    """Write a table of GitHub's Markdown."""
+    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(report))
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cells(report: Report) -> Iterable[list[str]]:
+    names = columns(report)
+    yield ["row", *names]
+    for kind, row in all_rows(report):
+        yield [kind, *(cell(row[name]) for name in names)]
+
+
+def cell(value: Value) -> str:
+    """Write a value so that it can be read back: unknown is empty, numbers round-trip."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    if isinstance(value, tuple):
+        return json.dumps(value, separators=(",", ":"))
+    return repr(value)

@@ -1,0 +1,30 @@
+"""Arrays that a thread uses again for each block of values.
+
+A fresh temporary costs a page fault for every 4 KiB of it, which made the whole sweep three to five
+times slower. Each thread therefore keeps one array a role, and every use of a role overwrites the
+last one: a caller never holds a scratch array across a call that names the same role.
+"""
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.arrays: dict[str, NDArray[np.uint8]] = {}
+
+
+_kept = _Kept()
+
+
+def scratch(role: str, dtype: DTypeLike, count: int) -> NDArray[Any]:
+    """Give an uninitialised array, shape `(count,)`, that is this thread's own for this role."""
+    wanted = np.dtype(dtype)
+    size = count * wanted.itemsize
+    kept = _kept.arrays.get(role)
+    if kept is None or kept.size < size:
+        kept = _kept.arrays[role] = np.empty(size, np.uint8)
+    return kept[:size].view(wanted)

@@ -1,0 +1,78 @@
+"""Which tensors of a dump count as gradients, and which the user chose."""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.dump import Dump, Tensor
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.names import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Shell patterns over whole tensor names, case-sensitive; `exclude` wins.
+
+    No `include` at all means every tensor.
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    def chosen(self, tensors: Sequence[Tensor]) -> list[int]:
+        """Give the indices of the chosen tensors; raises `GradclipError` if there are none."""
+        include, exclude = _pattern(self.include), _pattern(self.exclude)
+        chosen = [
+            index
+            for index, tensor in enumerate(tensors)
+            if (not self.include or include.match(tensor.name or ""))
+            and not (self.exclude and exclude.match(tensor.name or ""))
+        ]
+        if tensors and not chosen:
+            raise GradclipError(
+                "--include" if self.include else "--exclude",
+                f"none of the {len(tensors):,} tensors is selected",
+                f"patterns match the whole name, as '*.weight' does; the first tensor is called "
+                f"{quoted(tensors[0].name)}",
+            )
+        return chosen
+
+
+def _pattern(globs: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
+
+
+def holds_only_integers(dump: Dump) -> bool:
+    """Say whether a dump is meant as gradients although it holds no floating values.
+
+    So it is where it has integers and else at most booleans, as `np.arange(10)` has.
+    """
+    kinds = {tensor.dtype.kind for tensor in dump.tensors}
+    return "integer" in kinds and kinds <= {"integer", "boolean"}
+
+
+def gradients(dump: Dump, selection: Selection) -> list[int]:
+    """Give the indices of the tensors to measure: the chosen ones that are gradients."""
+    kinds = {"integer"} if holds_only_integers(dump) else {"float", "complex"}
+    tensors = dump.tensors
+    chosen = selection.chosen(tensors)
+    found = [index for index in chosen if tensors[index].dtype.kind in kinds]
+    if (selection.include or selection.exclude) and chosen and not found:
+        raise GradclipError(
+            "--include" if selection.include else "--exclude",
+            f"none of the {len(chosen):,} selected tensors is a gradient; the first, "
+            f"{quoted(tensors[chosen[0]].name)}, is {tensors[chosen[0]].dtype.name}",
+            "gradients are floating or complex tensors",
+        )
+    return found
+
+
+def undecodable(dump: Dump, selection: Selection) -> list[Tensor]:
+    """Give the chosen tensors whose dtype gradclip cannot decode."""
+    tensors = dump.tensors
+    return [
+        tensors[index]
+        for index in selection.chosen(tensors)
+        if tensors[index].dtype.kind == "opaque"
+    ]

@@ -1,0 +1,151 @@
+"""How tensors are cut into work, and how a worker reads it.
+
+A large tensor becomes spans of some 32 MiB, small tensors that lie next to each other share one,
+and spans are handed out in batches, so that neither one huge tensor nor a hundred thousand tiny
+ones or ten thousand files leave a worker idle. A span is read in blocks that fit the cache.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gradclip_cli.dtypes import Stored
+from gradclip_cli.dump import Source, Span, Tensor
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.moments import ROW
+from gradclip_cli.scratch import scratch
+
+BLOCK = 128 * ROW  # real numbers a block: shorter ones fight for the interpreter lock
+SPAN_BYTES = 32 << 20
+BATCH_ITEMS = 64
+
+
+class Sized(Protocol):
+    """Work that knows how many bytes it moves."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A span, and the indices of the tensors whose values it holds."""
+
+    indices: tuple[int, ...]
+    span: Span
+
+    @property
+    def size(self) -> int:
+        """Number of bytes to read."""
+        return self.span.size
+
+
+def cut(
+    tensors: Sequence[Tensor], chosen: Iterable[int], span_bytes: int = SPAN_BYTES
+) -> Iterator[Work]:
+    """Cut the chosen tensors into spans, in the order in which they lie in their files.
+
+    Empty tensors need no work and get none. Small ones are kept whole, and neighbours share a span.
+    """
+
+    def place(index: int) -> tuple[str, int]:
+        return tensors[index].source.path, tensors[index].offset
+
+    group: list[int] = []
+    values = 0
+    for index in sorted(chosen, key=place):
+        tensor = tensors[index]
+        count = tensor.count
+        if not count:
+            continue
+        small = _is_small(tensor, count)
+        if group and not (
+            small and _adjacent(tensors[group[-1]], tensor) and values + count <= BLOCK
+        ):
+            yield _shared(tensors, group)
+            group, values = [], 0
+        if small:
+            group.append(index)
+            values += count
+        else:
+            for span in _pieces(tensor, count, span_bytes):
+                yield Work((index,), span)
+    if group:
+        yield _shared(tensors, group)
+
+
+def _is_small(tensor: Tensor, count: int) -> bool:
+    return count <= ROW and tensor.dtype.lanes == 1 and tensor.fortran_shape is None
+
+
+def _adjacent(before: Tensor, tensor: Tensor) -> bool:
+    return (
+        tensor.source is before.source
+        and tensor.dtype == before.dtype
+        and tensor.offset == before.offset + before.size
+    )
+
+
+def _shared(tensors: Sequence[Tensor], group: Sequence[int]) -> Work:
+    first = tensors[group[0]]
+    counts = (*(tensors[index].count for index in group),)
+    return Work(tuple(group), Span(first.source, first.dtype, first.offset, counts, small=True))
+
+
+def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
+    itemsize = tensor.dtype.itemsize
+    step = max(span_bytes // itemsize // ROW, 1) * ROW
+    for start in range(0, count, step):
+        yield Span(
+            tensor.source,
+            tensor.dtype,
+            tensor.offset + start * itemsize,
+            (min(step, count - start),),
+            start,
+            tensor.fortran_shape,
+        )
+
+
+def batches(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    """Gather work until it is worth a worker's while: enough bytes or enough items."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and (size + item.size > SPAN_BYTES or len(batch) == BATCH_ITEMS):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size
+    if batch:
+        yield tuple(batch)
+
+
+def blocks(descriptor: int, span: Span) -> Iterator[tuple[int, Stored]]:
+    """Read a span: give each block's first value's number in the span, and the bytes.
+
+    The bytes are a scratch array, overwritten by the next block.
+    """
+    itemsize = span.dtype.itemsize
+    step = BLOCK // span.dtype.lanes
+    for first in range(0, span.count, step):
+        stored: Stored = scratch("stored", "u1", min(step, span.count - first) * itemsize)
+        _read_exactly(descriptor, stored, span.offset + first * itemsize, span.source)
+        yield first, stored
+
+
+def _read_exactly(descriptor: int, stored: Stored, offset: int, source: Source) -> None:
+    done = 0
+    while done < stored.size:
+        got = os.preadv(descriptor, [stored[done:].data], offset + done)
+        if not got:
+            raise GradclipError(
+                source.label,
+                f"ends at byte {offset + done:,}; it had {source.size:,} bytes a moment ago",
+                "wait until the program that writes it has finished, then run gradclip again",
+            )
+        done += got
