@@ -5,5 +5,8 @@ from typing import Literal
 Nonfinite = Literal["refuse", "zero", "skip", "propagate"]
 """What to do with NaN and infinities: refuse to clip, write 0, leave their tensors, let them be."""
 
+Sort = Literal["name", "norm", "size", "max", "file"]
+"""What rows are sorted by."""
+
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "md"]
 """How a report is written."""

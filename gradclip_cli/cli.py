@@ -6,9 +6,10 @@ so help, version and completion answer at once.
 """
 
 import contextlib
+import errno
 import os
-import shutil
 import signal
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +20,22 @@ import typer
 import typer.main
 
 from gradclip_cli import __version__
-from gradclip_cli.choices import Format, Nonfinite
+from gradclip_cli.choices import Format, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.names import printable
 
 if TYPE_CHECKING:
+    from gradclip_cli.passes import Progress
     from gradclip_cli.report import Report
 
 app = typer.Typer(
     name="gradclip",
     help="Inspect and clip gradients on disk: exact, streaming, safe.",
+    epilog="gradclip COMMAND --help shows a command's options and examples.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # plain help fits a screen, and spares importing Rich
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -57,17 +61,22 @@ def _number(option: str, example: str) -> Callable[[str], float]:
     return number
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise GradclipError("--workers", f"{text!r} is not a number of workers", "give 1 or more")
-    return int(text)
+def _count(option: str) -> Callable[[str], int]:
+    """Give a parser for an option that counts something."""
+
+    def count(text: str) -> int:
+        if text.isdecimal() and len(text) < 10 and int(text) > 0:
+            return int(text)
+        raise GradclipError(option, f"{text!r} is not a whole number above 0", "give 1 or more")
+
+    return count
 
 
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH]...",
-        help="Files or folders; all together are one gradient.",
+        metavar="PATH",
+        help="Files, folders, or - for standard input; together one gradient.",
         show_default=False,
     ),
 ]
@@ -76,7 +85,7 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="GLOB",
-        help="Only tensors whose whole name matches; may be given again.",
+        help="Only tensors whose whole name matches; repeatable.",
         show_default=False,
     ),
 ]
@@ -85,7 +94,7 @@ Exclude = Annotated[
     typer.Option(
         "--exclude",
         metavar="GLOB",
-        help="Not these tensors; wins over --include.",
+        help="Not these tensors; wins over --include; repeatable.",
         show_default=False,
     ),
 ]
@@ -94,8 +103,8 @@ WorkerCount = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        parser=_count,
-        help="Threads to work with; one for each processor if not given.",
+        parser=_count("--workers"),
+        help="Threads; one for each processor if not given.",
         show_default=False,
     ),
 ]
@@ -103,11 +112,59 @@ ReportFormat = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="How to print: table on a terminal, tsv in a pipe if not given.",
+        metavar="FORMAT",
+        help="table, tsv, csv, json, jsonl or md; table on a terminal, else tsv.",
         show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the status tells.")]
+SortBy = Annotated[
+    Sort | None,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="name, norm, size, max or file; worst first if not given.",
+        show_default=False,
+    ),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Turn the order round.")]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        "--top",
+        metavar="N",
+        parser=_count("--top"),
+        help="Only the first N rows.",
+        show_default=False,
+    ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All rows, also those that the terminal has no room for.")
+]
+BadOnly = Annotated[bool, typer.Option("--bad-only", help="Only rows with NaN or infinities.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="N|REGEX",
+        help="A row a group: by N name parts, or by a pattern's first group.",
+        show_default=False,
+    ),
+]
+FailAbove = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-above",
+        metavar="NORM",
+        parser=_number("--fail-above", "100"),
+        help="Status 1 unless the global norm is finite and at most NORM.",
+        show_default=False,
+    ),
+]
+FailNonfinite = Annotated[
+    bool, typer.Option("--fail-nonfinite", help="Status 1 if a value is NaN or infinite.")
+]
 ClipNorm = Annotated[
     float,
     typer.Option(
@@ -133,7 +190,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="A file, a folder for several results, or - for standard output.",
+        help="A file, a folder for several results, or - for stdout.",
         show_default=False,
     ),
 ]
@@ -150,15 +207,15 @@ OnNonfinite = Annotated[
     Nonfinite,
     typer.Option(
         "--nonfinite",
-        help="NaN and infinities: refuse to clip, write 0 for them, skip their tensors, or let "
-        "them propagate.",
+        metavar="POLICY",
+        help="NaN and infinities: refuse, zero, skip or propagate.",
     ),
 ]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"gradclip {__version__}")  # noqa: T201
+        typer.echo(f"gradclip {__version__}")
         raise typer.Exit
 
 
@@ -172,25 +229,63 @@ def _program(
     pass
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  gradclip inspect grads.safetensors
+  gradclip inspect step-*/ --group-by 'layers\\.(\\d+)' --sort name
+  gradclip inspect grads/ --json | jq .global_norm
+  gradclip inspect grads.safetensors --fail-above 100 --fail-nonfinite -q || stop"""
+)
 def inspect(
     paths: Paths = None,
     include: Include = None,
     exclude: Exclude = None,
-    workers: WorkerCount = None,
+    sort: SortBy = None,
+    reverse: Reverse = False,
+    top: Top = None,
+    everything: Everything = False,
+    bad_only: BadOnly = False,
+    group_by: GroupBy = None,
+    fail_above: FailAbove = None,
+    fail_nonfinite: FailNonfinite = False,
+    quiet: Quiet = False,
     form: ReportFormat = None,
     json: Json = False,
+    workers: WorkerCount = None,
 ) -> None:
-    """Say how large the gradients are, each tensor's and all together."""
-    from gradclip_cli import commands
+    """Say how large the gradients are, each tensor's norm and all together."""
+    form = _one_format(form, json)
+    _check_gate(fail_above)
+    from gradclip_cli.arrangement import Arrangement, arranged, group_of
+    from gradclip_cli.commands import inspect as measure
 
-    report = commands.inspect(
-        *_given(paths), include=include or (), exclude=exclude or (), workers=workers
-    )
-    _print(report, form, json, sys.stdout.buffer)
+    if group_by is not None:
+        group_of(group_by)
+    with _progress(hidden=quiet) as progress:
+        report = measure(
+            *_given(paths),
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+        )
+    if not quiet:
+        wish = Arrangement(sort, reverse, top, bad_only, group_by)
+        _print(arranged(report, wish), form, _stdout(), everything or top is not None)
+    within = fail_above is None or report.global_norm <= fail_above
+    if not within or (fail_nonfinite and report.moments.nonfinite):
+        raise typer.Exit(Status.VERDICT)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors
+  gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero
+  gradclip apply grads.safetensors --clip-norm 1.0 --in-place --exclude '*.bias'
+  cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect"""
+)
 def apply(
     clip_norm: ClipNorm,
     paths: Paths = None,
@@ -202,37 +297,62 @@ def apply(
     use_norm: UseNorm = None,
     include: Include = None,
     exclude: Exclude = None,
-    workers: WorkerCount = None,
     report_file: ReportFile = None,
+    quiet: Quiet = False,
     form: ReportFormat = None,
     json: Json = False,
+    workers: WorkerCount = None,
 ) -> None:
     """Clip the gradients by their global norm and write them."""
-    from gradclip_cli import commands
-
+    form = _one_format(form, json)
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
+    from gradclip_cli.commands import apply as clip
+
+    stdout = _stdout()
     with _report_stream(report_file, force, to_stdout) as stream:
-        report = commands.apply(
-            *_given(paths),
-            clip_norm=clip_norm,
-            output=sys.stdout.buffer.write if to_stdout else output,
-            in_place=in_place,
-            force=force,
-            dry_run=dry_run,
-            nonfinite=nonfinite,
-            use_norm=use_norm,
-            include=include or (),
-            exclude=exclude or (),
-            workers=workers,
+        with _progress(hidden=quiet or to_stdout) as progress:
+            report = clip(
+                *_given(paths),
+                clip_norm=clip_norm,
+                output=_writer(stdout) if to_stdout else output,
+                in_place=in_place,
+                force=force,
+                dry_run=dry_run,
+                nonfinite=nonfinite,
+                use_norm=use_norm,
+                include=include or (),
+                exclude=exclude or (),
+                workers=workers,
+                progress=progress,
+            )
+        if not quiet:
+            _print(report, form, stream, everything=True)
+
+
+def _one_format(form: Format | None, json: bool) -> Format | None:
+    if json and form not in (None, "json"):
+        raise GradclipError("--json", f"cannot go with --format {form}", "give one of the two")
+    return "json" if json else form
+
+
+def _check_gate(limit: float | None) -> None:
+    if limit is not None and not limit >= 0:
+        raise GradclipError(
+            "--fail-above", f"{limit!r} is not a norm", "give a number, 0 or more, for example 100"
         )
-        sys.stdout.buffer.flush()
-        _print(report, form, json, stream)
 
 
 def _given(paths: Sequence[str] | None) -> Sequence[str]:
-    if not paths:
-        raise GradclipError("", "no file is named", "name files or folders: gradclip inspect PATH")
-    return paths
+    """Give the operands; none means standard input, if something is sent there."""
+    if paths:
+        return paths
+    with contextlib.suppress(OSError):
+        mode = os.fstat(0).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode):
+            return ["-"]
+    raise GradclipError(
+        "", "no file is named, and nothing is piped in", "name files or folders, or - for a pipe"
+    )
 
 
 def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool:
@@ -242,7 +362,7 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
         return False
     if dry_run or output not in (None, "-"):
         return False
-    if sys.stdout.isatty():
+    if _stdout().isatty():
         raise GradclipError(
             "-o",
             "the clipped bytes would go to the terminal",
@@ -255,7 +375,7 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
 def _report_stream(path: str | None, force: bool, to_stdout: bool) -> Iterator[BinaryIO]:
     """Give where the report of `apply` goes; a file is made before anything else is."""
     if path is None:
-        yield sys.stderr.buffer if to_stdout else sys.stdout.buffer
+        yield sys.stderr.buffer if to_stdout else _stdout()
         return
     try:
         stream = open(path, "wb" if force else "xb")  # noqa: SIM115
@@ -270,51 +390,113 @@ def _report_stream(path: str | None, force: bool, to_stdout: bool) -> Iterator[B
             raise
 
 
-def _print(report: "Report", form: Format | None, json: bool, stream: BinaryIO) -> None:
+@contextlib.contextmanager
+def _progress(hidden: bool) -> Iterator["Progress | None"]:
+    """Show progress on stderr if that is a terminal."""
+    if hidden or not sys.stderr or not sys.stderr.isatty():
+        yield None
+        return
+    from gradclip_cli.render.progress import Meter
+
+    meter = Meter()
+    try:
+        yield meter
+    finally:
+        meter.end()
+
+
+def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: bool) -> None:
     from gradclip_cli.render import render
 
-    if json and form not in (None, "json"):
-        raise GradclipError("--json", f"cannot go with --format {form}", "give one of the two")
-    terminal = stream.isatty()
-    chosen: Format = "json" if json else form or ("table" if terminal else "tsv")
-    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    text = render(report, chosen, shutil.get_terminal_size((80, 24)).columns, colour)
-    stream.write(text.encode("utf-8", "backslashreplace"))
-    stream.flush()
+    _writer(stream)(render(report, form, stream, everything).encode("utf-8", "backslashreplace"))
+
+
+def _stdout() -> BinaryIO:
+    if sys.stdout is None:
+        raise GradclipError("standard output", "is closed", "redirect it to a file or /dev/null")
+    return sys.stdout.buffer
+
+
+def _writer(stream: BinaryIO) -> Callable[[bytes], None]:
+    """Give a function that writes bytes at once, and says where if it cannot."""
+    name = "standard output" if stream.fileno() == 1 else str(stream.name)
+
+    def write(data: bytes) -> None:
+        try:
+            stream.write(data)
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise GradclipError(name, f"cannot be written to: {error.strerror}") from error
+
+    return write
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        status = status or Status.TROUBLE
+        _silence(1)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and give its status; every error ends here, in words."""
+    _fill_standard_streams()
     for number, status in ((signal.SIGTERM, Status.TERMINATED), (signal.SIGHUP, Status.HANGUP)):
         signal.signal(number, _stopper(status))
     try:
         command = typer.main.get_command(app)
-        status = command.main(list(arguments), "gradclip", standalone_mode=False)
-        sys.stdout.flush()
-        return int(status or 0)
+        returned = command.main(list(arguments), "gradclip", standalone_mode=False)
+        if sys.stdout:
+            sys.stdout.flush()
+        return int(returned or 0)
     except GradclipError as error:
         return _complain(error)
-    except _usage_error as error:
+    except _USAGE_ERROR as error:
         return _complain(_worded(error))
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(1)
         return Status.READER_GONE
     except OSError as error:
         path = error.filename if isinstance(error.filename, str) else ""
-        return _complain(GradclipError(path, error.strerror or str(error)))
-    except KeyboardInterrupt:
+        problem = (error.strerror or str(error)).lower()
+        return _complain(GradclipError(path, problem, _WAYS_OUT.get(error.errno or 0, "")))
+    except (KeyboardInterrupt, typer.Abort):
         return Status.INTERRUPTED
     except _Stopped as stopped:
         return stopped.status
     except Exception:
-        traceback.print_exc()
+        _say(traceback.format_exc())
         _say("gradclip: this is a bug in gradclip; the traceback above says where\n")
         return Status.BUG
+
+
+_WAYS_OUT = {
+    errno.ENOENT: "is the name right? ls shows what is there",
+    errno.EACCES: "ask its owner for the right to it, or change its mode with chmod",
+    errno.EPERM: "ask its owner for the right to it, or change its mode with chmod",
+    errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
+    errno.EDQUOT: "free some of your quota, or write elsewhere with -o",
+    errno.EMFILE: "let a process open more files: ulimit -n 4096",
+    errno.EROFS: "that file system is read-only: write elsewhere with -o",
+    errno.ENAMETOOLONG: "give a shorter name with -o",
+    errno.EIO: "the disk or the network has a fault: copy the file elsewhere and look again",
+}
+
+
+def _fill_standard_streams() -> None:
+    """Keep files from taking the numbers of standard streams that came closed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _stopper(status: Status) -> Callable[[int, FrameType | None], None]:
@@ -325,16 +507,17 @@ def _stopper(status: Status) -> Callable[[int, FrameType | None], None]:
 
 
 # The base of all of Typer's complaints about arguments; it has no public name.
-_usage_error: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 def _worded(error: Exception) -> GradclipError:
     """Turn one of Typer's complaints into one line and a hint."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    name = context.command_path if context is not None else "gradclip"
-    first, *_ = message.strip().splitlines() or ["give a command"]
-    return GradclipError("", first, f"{name} --help shows what can be given")
+    command = context.command_path if context is not None else "gradclip"
+    lines = message.strip().splitlines()
+    first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
+    return GradclipError("", first, f"{command} --help shows what can be given")
 
 
 def _complain(error: GradclipError) -> int:
@@ -347,13 +530,17 @@ def _complain(error: GradclipError) -> int:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stderr.flush()
+    except OSError:
+        _silence(2)
 
 
-def _silence_stdout() -> None:
-    """Let nothing more go to a reader that went away, not even at the interpreter's end."""
+def _silence(descriptor: int) -> None:
+    """Let nothing more go to a stream that failed, not even at the interpreter's end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)

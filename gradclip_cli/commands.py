@@ -27,6 +27,7 @@ from gradclip_cli.passes import (
 )
 from gradclip_cli.report import Clipping, Report, report
 from gradclip_cli.selection import Selection, gradients, holds_only_integers, undecodable
+from gradclip_cli.spooling import finish, has_stream, settled, spool
 
 Path = str | os.PathLike[str]
 Write = Callable[[bytes], object]
@@ -58,8 +59,7 @@ def inspect(
     """
     dump = open_dump([os.fspath(path) for path in paths])
     chosen = gradients(dump, Selection(include, exclude))
-    with crew(workers) as hands:
-        moments = measure_tensors(dump.tensors, chosen, hands, progress or Silent())
+    moments = _measured(dump, chosen, workers, progress or Silent())
     return report(dump, moments, _notes(dump, chosen))
 
 
@@ -93,9 +93,10 @@ def apply(
     _refuse_undecodable(undecodable(dump, selection))
     with contextlib.ExitStack() as stack:
         target = None
+        spools: Mapping[int, int] = {}
         if not dry_run:
             target = _destination(dump, operands, output, in_place, force, stack)
-        hands = stack.enter_context(crew(workers))
+            spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
         one_pass = (
@@ -103,21 +104,34 @@ def apply(
             and isinstance(target, targets.Targets)
             and nonfinite != "skip"
             and clip_coefficient(use_norm, clip_norm) != 1
+            and not spools
         )
         moments: Mapping[int, Moments] = {}
         if not one_pass:
-            moments = measure_tensors(dump.tensors, chosen, hands, watch)
+            moments = _measured(dump, chosen, workers, watch)
             _refuse_nonfinite(dump, moments, nonfinite)
+            dump = settled(dump, spools)
         decision = clip_by_global_norm(
             [moments.get(index) for index in chosen], clip_norm, nonfinite, use_norm
         )
         edits = _edits(dump, chosen, decision)
+        hands = stack.enter_context(crew(workers))
         with _written(dump, edits, target, in_place, hands, watch, one_pass) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen)
                 _refuse_nonfinite(dump, moments, nonfinite)
     clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
     return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
+
+
+def _measured(
+    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress
+) -> dict[int, Moments]:
+    # A stream can be read only in order, so by one worker.
+    with crew(1 if has_stream(dump) else workers) as hands:
+        moments = measure_tensors(dump.tensors, chosen, hands, watch)
+    finish(dump)
+    return moments
 
 
 def _check_limits(clip_norm: float, use_norm: float | None) -> None:
@@ -145,6 +159,8 @@ def _destination(
 ) -> targets.Targets | Write:
     """Give where the results go; whatever can be refused is refused here."""
     if in_place:
+        if any(not file.relative for file in dump.files):
+            raise GradclipError("--in-place", "standard input has no place", "write with -o FILE")
         return targets.in_place(dump)
     if output is None:
         raise GradclipError(

@@ -2,86 +2,16 @@
 
 No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape and a byte range of a
 `Source`; a `Span` is a run of adjacent values that one worker reads in one go. All of it is frozen
-and survives pickling, so it can cross threads, processes and machines.
+and, but for streams, survives pickling, so it can cross threads, processes and machines.
 """
 
-import contextlib
 import math
-import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradclip_cli.dtypes import DType
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.source import Source
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file as it was when its header was read, so that any later change is noticed."""
-
-    path: str
-    label: str
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, descriptor: int, path: str, label: str) -> "Source":
-        """Describe an open regular file; raises `GradclipError` for anything else."""
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise GradclipError(
-                label,
-                f"not a regular file but a {kind_of_file(status.st_mode)}",
-                "gradclip reads files, folders of files, and standard input",
-            )
-        return cls(path, label, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """Give a descriptor to read from; raises `GradclipError` if the file is no longer the same.
-
-        Compared are device, inode, size and modification time, before and after the reading.
-        """
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._check(descriptor)
-            yield descriptor
-            self._check(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _check(self, descriptor: int) -> None:
-        now = Source.of(descriptor, self.path, self.label)
-        if now == self:
-            return
-        if now.size != self.size:
-            change = f"its size went from {self.size:,} to {now.size:,} bytes"
-        elif (now.device, now.inode) != (self.device, self.inode):
-            change = "another file took its place"
-        else:
-            change = "it was written to"
-        raise GradclipError(
-            self.label,
-            f"changed while gradclip was reading it: {change}",
-            "wait until the program that writes it has finished, then run gradclip again",
-        )
-
-
-def kind_of_file(mode: int) -> str:
-    """Say in a word what `st_mode` describes, for messages."""
-    kinds = {
-        stat.S_IFDIR: "folder",
-        stat.S_IFIFO: "FIFO",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "character device",
-        stat.S_IFBLK: "block device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "file of an unknown kind")
 
 
 @dataclass(frozen=True, slots=True)

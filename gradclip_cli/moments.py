@@ -144,7 +144,7 @@ def measure(
     sizes = values if lanes == 1 else _complex_sizes(values)
     top, bottom = int(sizes.argmax()), int(sizes.argmin())
     if not (np.isfinite(sizes[top]) and np.isfinite(sizes[bottom])):
-        finite: NDArray[np.bool_] = np.isfinite(values.reshape(-1, lanes)).all(axis=1)
+        finite = np.all(np.isfinite(values.reshape(-1, lanes)), axis=1)
         if not finite.all():
             return _measure_nonfinite(values, lanes, start, fortran_shape, finite, first)
     largest = max(float(sizes[top]), -float(sizes[bottom]))

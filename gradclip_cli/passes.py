@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from gradclip_cli.clipping import Edit
 from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import DType, Stored, Values, decode, encode
-from gradclip_cli.dump import DumpFile, Source, Span, Tensor
+from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import Moments, measure, measure_each, merge
 from gradclip_cli.scratch import scratch
+from gradclip_cli.source import Source, write_at
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
 
 STREAM_BYTES = 4 << 20  # what goes to a pipe waits in memory, so its pieces are small
@@ -236,7 +237,7 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
                         _copy(descriptor, target, task)
                         continue
                     for first, data, results in _edited(descriptor, task):
-                        _write_at(target, data, task.offset + first * task.dtype.itemsize)
+                        write_at(target, data.data, task.offset + first * task.dtype.itemsize)
                         found += results
         finally:
             os.close(target)
@@ -303,7 +304,7 @@ def _whole(parts: Sequence[Outcome]) -> Outcome:
 def _copy(descriptor: int, target: int, copy: _Copy) -> None:
     """Copy a range without taking it through this process where the kernel can."""
     if copy.literal is not None:
-        _write_at(target, copy.literal, copy.offset)
+        write_at(target, copy.literal, copy.offset)
         return
     done = 0
     while done < copy.size:
@@ -314,15 +315,8 @@ def _copy(descriptor: int, target: int, copy: _Copy) -> None:
             )
         except OSError:  # another file system, or one that cannot: the slow way says what is wrong
             data = os.pread(descriptor, min(rest, STREAM_BYTES), copy.start + done)
-            _write_at(target, data, copy.offset + done)
+            write_at(target, data, copy.offset + done)
             moved = len(data)
         if not moved:
             raise GradclipError(copy.source.label, "became shorter while gradclip was copying it")
         done += moved
-
-
-def _write_at(target: int, data: Stored | bytes, offset: int) -> None:
-    view = memoryview(data) if isinstance(data, bytes) else data.data
-    done = 0
-    while done < len(view):
-        done += os.pwrite(target, view[done:], offset + done)

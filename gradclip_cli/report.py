@@ -7,6 +7,7 @@ that the commands print.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gradclip_cli.clipping import Decision
 from gradclip_cli.dump import Dump, Shape, multi_index
@@ -37,15 +38,18 @@ class Clipped:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorReport:
-    """One tensor: what it is, and its measurements if it was measured.
+class Row:
+    """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
-    `share` is the tensor's part of the sum of squares; None where that is zero or not finite.
+    `share` is its part of the sum of squares; None where that is zero or not finite. A group has no
+    shape, its dtype is that of all its tensors or None, and what no group pattern matched has no
+    name.
     """
 
+    kind: Literal["tensor", "group"]
     name: str | None
-    dtype: str
-    shape: Shape
+    dtype: str | None
+    shape: Shape | None
     count: int
     file: str
     moments: Moments | None
@@ -54,7 +58,7 @@ class TensorReport:
 
     @property
     def measured(self) -> bool:
-        """Whether the tensor counts towards the norms."""
+        """Whether it counts towards the norms."""
         return self.moments is not None
 
     @property
@@ -68,23 +72,32 @@ class TensorReport:
         return self._index(None if self.moments is None else self.moments.first_nonfinite)
 
     def _index(self, position: int | None) -> Index | None:
-        return None if position is None else multi_index(position, self.shape)
+        if position is None or self.shape is None:
+            return None
+        return multi_index(position, self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A dump: its tensors, worst first, and the moments of the measured ones together.
+    """A dump: its rows, worst first, and the moments of the measured tensors together.
 
-    `files` are the labels of its files, `notes` are sentences that a reader must not miss, and
-    `clipped` says what `apply` did.
+    `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
+    `notes` are sentences that a reader must not miss, and `clipped` says what `apply` did.
     """
 
-    tensors: tuple[TensorReport, ...]
+    rows: tuple[Row, ...]
     moments: Moments
+    total: int
+    measured: int
     files: tuple[str, ...]
     ignored: int = 0
     notes: tuple[str, ...] = ()
     clipped: Clipped | None = None
+
+    @property
+    def tensors(self) -> tuple[Row, ...]:
+        """The rows that are tensors."""
+        return tuple(row for row in self.rows if row.kind == "tensor")
 
     @property
     def global_norm(self) -> float:
@@ -100,11 +113,6 @@ class Report:
     def overflows(self) -> bool:
         """Whether the norm of finite values is beyond float64."""
         return math.isinf(self.moments.finite_norm)
-
-    @property
-    def measured(self) -> int:
-        """Number of tensors that count."""
-        return sum(tensor.measured for tensor in self.tensors)
 
 
 def rms(moments: Moments) -> float | None:
@@ -179,21 +187,24 @@ def report(
         clipped = {index: part for index, (part, _) in zip(clipping.chosen, parts, strict=True)}
         together = clipping.of_all(parts, set(clipping.decision.left))
     rows = [
-        TensorReport(
+        Row(
+            "tensor",
             tensor.name,
             tensor.dtype.name,
             tensor.shape,
             tensor.count,
             tensor.source.label,
             moments.get(index),
-            _share(moments[index], whole) if index in moments else None,
+            share_of(moments[index], whole) if index in moments else None,
             clipped.get(index),
         )
         for index, tensor in enumerate(dump.tensors)
     ]
     return Report(
-        tuple(sorted(rows, key=_worst_first)),
+        tuple(sorted(rows, key=worst_first)),
         whole,
+        len(rows),
+        len(moments),
         tuple(file.source.label for file in dump.files),
         dump.ignored,
         tuple(notes),
@@ -201,12 +212,14 @@ def report(
     )
 
 
-def _share(part: Moments, whole: Moments) -> float | None:
+def share_of(part: Moments, whole: Moments) -> float | None:
+    """Give a part's share of the sum of squares; None where that is zero or not finite."""
     norm = whole.norm
     return (part.norm / norm) ** 2 if 0 < norm < math.inf else None
 
 
-def _worst_first(row: TensorReport) -> tuple[bool, bool, float, object]:
+def worst_first(row: Row) -> tuple[bool, bool, float, object]:
+    """Key that sorts what is not finite first, then by norm, largest first; unmeasured last."""
     moments = row.moments
     bad = moments is not None and moments.nonfinite > 0
     norm = 0.0 if moments is None else moments.finite_norm

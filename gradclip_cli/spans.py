@@ -5,14 +5,12 @@ and spans are handed out in batches, so that neither one huge tensor nor a hundr
 ones or ten thousand files leave a worker idle. A span is read in blocks that fit the cache.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gradclip_cli.dtypes import Stored
-from gradclip_cli.dump import Source, Span, Tensor
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.dump import Span, Tensor
 from gradclip_cli.moments import ROW
 from gradclip_cli.scratch import scratch
 
@@ -134,18 +132,5 @@ def blocks(descriptor: int, span: Span) -> Iterator[tuple[int, Stored]]:
     step = BLOCK // span.dtype.lanes
     for first in range(0, span.count, step):
         stored: Stored = scratch("stored", "u1", min(step, span.count - first) * itemsize)
-        _read_exactly(descriptor, stored, span.offset + first * itemsize, span.source)
+        span.source.read_exactly(descriptor, stored.data, span.offset + first * itemsize)
         yield first, stored
-
-
-def _read_exactly(descriptor: int, stored: Stored, offset: int, source: Source) -> None:
-    done = 0
-    while done < stored.size:
-        got = os.preadv(descriptor, [stored[done:].data], offset + done)
-        if not got:
-            raise GradclipError(
-                source.label,
-                f"ends at byte {offset + done:,}; it had {source.size:,} bytes a moment ago",
-                "wait until the program that writes it has finished, then run gradclip again",
-            )
-        done += got

@@ -6,7 +6,6 @@ whatever fails before the first rename leaves every target as it was.
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from gradclip_cli.dump import Companion, Dump, DumpFile
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.names import escape
+from gradclip_cli.source import reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         output.endswith(os.sep)
         or os.path.isdir(output)
         or len(operands) > 1
-        or os.path.isdir(operands[0])
+        or any(map(os.path.isdir, operands))
     )
     if not into_folder:
         path = os.path.realpath(output)
@@ -80,6 +80,10 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
             output,
             "a file, but several results need a folder",
             "name a folder with -o, or clip one file",
+        )
+    if not all(file.relative for file in dump.files):
+        raise GradclipError(
+            output, "standard input has no file name to use in a folder", "name a file with -o"
         )
     _check_folder(os.path.abspath(output))
     targets: dict[str, str] = {}
@@ -167,7 +171,7 @@ class Staging:
         try:
             with contextlib.suppress(FileNotFoundError):
                 _keep_rights(descriptor, os.stat(target.path))
-            _reserve(descriptor, size)
+            reserve(descriptor, size)
         finally:
             os.close(descriptor)
         return path
@@ -231,17 +235,6 @@ def _keep_rights(descriptor: int, old: os.stat_result) -> None:
     with contextlib.suppress(OSError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    if not size:
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
-            raise
-        os.ftruncate(descriptor, size)
 
 
 def _flush(path: str, flags: int) -> None:

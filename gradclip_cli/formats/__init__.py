@@ -7,13 +7,15 @@ its content; a folder's members are chosen by suffix and must then parse.
 import io
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from gradclip_cli.dump import Companion, Dump, DumpFile, Source, Tensor, kind_of_file
+from gradclip_cli.dump import Companion, Dump, DumpFile, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import npy, safetensors
 from gradclip_cli.names import escape, natural, quoted, shortened
+from gradclip_cli.source import Source, Stream, kind_of_file
 
 Read = Callable[[int], bytes]
 
@@ -51,6 +53,7 @@ FORMATS = (
 )
 INDEX_SUFFIX = ".safetensors.index.json"
 
+STDIN = "-"
 _HEAD = 4096
 
 # What people hand to gradclip by mistake: how it begins, what it is, what to do.
@@ -78,7 +81,7 @@ _FOREIGN = (
 
 
 def open_dump(operands: Sequence[str]) -> Dump:
-    """Read the headers of all files that the operands name, as one gradient.
+    """Read the headers of all files that the operands name, as one gradient; `-` is standard input.
 
     Raises `GradclipError` for a path that is no file or folder, a folder without dumps, a file that
     is no sound dump, and a tensor name that stands in two files.
@@ -86,6 +89,8 @@ def open_dump(operands: Sequence[str]) -> Dump:
     files: list[DumpFile] = []
     companions: list[Companion] = []
     ignored = 0
+    if operands.count(STDIN) > 1:
+        raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
         if not os.path.isdir(operand):
             files.append(open_file(operand, os.path.basename(operand)))
@@ -97,27 +102,64 @@ def open_dump(operands: Sequence[str]) -> Dump:
                 f"a folder without dumps ({others:,} other files)",
                 f"gradclip reads {' and '.join(form.suffix for form in FORMATS)} files",
             )
-        files += (open_file(os.path.join(operand, member), member) for member in dumps)
+        files += (_open_regular(os.path.join(operand, member), member) for member in dumps)
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
         ignored += others
     _check_names(files)
     return Dump(tuple(files), tuple(companions), ignored)
 
 
-def open_file(path: str, relative: str) -> DumpFile:
-    """Read one file's header; `relative` is its path below the operand that led to it."""
+def open_file(operand: str, relative: str) -> DumpFile:
+    """Read the header of what an operand names: a file, a FIFO, or standard input.
+
+    `relative` is its path below the folder that it was found in; standard input has none.
+    """
+    if operand == STDIN:
+        if stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0:
+            return _open_regular("/dev/stdin", "", "standard input")
+        return _open_stream(Stream(0), "standard input", "")
+    if stat.S_ISFIFO(os.stat(operand).st_mode):
+        return _open_stream(Stream(os.open(operand, os.O_RDONLY)), operand, relative)
+    return _open_regular(operand, relative)
+
+
+def _open_regular(path: str, relative: str, label: str | None = None) -> DumpFile:
+    label = label or path
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):  # before opening: a FIFO would wait for its writer
-        raise GradclipError(path, f"a {kind_of_file(mode)}, not a regular file")
+        raise GradclipError(
+            label,
+            f"a {kind_of_file(mode)}, not a regular file",
+            "gradclip reads files, folders of files, and standard input",
+        )
     with open(path, "rb") as stream:
-        source = Source.of(stream.fileno(), path, path)
-        form = _format(os.pread(stream.fileno(), _HEAD, 0), path)
+        source = Source.of(stream.fileno(), path, label)
+        form = _format(os.pread(stream.fileno(), _HEAD, 0), label)
         tensors = form.locate(stream.read, source, _stem(relative))
         data_start = stream.tell()
     _check_size(tensors, source, data_start)
     if form.name == "safetensors":
-        _ask_reference(source)
+        _ask_reference(path, label)
     return DumpFile(source, relative, form.name, tensors)
+
+
+def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
+    source = Source("", label, stream=stream)
+    form = _format(stream.peek(_HEAD), label)
+    tensors = form.locate(stream.read, source, _stem(relative))
+    if form.name == "safetensors":
+        # The reference reads only files: it is given the header and a hole for the values.
+        with tempfile.TemporaryFile() as stand_in:
+            stand_in.write(stream.header)
+            stand_in.truncate(end_of(tensors, len(stream.header)))
+            stand_in.flush()
+            _ask_reference(f"/dev/fd/{stand_in.fileno()}", label)
+    return DumpFile(source, relative, form.name, tensors)
+
+
+def end_of(tensors: Iterable[Tensor], data_start: int = 0) -> int:
+    """Give the offset at which a file with these tensors ends."""
+    return max((tensor.offset + tensor.size for tensor in tensors), default=data_start)
 
 
 def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple[Tensor, ...]]:
@@ -149,8 +191,9 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _stem(relative: str) -> str:
-    return relative.removesuffix(".npy").replace(os.sep, ".")
+def _stem(relative: str) -> str | None:
+    """Give the name of a file's one tensor: the file's; a stream has none."""
+    return relative.removesuffix(".npy").replace(os.sep, ".") or None
 
 
 def _format(head: bytes, path: str) -> Format:
@@ -172,7 +215,7 @@ def _format(head: bytes, path: str) -> Format:
 
 
 def _check_size(tensors: Sequence[Tensor], source: Source, data_start: int) -> None:
-    end = max((tensor.offset + tensor.size for tensor in tensors), default=data_start)
+    end = end_of(tensors, data_start)
     if source.size < end:
         first = min(
             (tensor for tensor in tensors if tensor.offset + tensor.size > source.size),
@@ -193,16 +236,16 @@ def _check_size(tensors: Sequence[Tensor], source: Source, data_start: int) -> N
         )
 
 
-def _ask_reference(source: Source) -> None:
+def _ask_reference(path: str, label: str) -> None:
     """Refuse whatever the safetensors library refuses, should gradclip's own rules have a gap."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(source.path, framework="np"):
+        with safe_open(path, framework="np"):
             pass
     except (SafetensorError, UnicodeError) as error:
         raise GradclipError(
-            source.label,
+            label,
             f"the safetensors library refuses the file: {shortened(escape(str(error)), 200)}",
             "the file is damaged or was written by a faulty program: save it again",
         ) from error

@@ -1,7 +1,9 @@
 """A report as text: one module for each kind of format, imported when it is asked for."""
 
+from typing import BinaryIO
+
 from gradclip_cli.choices import Format
-from gradclip_cli.render import json, text
+from gradclip_cli.render import json, screen, text
 from gradclip_cli.report import Report
 
 _WRITERS = {
@@ -13,11 +15,16 @@ _WRITERS = {
 }
 
 
-def render(report: Report, form: Format, width: int, colour: bool) -> str:
-    """Write a report; `width` in columns and `colour` are for the table alone."""
-    if form == "table":
-        # Rich takes 40 milliseconds to import, which a pipe need not pay for.
-        from gradclip_cli.render.table import table
+def render(report: Report, form: Format | None, stream: BinaryIO, everything: bool) -> str:
+    """Write a report for a stream; no format means a table on a terminal, TSV elsewhere.
 
-        return table(report, width, colour)
-    return _WRITERS[form](report)
+    A table shows as many rows as the terminal has room for, unless `everything` is wanted.
+    """
+    if form is None:
+        form = "table" if stream.isatty() else "tsv"
+    if form != "table":
+        return _WRITERS[form](report)
+    # Rich takes 40 milliseconds to import, which a pipe need not pay for.
+    from gradclip_cli.render.table import table
+
+    return table(report, screen.of(stream, everything))

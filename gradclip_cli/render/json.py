@@ -11,20 +11,21 @@ import os
 from typing import Any
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, clipped_row, tensor_row
-from gradclip_cli.report import SCHEMA, Report, TensorReport
+from gradclip_cli.render.rows import Value, clipped_values, columns, values
+from gradclip_cli.report import SCHEMA, Report, Row
 
 
 def whole(report: Report) -> str:
-    """Write one object: the whole dump, and its tensors under `tensors`."""
+    """Write one object: the whole dump, and its rows under `tensors`, or under `groups`."""
     document = _summary(report)
-    document["tensors"] = [_tensor(tensor) for tensor in report.tensors]
-    return _dumps(document)
+    document["tensors"] = [_object(row, report) for row in report.rows if row.kind == "tensor"]
+    groups = [_object(row, report) for row in report.rows if row.kind == "group"]
+    return _dumps(document | ({"groups": groups} if groups else {}))
 
 
 def lines(report: Report) -> str:
-    """Write an object a line: each tensor with `row` "tensor", then the whole, `row` "global"."""
-    rows = [{"row": "tensor", **_tensor(tensor)} for tensor in report.tensors]
+    """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
+    rows = [{"row": row.kind, **_object(row, report)} for row in report.rows]
     return "".join(_dumps(row) for row in [*rows, {"row": "global", **_summary(report)}])
 
 
@@ -38,20 +39,24 @@ def _summary(report: Report) -> dict[str, Any]:
         "nonfinite": report.moments.nonfinite,
         "overflow": report.overflows,
         "measured": report.measured,
-        "total": len(report.tensors),
+        "total": report.total,
         "files": [_text(file) for file in report.files],
         "ignored": report.ignored,
         "notes": list(report.notes),
     }
-    return summary | {name: _number(value) for name, value in clipped_row(report.clipped).items()}
+    return summary | {
+        name: _number(value) for name, value in clipped_values(report.clipped).items()
+    }
 
 
-def _tensor(tensor: TensorReport) -> dict[str, Any]:
-    row: dict[str, Any] = {name: _number(value) for name, value in tensor_row(tensor).items()}
-    if tensor.name is not None and not _is_unicode(tensor.name):
-        row["name"] = escape(tensor.name)
-        row["name_bytes"] = os.fsencode(tensor.name).hex()
-    return row
+def _object(row: Row, report: Report) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name: _number(value) for name, value in values(row, columns(report)).items()
+    }
+    if row.name is not None and not _is_unicode(row.name):
+        found["name"] = escape(row.name)
+        found["name_bytes"] = os.fsencode(row.name).hex()
+    return found
 
 
 def _number(value: Value) -> Value:

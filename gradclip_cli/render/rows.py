@@ -6,7 +6,7 @@ Columns are only ever appended. A value that is unknown is None; numbers are not
 from collections.abc import Callable, Iterator
 
 from gradclip_cli.moments import Moments
-from gradclip_cli.report import Clipped, Report, TensorReport, rms
+from gradclip_cli.report import Clipped, Report, Row, rms
 
 Value = str | int | float | bool | tuple[int, ...] | None
 
@@ -54,48 +54,40 @@ def columns(report: Report) -> tuple[str, ...]:
     return COLUMNS + CLIPPED if report.clipped else COLUMNS
 
 
-def tensor_row(tensor: TensorReport) -> dict[str, Value]:
-    """Give a tensor's values by column, in the order of the columns."""
-    moments = tensor.moments
-    row: dict[str, Value] = {
-        "name": tensor.name,
-        "dtype": tensor.dtype,
-        "shape": tensor.shape,
-        "count": tensor.count,
-        "norm": None,
-        "share": tensor.share,
-        "rms": None,
-        "max_abs": None,
-        "max_abs_index": tensor.max_abs_index,
-        "zeros": None,
-        "nan": None,
-        "posinf": None,
-        "neginf": None,
-        "first_nonfinite": tensor.first_nonfinite,
-        "finite_norm": None,
-        "measured": tensor.measured,
-    }
-    if moments is not None:
-        row.update((name, value(moments)) for name, value in MEASURED.items())
-    return row | clipped_row(tensor.clipped)
+def values(row: Row, names: tuple[str, ...]) -> dict[str, Value]:
+    """Give a row's values by column, in the order of the columns."""
+    found: dict[str, Value] = dict.fromkeys(names)
+    found.update(
+        name=row.name,
+        dtype=row.dtype,
+        shape=row.shape,
+        count=row.count,
+        share=row.share,
+        max_abs_index=row.max_abs_index,
+        first_nonfinite=row.first_nonfinite,
+        measured=row.measured,
+    )
+    if row.moments is not None:
+        found.update((name, value(row.moments)) for name, value in MEASURED.items())
+    return found | clipped_values(row.clipped)
 
 
-def global_row(report: Report) -> dict[str, Value]:
+def global_values(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
-    moments = report.moments
-    row: dict[str, Value] = dict.fromkeys(COLUMNS)
-    row["count"] = moments.count
-    row.update((name, value(moments)) for name, value in MEASURED.items())
-    return row | clipped_row(report.clipped)
+    found: dict[str, Value] = dict.fromkeys(columns(report))
+    found["count"] = report.moments.count
+    found.update((name, value(report.moments)) for name, value in MEASURED.items())
+    return found | clipped_values(report.clipped)
 
 
-def clipped_row(clipped: Clipped | None) -> dict[str, Value]:
+def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
     """Give the columns that only a clipped dump has."""
     return {} if clipped is None else {name: getattr(clipped, name) for name in CLIPPED}
 
 
 def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
     """Give every row with its kind; the whole comes last."""
-    for tensor in report.tensors:
-        yield "tensor", tensor_row(tensor)
-    yield "global", global_row(report)
+    names = columns(report)
+    for row in report.rows:
+        yield row.kind, values(row, names)
+    yield "global", global_values(report)

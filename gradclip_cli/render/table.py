@@ -1,12 +1,13 @@
 """A report for a person at a terminal: a table that fits, and what it means in a line.
 
 Names are strangers: they enter Rich as `Text`, escaped. Bad values are told by words, not by colour
-alone. What does not fit is left out from the right of the list of wishes, never wrapped.
+alone. Where there is no room the least needed columns go first, then the middle of long names;
+nothing is ever wrapped.
 """
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -16,21 +17,24 @@ from rich.table import Table
 from rich.text import Text
 
 from gradclip_cli.names import escape
-from gradclip_cli.report import Clipped, Report, TensorReport, rms
+from gradclip_cli.render.screen import Screen
+from gradclip_cli.report import Clipped, Report, Row, rms
 
-_UNKNOWN = "–"
+UNKNOWN = "–"
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_NAME_LEAST, _NAME_MOST = 16, 100
+_GAP = 2
+_NAME_ENOUGH = 40  # columns are left out until a name has this much, or all that it needs
+_NAME_LEAST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table: `wish` says how early it is left out, 0 is never."""
+    """A column: the higher `rank`, the earlier it is left out; 0 always stays."""
 
     title: str
-    wish: int
-    cell: Callable[[TensorReport], str]
+    rank: int
+    cell: Callable[[Row], str]
     left: bool = False
 
 
@@ -41,7 +45,7 @@ def number(value: float | None) -> str:
     ('1.235e+03', '0', '–')
     """
     if value is None:
-        return _UNKNOWN
+        return UNKNOWN
     return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
 
 
@@ -52,7 +56,7 @@ def percent(share: float | None) -> str:
     ('99.9 %', '100 %', '<0.1 %', '50.0 %')
     """
     if share is None:
-        return _UNKNOWN
+        return UNKNOWN
     if share == 1.0:
         return "100 %"
     if 0 < share < 0.001:
@@ -61,114 +65,20 @@ def percent(share: float | None) -> str:
 
 
 def bar(share: float | None) -> str:
-    """Draw a share as a bar of at most ten characters."""
-    eighths = round((share or 0.0) * _BAR * 8)
-    whole, part = divmod(eighths, 8)
+    """Draw a share as a bar of at most ten characters.
+
+    >>> bar(1.0), bar(0.33)
+    ('██████████', '███▎')
+    """
+    whole, part = divmod(round((share or 0.0) * _BAR * 8), 8)
     return "█" * whole + (_EIGHTHS[part] if part else "")
-
-
-def counted(nan: int, posinf: int, neginf: int) -> str:
-    """Say in words which values are not finite."""
-    counts = ((nan, "NaN"), (posinf, "+inf"), (neginf, "-inf"))
-    return " ".join(f"{count:,} {what}" for count, what in counts if count)
-
-
-def _bad(tensor: TensorReport) -> str:
-    moments = tensor.moments
-    return "" if moments is None else counted(moments.nan, moments.posinf, moments.neginf)
-
-
-def _at(tensor: TensorReport) -> str:
-    index = tensor.max_abs_index
-    return _UNKNOWN if index is None else ",".join(map(str, index))
-
-
-_COLUMNS = (
-    _Column("dtype", 3, lambda tensor: tensor.dtype, left=True),
-    _Column("shape", 4, lambda tensor: "×".join(map(str, tensor.shape)) or "scalar", left=True),
-    _Column("norm", 0, lambda tensor: number(tensor.moments.norm if tensor.moments else None)),
-    _Column("share", 0, lambda tensor: percent(tensor.share)),
-    _Column("", 2, lambda tensor: bar(tensor.share), left=True),
-    _Column("rms", 6, lambda tensor: number(rms(tensor.moments) if tensor.moments else None)),
-    _Column(
-        "max |x|", 1, lambda tensor: number(tensor.moments.max_abs if tensor.moments else None)
-    ),
-    _Column("at", 7, _at),
-    _Column("zeros", 5, lambda tensor: f"{tensor.moments.zeros:,}" if tensor.moments else _UNKNOWN),
-    _Column("not finite", 0, _bad, left=True),
-)
-
-
-def table(report: Report, width: int, colour: bool) -> str:
-    """Write the report for a terminal of so many columns."""
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=colour,
-        no_color=not colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        emoji=False,
-        markup=False,
-        legacy_windows=False,
-    )
-    with console.capture() as capture:
-        if report.clipped is None:
-            console.print(_tensor_table(report, width))
-            console.print()
-        for line in _foot(report):
-            console.print(line, soft_wrap=True)
-    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
-
-
-def _tensor_table(report: Report, width: int) -> Table:
-    rows = [(escape(tensor.name or ""), tensor) for tensor in report.tensors]
-    columns = [
-        (column, [column.cell(tensor) for _, tensor in rows])
-        for column in _COLUMNS
-        if column.title != "not finite" or report.moments.nonfinite
-    ]
-    longest = max(map(cell_len, ("tensor", *(name for name, _ in rows))))
-    kept, name_width = _fitting(columns, longest, width)
-    grid = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-    )
-    grid.add_column("tensor", no_wrap=True)
-    for column, _ in kept:
-        grid.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
-    for index, (name, tensor) in enumerate(rows):
-        style = "bold red" if _bad(tensor) else "" if tensor.measured else "dim"
-        texts = [Text(elided(name, name_width)), *(Text(cells[index]) for _, cells in kept)]
-        grid.add_row(*texts, style=style)
-    return grid
-
-
-def _fitting(
-    columns: Sequence[tuple[_Column, list[str]]], longest: int, width: int
-) -> tuple[list[tuple[_Column, list[str]]], int]:
-    """Leave out the least wished-for columns until the names have room."""
-    kept = list(columns)
-    while True:
-        taken = sum(2 + max(map(cell_len, (column.title, *cells))) for column, cells in kept)
-        room = width - taken
-        optional = [column for column, _ in kept if column.wish]
-        if room >= min(longest, _NAME_MOST) or not optional:
-            return kept, max(room, _NAME_LEAST)
-        if room >= 40 and max(column.wish for column in optional) <= 4:
-            return kept, room
-        last = max(optional, key=lambda column: column.wish)
-        kept = [pair for pair in kept if pair[0] is not last]
 
 
 def elided(name: str, width: int) -> str:
     """Cut a name in the middle so that it takes at most `width` columns.
 
     >>> elided("transformer.layers.10.weight", 16)
-    'transfo…0.weight'
+    'transfor….weight'
     """
     if cell_len(name) <= width:
         return name
@@ -183,52 +93,196 @@ def elided(name: str, width: int) -> str:
     return f"{head}…{tail}"
 
 
-def _foot(report: Report) -> list[Text]:
+def nonfinite(nan: int, posinf: int, neginf: int) -> str:
+    """Say in words which values are not finite.
+
+    >>> nonfinite(3, 0, 1)
+    '3 NaN, 1 -inf'
+    """
+    counts = ((nan, "NaN"), (posinf, "+inf"), (neginf, "-inf"))
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+def _bad(row: Row) -> str:
+    moments = row.moments
+    return "" if moments is None else nonfinite(moments.nan, moments.posinf, moments.neginf)
+
+
+def _shape(row: Row) -> str:
+    if row.shape is None:
+        return UNKNOWN
+    return "×".join(map(str, row.shape)) or "scalar"
+
+
+def _at(row: Row) -> str:
+    index = row.max_abs_index
+    return UNKNOWN if index is None else ",".join(map(str, index))
+
+
+_COLUMNS = (
+    _Column("dtype", 3, lambda row: row.dtype or "mixed", left=True),
+    _Column("shape", 4, _shape, left=True),
+    _Column("norm", 0, lambda row: number(row.moments.norm if row.moments else None)),
+    _Column("share", 0, lambda row: percent(row.share)),
+    _Column("", 2, lambda row: bar(row.share), left=True),
+    _Column("rms", 6, lambda row: number(rms(row.moments) if row.moments else None)),
+    _Column("max |x|", 1, lambda row: number(row.moments.max_abs if row.moments else None)),
+    _Column("at", 7, _at),
+    _Column("zeros", 5, lambda row: f"{row.moments.zeros:,}" if row.moments else UNKNOWN),
+    _Column("not finite", 0, _bad, left=True),
+)
+
+
+def table(report: Report, screen: Screen) -> str:
+    """Write the report for a terminal: its rows, what is true of the whole, and a verdict.
+
+    The report of `apply` has no rows here: what it did is said in a few lines.
+    """
+    console = Console(
+        file=io.StringIO(),
+        width=screen.width,
+        force_terminal=screen.colour,
+        no_color=not screen.colour,
+        color_system="standard" if screen.colour else None,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+    )
+    foot = list(_foot(report, screen.width))
+    with console.capture() as capture:
+        if report.clipped is not None:
+            for line in _clipping(report.clipped):
+                console.print(line, soft_wrap=True)
+        elif report.rows:
+            shown = _shown(report.rows, len(foot), screen.height)
+            console.print(_grid(shown, screen.width))
+            if len(shown) < len(report.rows):
+                rest = len(report.rows) - len(shown)
+                console.print(Text(f"… {rest:,} more, --all shows them", "dim"))
+            console.print()
+        for line in foot:
+            console.print(line, soft_wrap=True)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _shown(rows: Sequence[Row], foot: int, height: int | None) -> Sequence[Row]:
+    """Give the rows that fit above the foot: two lines of head, an empty one, and the prompt."""
+    if height is None or len(rows) + foot + 4 <= height:
+        return rows
+    return rows[: max(height - foot - 5, 3)]
+
+
+def _grid(rows: Sequence[Row], width: int) -> Table:
+    names = [UNKNOWN if row.name is None else escape(row.name) for row in rows]
+    title = rows[0].kind
+    columns = [(column, [column.cell(row) for row in rows]) for column in _COLUMNS]
+    columns = [
+        (column, cells)
+        for column, cells in columns
+        if any(cell not in ("", UNKNOWN) for cell in cells)
+    ]
+    kept, room = _fitting(columns, max(map(cell_len, (title, *names))), width)
+    grid = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, _GAP - 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+    )
+    grid.add_column(title, no_wrap=True)
+    for column, _ in kept:
+        grid.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
+    for index, (name, row) in enumerate(zip(names, rows, strict=True)):
+        style = "bold red" if _bad(row) else "" if row.measured else "dim"
+        texts = [Text(elided(name, room)), *(Text(cells[index]) for _, cells in kept)]
+        grid.add_row(*texts, style=style)
+    return grid
+
+
+def _fitting(
+    columns: list[tuple[_Column, list[str]]], longest: int, width: int
+) -> tuple[list[tuple[_Column, list[str]]], int]:
+    """Leave out columns by rank until names have room; give the rest and the room for names."""
+    while True:
+        taken = sum(_GAP + max(map(cell_len, (column.title, *cells))) for column, cells in columns)
+        room = width - taken
+        last = max((column for column, _ in columns), key=lambda column: column.rank)
+        if room >= min(longest, _NAME_ENOUGH) or not last.rank:
+            return columns, max(room, _NAME_LEAST)
+        columns = [pair for pair in columns if pair[0] is not last]
+
+
+def _foot(report: Report, width: int) -> Iterator[Text]:
     moments = report.moments
-    files = escape(report.files[0]) if len(report.files) == 1 else ""
-    facts = [f"{report.measured:,} tensors", f"{moments.count:,} values", *filter(None, [files])]
-    lines = [Text.assemble(("global norm  ", "bold"), (f"{report.global_norm!r}", "bold"))]
-    if moments.nonfinite:
-        lines[0].append(f"  (finite part {report.finite_norm!r})")
-    lines[0].append(f"  {' · '.join([*facts, *report.notes])}", "dim")
-    lines.append(Text(_verdict(report)))
-    return lines + ([_clipping(report.clipped)] if report.clipped else [])
+    if report.clipped is None:
+        norm = Text.assemble(("global norm", "bold"), "  ", (repr(report.global_norm), "bold"))
+        if moments.nonfinite:
+            norm.append(f"  without what is not finite {report.finite_norm!r}")
+        yield norm
+        yield Text(_verdict(report, width), "bold red" if moments.nonfinite else "")
+    facts = [_plural(moments.count, "value"), *report.notes]
+    if report.measured == report.total:
+        facts.insert(0, _plural(report.total, "tensor"))
+    if len(report.files) == 1:
+        facts.append(elided(escape(report.files[0]), width))
+    line = ""
+    for fact in facts:
+        if line and cell_len(f"{line} · {fact}") > width:
+            yield Text(line, "dim")
+            line = ""
+        line = f"{line} · {fact}" if line else fact
+    yield Text(line, "dim")
 
 
-def _verdict(report: Report) -> str:
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _verdict(report: Report, width: int) -> str:
     """Say in one line what a person has to know first."""
     moments = report.moments
     if moments.nonfinite:
-        bad = [tensor for tensor in report.tensors if _bad(tensor)]
-        first = bad[0]
-        return (
-            f"{len(bad):,} of {report.measured:,} tensors hold values that are not finite: "
-            f"{counted(moments.nan, moments.posinf, moments.neginf)}; "
-            f"first {escape(first.name or '')} at {list(first.first_nonfinite or ())}"
-        )
+        bad = [row for row in report.rows if _bad(row)]
+        what = nonfinite(moments.nan, moments.posinf, moments.neginf)
+        if not bad:
+            return f"not finite: {what}"
+        at = "" if bad[0].first_nonfinite is None else f" at {list(bad[0].first_nonfinite)}"
+        start = f"not finite: {what}, the first in "
+        return start + _named(bad[0], width - len(start) - len(at)) + at
     if report.overflows:
         return "the global norm is beyond float64"
     if report.measured == 0:
-        return "nothing to measure"
+        return "there is nothing to measure"
     if report.global_norm == 0:
         return "all values are zero"
-    worst = report.tensors[0]
-    if report.measured == 1:
+    worst = max(report.rows, key=lambda row: row.share or 0.0, default=None)
+    if report.measured == 1 or worst is None:
         return "all values are finite"
-    return (
-        f"all values are finite; {escape(worst.name or '')} holds {percent(worst.share)} "
-        "of the squared norm"
-    )
+    end = f" has {percent(worst.share)} of the squared norm"
+    return f"all finite; {_named(worst, width - len(end) - 12)}{end}"
 
 
-def _clipping(clipped: Clipped) -> Text:
-    before = f"norm {clipped.norm_before!r}, limit {clipped.clip_norm!r}"
-    if not clipped.clipped:
-        return Text(f"not clipped: {before}")
-    after = (
-        "nothing was written"
-        if clipped.norm_after is None
-        else f"norm after {clipped.norm_after!r}"
-    )
-    lost = f", {clipped.flushed:,} values became zero" if clipped.flushed else ""
-    return Text(f"clipped: {before}, coefficient {clipped.coefficient!r}; {after}{lost}")
+def _named(row: Row, room: int) -> str:
+    if row.name is None:
+        return "the unnamed tensor" if row.kind == "tensor" else "no group"
+    return elided(escape(row.name), max(room, _NAME_LEAST))
+
+
+def _clipping(clipped: Clipped) -> Iterator[Text]:
+    lines = [
+        ("norm before", repr(clipped.norm_before)),
+        ("limit", repr(clipped.clip_norm)),
+        ("coefficient", repr(clipped.coefficient)),
+        ("clipped", "yes" if clipped.clipped else "no"),
+    ]
+    if clipped.norm_after is None:
+        lines.append(("norm after", "nothing was written"))
+    else:
+        lines.append(("norm after", f"{clipped.norm_after!r}  measured from what was written"))
+    if clipped.flushed:
+        lines.append(("became zero", _plural(clipped.flushed, "value")))
+    if clipped.saturated:
+        lines.append(("saturated", _plural(clipped.saturated, "value")))
+    for title, value in lines:
+        yield Text.assemble((f"{title:<11}", "bold"), "  ", value)

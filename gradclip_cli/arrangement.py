@@ -1,0 +1,115 @@
+"""Which rows of a report are shown, in which order, tensor by tensor or group by group.
+
+Arranging changes rows only: the whole, its norm and its verdict stay those of all tensors.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gradclip_cli.choices import Sort
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.moments import merge
+from gradclip_cli.names import natural
+from gradclip_cli.report import Report, Row, share_of, worst_first
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What a user asked to see; by default everything, worst first."""
+
+    sort: Sort | None = None
+    reverse: bool = False
+    top: int | None = None
+    bad_only: bool = False
+    group_by: str | None = None
+
+
+def arranged(report: Report, wish: Arrangement) -> Report:
+    """Give the report with its rows grouped, chosen and sorted as wished."""
+    rows = list(report.rows)
+    if wish.group_by is not None:
+        rows = _groups(report, group_of(wish.group_by))
+    if wish.bad_only:
+        rows = [row for row in rows if row.moments is not None and row.moments.nonfinite]
+    rows.sort(key=_KEYS[wish.sort] if wish.sort else worst_first, reverse=wish.reverse)
+    return dataclasses.replace(report, rows=tuple(rows[: wish.top]))
+
+
+def group_of(wish: str) -> Callable[[str], str | None]:
+    r"""Give the function from a tensor's name to its group's.
+
+    A number N takes the first N parts of the dotted name; anything else is a regular expression,
+    whose first group is searched for.
+
+    >>> group_of("2")("layers.10.mlp.weight"), group_of(r"layers\.(\d+)")("layers.10.mlp.weight")
+    ('layers.10', '10')
+    """
+    if wish.isdecimal() and int(wish) > 0:
+        parts = int(wish)
+        return lambda name: ".".join(name.split(".")[:parts])
+    try:
+        pattern = re.compile(wish)
+    except re.error as error:
+        raise GradclipError(
+            "--group-by",
+            f"{wish!r} is not a regular expression: {error}",
+            r"give a number of name parts, or a pattern such as 'layers\.(\d+)'",
+        ) from error
+    if not pattern.groups:
+        raise GradclipError(
+            "--group-by",
+            f"{wish!r} has no group to name the rows by",
+            r"put parentheses around what makes the group, as in 'layers\.(\d+)'",
+        )
+
+    def group(name: str) -> str | None:
+        found = pattern.search(name)
+        return found[1] if found else None
+
+    return group
+
+
+def _groups(report: Report, group: Callable[[str], str | None]) -> list[Row]:
+    members: dict[str | None, list[Row]] = {}
+    for row in report.rows:
+        if row.measured:
+            members.setdefault(group(row.name or ""), []).append(row)
+    return [_grouped(name, rows, report) for name, rows in members.items()]
+
+
+def _grouped(name: str | None, rows: list[Row], report: Report) -> Row:
+    moments = merge(row.moments for row in rows if row.moments is not None)
+    dtypes = {row.dtype for row in rows}
+    files = {row.file for row in rows}
+    return Row(
+        "group",
+        name,
+        dtypes.pop() if len(dtypes) == 1 else None,
+        None,
+        moments.count,
+        files.pop() if len(files) == 1 else "",
+        moments,
+        share_of(moments, report.moments),
+    )
+
+
+def _largest(row: Row) -> float:
+    largest = row.moments.max_abs if row.moments is not None else None
+    return math.inf if largest is None else -largest
+
+
+def _norm(row: Row) -> float:
+    return math.inf if row.moments is None else -row.moments.finite_norm
+
+
+_KEYS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: natural(row.name or ""),
+    "norm": lambda row: (_norm(row), natural(row.name or "")),
+    "size": lambda row: (-row.count, natural(row.name or "")),
+    "max": lambda row: (_largest(row), natural(row.name or "")),
+    "file": lambda row: (natural(row.file), natural(row.name or "")),
+}

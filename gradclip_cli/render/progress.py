@@ -1,0 +1,64 @@
+"""How far a pass is, on a terminal: after one second, and gone when the pass is over."""
+
+import time
+
+from rich.console import Console
+from rich.markup import escape as without_markup
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from gradclip_cli.names import escape
+from gradclip_cli.render.table import elided
+
+_PATIENCE = 1.0  # seconds: what is over by then needs no bar
+
+
+class Meter:
+    """Draws bytes done, rate, time left and the file at hand on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._doing, self._size, self._done, self._since = "", 0, 0, time.monotonic()
+
+    def begin(self, doing: str, size: int) -> None:
+        """Start a pass over so many bytes."""
+        self.end()
+        self._doing, self._size, self._done, self._since = doing, size, 0, time.monotonic()
+
+    def advance(self, size: int, label: str) -> None:
+        """Take note of so many bytes more, of the file called `label`."""
+        self._done += size
+        if self._bar is None and time.monotonic() - self._since >= _PATIENCE:
+            self._start()
+        if self._bar is not None:
+            name = without_markup(elided(escape(label), 30))
+            self._bar.update(self._task, completed=self._done, file=name)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[file]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(self._doing, total=self._size, file="")
+        self._bar.start()
