@@ -147,7 +147,7 @@ def measure(
         finite = np.all(np.isfinite(values.reshape(-1, lanes)), axis=1)
         if not finite.all():
             return _measure_nonfinite(values, lanes, start, fortran_shape, finite, first)
-    largest = max(float(sizes[top]), -float(sizes[bottom]))
+    largest = max(abs(float(sizes[top])), abs(float(sizes[bottom])))
     if fortran_shape is None:
         at = start + min(place for place in (top, bottom) if abs(float(sizes[place])) == largest)
     else:

@@ -47,6 +47,12 @@ def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tu
             f"too short for an .npy file: {len(start)} bytes, the header alone needs more",
             "was the copy or download interrupted?",
         )
+    if not recognised(start):
+        raise GradclipError(
+            label,
+            r"not an .npy file: it does not begin with \x93NUMPY",
+            "the file is damaged, or its name has the wrong suffix",
+        )
     version = start[6:8]
     if version not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
         raise GradclipError(
@@ -96,36 +102,34 @@ def promoted(tensors: Sequence[Tensor]) -> bytes:
 def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shape]:
     """Parse the header's literal and check keys and types."""
     try:
-        text = header.decode("utf-8" if version == 3 else "latin-1")
-        body = _parsed(text, version)
-        keys = [ast.literal_eval(key) for key in body.keys if key is not None]
-        values = [ast.literal_eval(value) for value in body.values]
+        pairs = _parsed(header.decode("utf-8" if version == 3 else "latin-1"), version)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise GradclipError(
             label,
             "the .npy header is not a plain Python dict of descr, fortran_order and shape",
             "the file is damaged, or was changed by a transfer in text mode",
         ) from error
+    keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
             raise GradclipError(
                 label,
-                f"the .npy header says {key!r} twice",
+                f"the .npy header says {_short(key)} twice",
                 "no writer does that: save the array again",
             )
     if set(keys) != _KEYS:
         raise GradclipError(
             label,
-            f"the .npy header has the keys {', '.join(map(str, keys)) or '(none)'}; "
-            "expected are descr, fortran_order and shape",
+            f"the .npy header has the keys {_short(keys)}; expected are descr, fortran_order and "
+            "shape",
             "the file is damaged: save the array again",
         )
-    found = dict(zip(keys, values, strict=True))
+    found = dict(pairs)
     descr, fortran, shape = found["descr"], found["fortran_order"], found["shape"]
     if type(fortran) is not bool:
         raise GradclipError(
             label,
-            f"the .npy header says fortran_order is {fortran!r}; it must be True or False",
+            f"the .npy header says fortran_order is {_short(fortran)}; it must be True or False",
             "the file is damaged: save the array again",
         )
     if (
@@ -142,19 +146,28 @@ def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shap
     return descr, fortran, shape
 
 
-def _parsed(text: str, version: int) -> ast.Dict:
+def _parsed(text: str, version: int) -> list[tuple[str, object]]:
+    """Read the literal of a dict whose keys are strings; raises what `ast` raises."""
+    text = text.lstrip(" \t")
+    if not text.startswith("{"):
+        raise SyntaxError("not a dict")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged literal must not write to stderr
         try:
-            tree = ast.parse(text.strip(" \n"), mode="eval")
+            body = ast.parse(text, mode="eval").body
         except SyntaxError:
             if version == 3:
                 raise
             # Python 2 wrote long integers as 2L.
-            tree = ast.parse(re.sub(r"(?<=\d)L\b", "", text.strip(" \n")), mode="eval")
-    if not isinstance(tree.body, ast.Dict):
+            body = ast.parse(re.sub(r"(?<=\d)L(?=\s*[,)])", "", text), mode="eval").body
+    if not isinstance(body, ast.Dict):
         raise TypeError("not a dict")
-    return tree.body
+    pairs = []
+    for key, value in zip(body.keys, body.values, strict=True):
+        if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+            raise TypeError("a key is not a string")
+        pairs.append((key.value, ast.literal_eval(value)))
+    return pairs
 
 
 def _dtype(descr: object, label: str) -> DType:
