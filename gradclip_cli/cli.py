@@ -1,28 +1,47 @@
 """The command line: arguments in, a report or a one-line error out.
 
-Options are declared once; a command's body is the flow of data, in order. `run` is the one boundary
-that turns errors into messages and statuses. Nothing here imports NumPy before a command needs it,
-so help, version and completion answer at once.
+A command's body is the flow of data, in order. Nothing here imports NumPy before a command needs
+it, so help, version and completion answer at once.
 """
 
 import contextlib
-import errno
 import os
-import signal
 import stat
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 import typer.main
 
-from gradclip_cli import __version__
-from gradclip_cli.choices import Format, Nonfinite, Sort
+from gradclip_cli import __version__, boundary
+from gradclip_cli.choices import Format
 from gradclip_cli.errors import GradclipError, Status
-from gradclip_cli.names import printable
+from gradclip_cli.options import (
+    BadOnly,
+    ClipNorm,
+    DryRun,
+    Everything,
+    Exclude,
+    FailAbove,
+    FailNonfinite,
+    Force,
+    GroupBy,
+    Include,
+    InPlace,
+    Json,
+    OnNonfinite,
+    Output,
+    Paths,
+    Quiet,
+    ReportFile,
+    ReportFormat,
+    Reverse,
+    SortBy,
+    Top,
+    UseNorm,
+    WorkerCount,
+)
 
 if TYPE_CHECKING:
     from gradclip_cli.passes import Progress
@@ -37,180 +56,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help fits a screen, and spares importing Rich
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-class _Stopped(BaseException):
-    """A signal asked the process to end."""
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-def _number(option: str, example: str) -> Callable[[str], float]:
-    """Give a parser for an option's number that says in one line what is wrong."""
-
-    def number(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            raise GradclipError(
-                option, f"{text!r} is not a number", f"give one, for example {example}"
-            ) from None
-
-    return number
-
-
-def _count(option: str) -> Callable[[str], int]:
-    """Give a parser for an option that counts something."""
-
-    def count(text: str) -> int:
-        if text.isdecimal() and len(text) < 10 and int(text) > 0:
-            return int(text)
-        raise GradclipError(option, f"{text!r} is not a whole number above 0", "give 1 or more")
-
-    return count
-
-
-Paths = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="PATH",
-        help="Files, folders, or - for standard input; together one gradient.",
-        show_default=False,
-    ),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--include",
-        metavar="GLOB",
-        help="Only tensors whose whole name matches; repeatable.",
-        show_default=False,
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        metavar="GLOB",
-        help="Not these tensors; wins over --include; repeatable.",
-        show_default=False,
-    ),
-]
-WorkerCount = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        parser=_count("--workers"),
-        help="Threads; one for each processor if not given.",
-        show_default=False,
-    ),
-]
-ReportFormat = Annotated[
-    Format | None,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        help="table, tsv, csv, json, jsonl or md; table on a terminal, else tsv.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the status tells.")]
-SortBy = Annotated[
-    Sort | None,
-    typer.Option(
-        "--sort",
-        metavar="KEY",
-        help="name, norm, size, max or file; worst first if not given.",
-        show_default=False,
-    ),
-]
-Reverse = Annotated[bool, typer.Option("--reverse", help="Turn the order round.")]
-Top = Annotated[
-    int | None,
-    typer.Option(
-        "--top",
-        metavar="N",
-        parser=_count("--top"),
-        help="Only the first N rows.",
-        show_default=False,
-    ),
-]
-Everything = Annotated[
-    bool, typer.Option("--all", help="All rows, also those that the terminal has no room for.")
-]
-BadOnly = Annotated[bool, typer.Option("--bad-only", help="Only rows with NaN or infinities.")]
-GroupBy = Annotated[
-    str | None,
-    typer.Option(
-        "--group-by",
-        metavar="N|REGEX",
-        help="A row a group: by N name parts, or by a pattern's first group.",
-        show_default=False,
-    ),
-]
-FailAbove = Annotated[
-    float | None,
-    typer.Option(
-        "--fail-above",
-        metavar="NORM",
-        parser=_number("--fail-above", "100"),
-        help="Status 1 unless the global norm is finite and at most NORM.",
-        show_default=False,
-    ),
-]
-FailNonfinite = Annotated[
-    bool, typer.Option("--fail-nonfinite", help="Status 1 if a value is NaN or infinite.")
-]
-ClipNorm = Annotated[
-    float,
-    typer.Option(
-        "--clip-norm",
-        metavar="C",
-        parser=_number("--clip-norm", "1.0"),
-        help="The limit for the global norm.",
-    ),
-]
-UseNorm = Annotated[
-    float | None,
-    typer.Option(
-        "--use-norm",
-        metavar="N",
-        parser=_number("--use-norm", "12.5"),
-        help="Go by this global norm instead of measuring it.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="A file, a folder for several results, or - for stdout.",
-        show_default=False,
-    ),
-]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the files themselves.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure and decide; write nothing.")]
-ReportFile = Annotated[
-    str | None,
-    typer.Option(
-        "--report", metavar="FILE", help="Write the report to this file.", show_default=False
-    ),
-]
-OnNonfinite = Annotated[
-    Nonfinite,
-    typer.Option(
-        "--nonfinite",
-        metavar="POLICY",
-        help="NaN and infinities: refuse, zero, skip or propagate.",
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -272,7 +117,7 @@ def inspect(
         )
     if not quiet:
         wish = Arrangement(sort, reverse, top, bad_only, group_by)
-        _print(arranged(report, wish), form, _stdout(), everything or top is not None)
+        _print(arranged(report, wish), form, boundary.stdout(), everything or top is not None)
     within = fail_above is None or report.global_norm <= fail_above
     if not within or (fail_nonfinite and report.moments.nonfinite):
         raise typer.Exit(Status.VERDICT)
@@ -308,13 +153,13 @@ def apply(
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
     from gradclip_cli.commands import apply as clip
 
-    stdout = _stdout()
+    stdout = boundary.stdout()
     with _report_stream(report_file, force, to_stdout) as stream:
         with _progress(hidden=quiet or to_stdout) as progress:
             report = clip(
                 *_given(paths),
                 clip_norm=clip_norm,
-                output=_writer(stdout) if to_stdout else output,
+                output=boundary.writer(stdout) if to_stdout else output,
                 in_place=in_place,
                 force=force,
                 dry_run=dry_run,
@@ -362,7 +207,7 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
         return False
     if dry_run or output not in (None, "-"):
         return False
-    if _stdout().isatty():
+    if boundary.stdout().isatty():
         raise GradclipError(
             "-o",
             "the clipped bytes would go to the terminal",
@@ -375,7 +220,7 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
 def _report_stream(path: str | None, force: bool, to_stdout: bool) -> Iterator[BinaryIO]:
     """Give where the report of `apply` goes; a file is made before anything else is."""
     if path is None:
-        yield sys.stderr.buffer if to_stdout else _stdout()
+        yield boundary.stderr() if to_stdout else boundary.stdout()
         return
     try:
         stream = open(path, "wb" if force else "xb")  # noqa: SIM115
@@ -408,139 +253,17 @@ def _progress(hidden: bool) -> Iterator["Progress | None"]:
 def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: bool) -> None:
     from gradclip_cli.render import render
 
-    _writer(stream)(render(report, form, stream, everything).encode("utf-8", "backslashreplace"))
-
-
-def _stdout() -> BinaryIO:
-    if sys.stdout is None:
-        raise GradclipError("standard output", "is closed", "redirect it to a file or /dev/null")
-    return sys.stdout.buffer
-
-
-def _writer(stream: BinaryIO) -> Callable[[bytes], None]:
-    """Give a function that writes bytes at once, and says where if it cannot."""
-    name = "standard output" if stream.fileno() == 1 else str(stream.name)
-
-    def write(data: bytes) -> None:
-        try:
-            stream.write(data)
-            stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise GradclipError(name, f"cannot be written to: {error.strerror}") from error
-
-    return write
+    boundary.writer(stream)(
+        render(report, form, stream, everything).encode("utf-8", "backslashreplace")
+    )
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    status = run(sys.argv[1:])
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except OSError:
-        status = status or Status.TROUBLE
-        _silence(1)
-    sys.exit(status)
 
+    def command() -> int:
+        # Typer's own ways out would turn errors into frames of text and status 1.
+        status = typer.main.get_command(app).main(sys.argv[1:], "gradclip", standalone_mode=False)
+        return int(status or 0)
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line and give its status; every error ends here, in words."""
-    _fill_standard_streams()
-    for number, status in ((signal.SIGTERM, Status.TERMINATED), (signal.SIGHUP, Status.HANGUP)):
-        signal.signal(number, _stopper(status))
-    try:
-        command = typer.main.get_command(app)
-        returned = command.main(list(arguments), "gradclip", standalone_mode=False)
-        if sys.stdout:
-            sys.stdout.flush()
-        return int(returned or 0)
-    except GradclipError as error:
-        return _complain(error)
-    except _USAGE_ERROR as error:
-        return _complain(_worded(error))
-    except BrokenPipeError:
-        _silence(1)
-        return Status.READER_GONE
-    except OSError as error:
-        path = error.filename if isinstance(error.filename, str) else ""
-        problem = (error.strerror or str(error)).lower()
-        return _complain(GradclipError(path, problem, _WAYS_OUT.get(error.errno or 0, "")))
-    except (KeyboardInterrupt, typer.Abort):
-        return Status.INTERRUPTED
-    except _Stopped as stopped:
-        return stopped.status
-    except Exception:
-        _say(traceback.format_exc())
-        _say("gradclip: this is a bug in gradclip; the traceback above says where\n")
-        return Status.BUG
-
-
-_WAYS_OUT = {
-    errno.ENOENT: "is the name right? ls shows what is there",
-    errno.EACCES: "ask its owner for the right to it, or change its mode with chmod",
-    errno.EPERM: "ask its owner for the right to it, or change its mode with chmod",
-    errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
-    errno.EDQUOT: "free some of your quota, or write elsewhere with -o",
-    errno.EMFILE: "let a process open more files: ulimit -n 4096",
-    errno.EROFS: "that file system is read-only: write elsewhere with -o",
-    errno.ENAMETOOLONG: "give a shorter name with -o",
-    errno.EIO: "the disk or the network has a fault: copy the file elsewhere and look again",
-}
-
-
-def _fill_standard_streams() -> None:
-    """Keep files from taking the numbers of standard streams that came closed."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
-def _stopper(status: Status) -> Callable[[int, FrameType | None], None]:
-    def stop(*_: object) -> None:
-        raise _Stopped(status)
-
-    return stop
-
-
-# The base of all of Typer's complaints about arguments; it has no public name.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
-
-
-def _worded(error: Exception) -> GradclipError:
-    """Turn one of Typer's complaints into one line and a hint."""
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "gradclip"
-    lines = message.strip().splitlines()
-    first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
-    return GradclipError("", first, f"{command} --help shows what can be given")
-
-
-def _complain(error: GradclipError) -> int:
-    subject = f"{error.subject}: " if error.subject else ""
-    lines = [f"gradclip: {subject}{error.problem}", *(f"  {detail}" for detail in error.details)]
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    _say("".join(f"{printable(line)}\n" for line in lines))
-    return error.status
-
-
-def _say(text: str) -> None:
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stderr.flush()
-    except OSError:
-        _silence(2)
-
-
-def _silence(descriptor: int) -> None:
-    """Let nothing more go to a stream that failed, not even at the interpreter's end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    sys.exit(boundary.run(command))

@@ -1,0 +1,178 @@
+"""The options of the commands, each declared once.
+
+Numbers are parsed here, so that a wrong one is told in one line as every other error is.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from gradclip_cli.choices import Format, Nonfinite, Sort
+from gradclip_cli.errors import GradclipError
+
+
+def _number(option: str, example: str) -> Callable[[str], float]:
+    """Give a parser for an option's number that says in one line what is wrong."""
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise GradclipError(
+                option, f"{text!r} is not a number", f"give one, for example {example}"
+            ) from None
+
+    return number
+
+
+def _count(option: str) -> Callable[[str], int]:
+    """Give a parser for an option that counts something."""
+
+    def count(text: str) -> int:
+        if text.isdecimal() and len(text) < 10 and int(text) > 0:
+            return int(text)
+        raise GradclipError(option, f"{text!r} is not a whole number above 0", "give 1 or more")
+
+    return count
+
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PATH",
+        help="Files, folders, or - for standard input; together one gradient.",
+        show_default=False,
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Only tensors whose whole name matches; repeatable.",
+        show_default=False,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Not these tensors; wins over --include; repeatable.",
+        show_default=False,
+    ),
+]
+WorkerCount = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        parser=_count("--workers"),
+        help="Threads; one for each processor if not given.",
+        show_default=False,
+    ),
+]
+ReportFormat = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="table, tsv, csv, json, jsonl or md; table on a terminal, else tsv.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the status tells.")]
+SortBy = Annotated[
+    Sort | None,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="name, norm, size, max or file; worst first if not given.",
+        show_default=False,
+    ),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Turn the order round.")]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        "--top",
+        metavar="N",
+        parser=_count("--top"),
+        help="Only the first N rows.",
+        show_default=False,
+    ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All rows, also those that the terminal has no room for.")
+]
+BadOnly = Annotated[bool, typer.Option("--bad-only", help="Only rows with NaN or infinities.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="N|REGEX",
+        help="A row a group: by N name parts, or by a pattern's first group.",
+        show_default=False,
+    ),
+]
+FailAbove = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-above",
+        metavar="NORM",
+        parser=_number("--fail-above", "100"),
+        help="Status 1 unless the global norm is finite and at most NORM.",
+        show_default=False,
+    ),
+]
+FailNonfinite = Annotated[
+    bool, typer.Option("--fail-nonfinite", help="Status 1 if a value is NaN or infinite.")
+]
+ClipNorm = Annotated[
+    float,
+    typer.Option(
+        "--clip-norm",
+        metavar="C",
+        parser=_number("--clip-norm", "1.0"),
+        help="The limit for the global norm.",
+    ),
+]
+UseNorm = Annotated[
+    float | None,
+    typer.Option(
+        "--use-norm",
+        metavar="N",
+        parser=_number("--use-norm", "12.5"),
+        help="Go by this global norm instead of measuring it.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="A file, a folder for several results, or - for stdout.",
+        show_default=False,
+    ),
+]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the files themselves.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure and decide; write nothing.")]
+ReportFile = Annotated[
+    str | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write the report to this file.", show_default=False
+    ),
+]
+OnNonfinite = Annotated[
+    Nonfinite,
+    typer.Option(
+        "--nonfinite",
+        metavar="POLICY",
+        help="NaN and infinities: refuse, zero, skip or propagate.",
+    ),
+]
