@@ -88,8 +88,10 @@ def writer(stream: BinaryIO) -> Callable[[bytes], None]:
     name = "standard output" if stream.fileno() == 1 else str(stream.name)
 
     def write(data: bytes) -> None:
+        rest = memoryview(data)
         try:
-            stream.write(data)
+            while rest:  # with PYTHONUNBUFFERED a stream may take less than it is given
+                rest = rest[stream.write(rest) :]
             stream.flush()
         except BrokenPipeError:
             raise _Stopped(Status.READER_GONE) from None
