@@ -28,7 +28,8 @@ def run(command: Callable[[], int]) -> int:
     """Run a command and give its status; every error ends here, in words."""
     _fill_standard_streams()
     for number, status in ((signal.SIGTERM, Status.TERMINATED), (signal.SIGHUP, Status.HANGUP)):
-        signal.signal(number, _stopper(status))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _stopper(status))
     try:
         return _flushed(_status_of(command))
     except _Stopped as stopped:
@@ -108,6 +109,7 @@ def _unwritable(name: str, error: OSError) -> GradclipError:
 
 _WAYS_OUT = {
     errno.ENOENT: "is the name right? ls shows what is there",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
     errno.EACCES: "ask its owner for the right to it, or change its mode with chmod",
     errno.EPERM: "ask its owner for the right to it, or change its mode with chmod",
     errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",

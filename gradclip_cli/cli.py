@@ -5,6 +5,7 @@ it, so help, version and completion answer at once.
 """
 
 import contextlib
+import math
 import os
 import stat
 import sys
@@ -60,7 +61,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"gradclip {__version__}")
+        boundary.writer(boundary.stdout())(f"gradclip {__version__}\n".encode())
         raise typer.Exit
 
 
@@ -118,7 +119,8 @@ def inspect(
     if not quiet:
         wish = Arrangement(sort, reverse, top, bad_only, group_by)
         _print(arranged(report, wish), form, boundary.stdout(), everything or top is not None)
-    within = fail_above is None or report.global_norm <= fail_above
+    norm = report.global_norm
+    within = fail_above is None or (math.isfinite(norm) and norm <= fail_above)
     if not within or (fail_nonfinite and report.moments.nonfinite):
         raise typer.Exit(Status.VERDICT)
 
@@ -153,25 +155,28 @@ def apply(
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
     from gradclip_cli.commands import apply as clip
 
-    stdout = boundary.stdout()
-    with _report_stream(report_file, force, to_stdout) as stream:
-        with _progress(hidden=quiet or to_stdout) as progress:
-            report = clip(
-                *_given(paths),
-                clip_norm=clip_norm,
-                output=boundary.writer(stdout) if to_stdout else output,
-                in_place=in_place,
-                force=force,
-                dry_run=dry_run,
-                nonfinite=nonfinite,
-                use_norm=use_norm,
-                include=include or (),
-                exclude=exclude or (),
-                workers=workers,
-                progress=progress,
-            )
-        if not quiet:
-            _print(report, form, stream, everything=True)
+    if report_file is not None:
+        _check_report(report_file, force, [*(paths or ()), *([output] if output else [])])
+    with _progress(hidden=quiet or to_stdout) as progress:
+        report = clip(
+            *_given(paths),
+            clip_norm=clip_norm,
+            output=boundary.writer(boundary.stdout()) if to_stdout else output,
+            in_place=in_place,
+            force=force,
+            dry_run=dry_run,
+            nonfinite=nonfinite,
+            use_norm=use_norm,
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+        )
+    if report_file is not None:
+        _save(report, form, report_file, force)
+    elif not quiet:
+        stream = boundary.stderr() if to_stdout else boundary.stdout()
+        _print(report, form, stream, everything=True)
 
 
 def _one_format(form: Format | None, json: bool) -> Format | None:
@@ -205,7 +210,7 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
         if output is not None:
             raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
         return False
-    if dry_run or output not in (None, "-"):
+    if dry_run or not (output in (None, "-") or _is_stdout(output)):
         return False
     if boundary.stdout().isatty():
         raise GradclipError(
@@ -216,23 +221,38 @@ def _writes_to_stdout(output: str | None, in_place: bool, dry_run: bool) -> bool
     return True
 
 
-@contextlib.contextmanager
-def _report_stream(path: str | None, force: bool, to_stdout: bool) -> Iterator[BinaryIO]:
-    """Give where the report of `apply` goes; a file is made before anything else is."""
-    if path is None:
-        yield boundary.stderr() if to_stdout else boundary.stdout()
-        return
+def _is_stdout(path: str) -> bool:
+    """Say whether a path such as /dev/stdout is a pipe or device that stdout is too."""
     try:
-        stream = open(path, "wb" if force else "xb")  # noqa: SIM115
-    except FileExistsError:
-        raise GradclipError(path, "already exists", "to replace it, add --force") from None
-    with stream:
-        try:
-            yield stream
-        except BaseException:
-            if not force:
-                os.unlink(path)
-            raise
+        there, here = os.stat(path), os.fstat(1)
+    except OSError:
+        return False
+    return not stat.S_ISREG(there.st_mode) and os.path.samestat(there, here)
+
+
+def _check_report(path: str, force: bool, others: Sequence[str]) -> None:
+    """Refuse, before anything is done, a report that would take another file's place."""
+    from gradclip_cli.targets import check_place, is_special
+
+    if is_special(path):
+        return
+    here = os.path.realpath(path)
+    for other in map(os.path.realpath, others):
+        inside = os.path.isdir(other) and here.startswith(other + os.sep) and os.path.exists(here)
+        if here == other or inside:
+            raise GradclipError(
+                path, "the report would replace an input or the output", "name another file"
+            )
+    check_place(here, path, force)
+    if not os.path.isdir(os.path.dirname(here)):
+        raise GradclipError(path, "its folder does not exist", "make it first: mkdir -p FOLDER")
+
+
+def _save(report: "Report", form: Format | None, path: str, force: bool) -> None:
+    from gradclip_cli.render import plain
+    from gradclip_cli.targets import write_whole
+
+    write_whole(path, plain(report, form).encode("utf-8", "backslashreplace"), force)
 
 
 @contextlib.contextmanager
@@ -260,10 +280,17 @@ def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and give its status."""
 
     def command() -> int:
         # Typer's own ways out would turn errors into frames of text and status 1.
-        status = typer.main.get_command(app).main(sys.argv[1:], "gradclip", standalone_mode=False)
+        status = typer.main.get_command(app).main(
+            list(arguments), "gradclip", standalone_mode=False
+        )
         return int(status or 0)
 
-    sys.exit(boundary.run(command))
+    return boundary.run(command)

@@ -94,5 +94,9 @@ def _norm(moments: Sequence[Moments | None], nonfinite: Nonfinite) -> float:
         known = [part for part in known if not part.nonfinite]
     whole = merge(known)
     if math.isinf(whole.finite_norm):
-        raise RefusedError("", "the norm of the finite values is beyond float64 (1.8e308)")
+        raise RefusedError(
+            "",
+            "the global norm is beyond float64 (1.8e308); nothing was written",
+            "clip the larger tensors alone first: --include 'PATTERN'",
+        )
     return whole.norm if nonfinite == "propagate" else whole.finite_norm

@@ -4,14 +4,13 @@ import contextlib
 import dataclasses
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradclip_cli import targets
 from gradclip_cli.choices import Nonfinite
 from gradclip_cli.clipping import Decision, Edit, clip_by_global_norm, clip_coefficient
 from gradclip_cli.crew import Crew
-from gradclip_cli.dump import Dump, Tensor, multi_index
+from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import open_dump, promoted
@@ -111,9 +110,11 @@ def apply(
             moments = _measured(dump, chosen, workers, watch)
             _refuse_nonfinite(dump, moments, nonfinite)
             dump = settled(dump, spools)
-        decision = clip_by_global_norm(
-            [moments.get(index) for index in chosen], clip_norm, nonfinite, use_norm
-        )
+        known = [moments.get(index) for index in chosen]
+        try:
+            decision = clip_by_global_norm(known, clip_norm, nonfinite, use_norm)
+        except RefusedError as error:
+            raise RefusedError(_called(dump.files), error.problem, error.hint) from error
         edits = _edits(dump, chosen, decision)
         hands = stack.enter_context(crew(workers))
         with _written(dump, edits, target, in_place, hands, watch, one_pass) as outcomes:
@@ -168,7 +169,7 @@ def _destination(
         )
     if not callable(output):
         path = os.fspath(output)
-        if not _is_special(path):
+        if not targets.is_special(path):
             return targets.beside(dump, operands, path, force)
         # A device or a FIFO is written through, never replaced.
         stream = stack.enter_context(open(path, "wb"))  # noqa: SIM115
@@ -180,14 +181,6 @@ def _destination(
             "name a folder with -o FOLDER/, or clip one file",
         )
     return output
-
-
-def _is_special(path: str) -> bool:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _edits(dump: Dump, chosen: Sequence[int], decision: Decision) -> list[Edit | None]:
@@ -219,11 +212,20 @@ def _written(
         with targets.staging() as area:
             places = zip(outputs, target.files, strict=True)
             staged = [
-                dataclasses.replace(output, path=area.file(place, output.size))
+                dataclasses.replace(
+                    output, path=area.file(place, output.size), label=output.file.source.label
+                )
                 for output, place in places
                 if not only_changed or output.changes(edits)
             ]
-            yield rewrite(staged, edits, hands, watch, measure_before)
+            for companion, place in target.companions:
+                area.copy(companion.path, place)
+            outcomes = rewrite(staged, edits, hands, watch, measure_before)
+            for output in staged if only_changed else ():
+                own = (outcomes[index] for index in output.indices if index in outcomes)
+                if not any(outcome.changed for outcome in own):
+                    area.drop(output.path)
+            yield outcomes
             area.commit()
 
 
@@ -236,9 +238,9 @@ def _outputs(dump: Dump, edits: Sequence[Edit | None]) -> list[Output]:
         names = {tensor.name for tensor, edit in zip(file.tensors, own, strict=True) if edit}
         if names and holds_only_integers(dump):
             header, tensors = promoted(file, names)
-            outputs.append(Output(file, first, "", tensors, header))
+            outputs.append(Output(file, first, tensors, header))
         else:
-            outputs.append(Output(file, first, "", file.tensors))
+            outputs.append(Output(file, first, file.tensors))
         first += len(file.tensors)
     return outputs
 
@@ -272,14 +274,19 @@ def _refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], nonfinite: Non
         found = ", ".join(f"{count:,} {what}" for count, what in counts if count)
         at = multi_index(part.first_nonfinite or 0, tensors[index].shape)
         lines.append(f"{quoted(tensors[index].name)}: {found}, first at {list(at)}")
-    labels = dict.fromkeys(tensors[index].source.label for index in bad)
     raise RefusedError(
-        next(iter(labels)) if len(labels) == 1 else f"{len(labels):,} files",
+        _called(
+            [file for file in dump.files if any(tensors[i].source is file.source for i in bad)]
+        ),
         f"{len(bad):,} of {len(moments):,} tensors hold values that are not finite; nothing was "
         "written",
         "--nonfinite zero writes 0 for them, skip leaves those tensors as they are",
         _listed(lines),
     )
+
+
+def _called(files: Sequence[DumpFile]) -> str:
+    return files[0].source.label if len(files) == 1 else f"{len(files):,} files"
 
 
 def _listed(lines: Sequence[str]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file as it is to be written: to `path`, with its tensors where they will lie.
+    """A file as it is to be written: to `path`, called `label`, its tensors where they will lie.
 
     `first` is the dump's index of the file's first tensor. `header` replaces the file's own where
     integers become float64; everything that is not edited is copied.
@@ -47,9 +47,10 @@ class Output:
 
     file: DumpFile
     first: int
-    path: str
     tensors: tuple[Tensor, ...]
     header: bytes | None = None
+    path: str = ""
+    label: str = ""
 
     @property
     def size(self) -> int:
@@ -58,6 +59,11 @@ class Output:
             return self.file.source.size
         return max((tensor.offset + tensor.size for tensor in self.tensors), default=0)
 
+    @property
+    def indices(self) -> range:
+        """The dump's indices of the file's tensors."""
+        return range(self.first, self.first + len(self.tensors))
+
     def changes(self, edits: Sequence[Edit | None]) -> bool:
         """Say whether any byte is computed anew, given an edit for each tensor of the dump."""
         return any(edits[self.first : self.first + len(self.tensors)])
@@ -65,11 +71,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What rewriting a tensor came to; `before` only where it was asked for."""
+    """What rewriting a tensor came to; `before` only where it was asked for.
+
+    `changed` says whether any byte is another than before.
+    """
 
     after: Moments
     before: Moments | None
     saturated: int
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +89,18 @@ class _Copy:
     source: Source
     start: int
     size: int
-    path: str
+    output: Output
     offset: int
     literal: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
-    """A span that is edited and written to `path` at `offset` as `dtype`."""
+    """A span that is edited and written at `offset` as `dtype`."""
 
     work: Work
     edit: Edit
-    path: str
+    output: Output
     offset: int
     dtype: DType
     measure_before: bool
@@ -196,14 +206,14 @@ def _tasks(
             target = output.tensors[work.indices[0]]
             offset = target.offset + work.span.start * target.dtype.itemsize
             numbered = Work((*(output.first + index for index in work.indices),), work.span)
-            yield _Patch(numbered, edit, output.path, offset, target.dtype, measure_before)
+            yield _Patch(numbered, edit, output, offset, target.dtype, measure_before)
     source = output.file.source
     for start, end, offset in _kept(output, own):
         for begin in range(start, end, size):
             length = min(size, end - begin)
-            yield _Copy(source, begin, length, output.path, offset + begin - start)
+            yield _Copy(source, begin, length, output, offset + begin - start)
     if output.header is not None:
-        yield _Copy(source, 0, len(output.header), output.path, 0, output.header)
+        yield _Copy(source, 0, len(output.header), output, 0, output.header)
 
 
 def _kept(output: Output, edits: Sequence[Edit | None]) -> Iterator[tuple[int, int, int]]:
@@ -225,19 +235,17 @@ def _kept(output: Output, edits: Sequence[Edit | None]) -> Iterator[tuple[int, i
 def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
     found: _Results = []
 
-    def files(task: _Task) -> tuple[Source, str]:
-        return task.source, task.path
-
-    for (source, path), group in itertools.groupby(batch, key=files):
-        target = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    for output, group in itertools.groupby(batch, key=lambda task: task.output):
+        target = os.open(output.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            with source.opened() as descriptor, np.errstate(all="ignore"):
+            with output.file.source.opened() as descriptor, np.errstate(all="ignore"):
                 for task in group:
                     if isinstance(task, _Copy):
                         _copy(descriptor, target, task)
                         continue
                     for first, data, results in _edited(descriptor, task):
-                        write_at(target, data.data, task.offset + first * task.dtype.itemsize)
+                        offset = task.offset + first * task.dtype.itemsize
+                        write_at(target, data.data, offset, output.label)
                         found += results
         finally:
             os.close(target)
@@ -270,8 +278,11 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
         count = product.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
         saturated = encode(product, patch.dtype, data)
+        # The first few bytes nearly always tell, and cost nothing.
+        changed = not (np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored))
         after = _measure(decode(data, patch.dtype), span, first)
-        outcomes = map(Outcome, after, before, (saturated, *[0] * (len(after) - 1)))
+        saturations = (saturated, *[0] * (len(after) - 1))
+        outcomes = map(Outcome, after, before, saturations, itertools.repeat(changed))
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))
 
 
@@ -298,13 +309,14 @@ def _whole(parts: Sequence[Outcome]) -> Outcome:
         merge(part.after for part in parts),
         merge(before) if before else None,
         sum(part.saturated for part in parts),
+        any(part.changed for part in parts),
     )
 
 
 def _copy(descriptor: int, target: int, copy: _Copy) -> None:
     """Copy a range without taking it through this process where the kernel can."""
     if copy.literal is not None:
-        write_at(target, copy.literal, copy.offset)
+        write_at(target, copy.literal, copy.offset, copy.output.label)
         return
     done = 0
     while done < copy.size:
@@ -315,7 +327,7 @@ def _copy(descriptor: int, target: int, copy: _Copy) -> None:
             )
         except OSError:  # another file system, or one that cannot: the slow way says what is wrong
             data = os.pread(descriptor, min(rest, STREAM_BYTES), copy.start + done)
-            write_at(target, data, copy.offset + done)
+            write_at(target, data, copy.offset + done, copy.output.label)
             moved = len(data)
         if not moved:
             raise GradclipError(copy.source.label, "became shorter while gradclip was copying it")

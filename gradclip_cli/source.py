@@ -49,7 +49,7 @@ class Stream:
 
     def keep_in(self, spool: int) -> None:
         """Write everything to a file as well, from the header on."""
-        write_at(spool, self.header, 0)
+        write_at(spool, self.header, 0, "$TMPDIR")
         self._spool = spool
 
     def read_into(self, view: memoryview) -> int:
@@ -61,7 +61,7 @@ class Stream:
         else:
             got = os.readv(self.descriptor, [view])
         if self._spool is not None and got:
-            write_at(self._spool, view[:got], self.position)
+            write_at(self._spool, view[:got], self.position, "$TMPDIR")
         self.position += got
         return got
 
@@ -171,12 +171,16 @@ def reserve(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of the bytes at an offset."""
+def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str) -> None:
+    """Write all of the bytes at an offset; an `OSError` names the file as `label`."""
     view = memoryview(data)
     done = 0
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done:], offset + done)
+    try:
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], offset + done)
+    except OSError as error:
+        error.filename = label
+        raise
 
 
 def kind_of_file(mode: int) -> str:

@@ -55,7 +55,7 @@ def in_place(dump: Dump) -> Targets:
             raise GradclipError(
                 file.source.label, "the file is read-only", "allow writing with: chmod u+w FILE"
             )
-        _check_folder(path)
+        _check_folder(os.path.dirname(path), file.source.label)
         targets.append(Target(path, True))
     return Targets(tuple(targets))
 
@@ -65,6 +65,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
 
     It is a folder where it exists as one, ends in a slash, or has more than one file to hold.
     """
+    plain = output.rstrip(os.sep) or os.sep
     into_folder = (
         output.endswith(os.sep)
         or os.path.isdir(output)
@@ -72,69 +73,100 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         or any(map(os.path.isdir, operands))
     )
     if not into_folder:
-        path = os.path.realpath(output)
-        _check_file(path, output, dump.files, force)
-        return Targets((Target(path, force),))
-    if os.path.exists(output) and not os.path.isdir(output):
+        return Targets((_checked(output, output, dump.files, force),))
+    if os.path.lexists(plain) and not os.path.isdir(plain):
         raise GradclipError(
-            output,
-            "a file, but several results need a folder",
-            "name a folder with -o, or clip one file",
+            output, "a file stands where a folder is needed", "name another folder with -o"
         )
     if not all(file.relative for file in dump.files):
         raise GradclipError(
             output, "standard input has no file name to use in a folder", "name a file with -o"
         )
-    _check_folder(os.path.abspath(output))
-    targets: dict[str, str] = {}
+    places: dict[str, str] = {}
+    found = []
     for relative, label in (
         *((file.relative, file.source.label) for file in dump.files),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
-        path = os.path.realpath(os.path.join(output, relative))
-        if path in targets:
+        target = _checked(os.path.join(plain, relative), plain, dump.files, force)
+        if target.path in places:
             raise GradclipError(
-                os.path.join(output, relative),
-                f"both {escape(targets[path])} and {escape(label)} would be written here",
+                os.path.join(plain, relative),
+                f"both {escape(places[target.path])} and {escape(label)} would be written here",
                 "clip them in two runs, into two folders",
             )
-        targets[path] = label
-        _check_file(path, os.path.join(output, relative), dump.files, force)
-    places = [Target(path, force) for path in targets]
-    files, others = places[: len(dump.files)], places[len(dump.files) :]
-    folder = None if os.path.isdir(output) else os.path.abspath(output)
+        places[target.path] = label
+        found.append(target)
+    files, others = found[: len(dump.files)], found[len(dump.files) :]
+    folder = None if os.path.isdir(plain) else os.path.realpath(plain)
     return Targets(tuple(files), tuple(zip(dump.companions, others, strict=True)), folder)
 
 
-def _check_file(path: str, label: str, inputs: Iterable[DumpFile], force: bool) -> None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        if not os.path.isdir(os.path.dirname(os.path.dirname(path))):
-            _check_folder(path)
-        return
+def _checked(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
+    """Give the target behind a path, through symbolic links; refuse what cannot be written.
+
+    Folders below `top`, and `top` itself, may still have to be made; what holds it may not.
+    """
+    path = os.path.realpath(label)
     for file in inputs:
-        if (file.source.device, file.source.inode) == (status.st_dev, status.st_ino):
-            raise GradclipError(
-                label,
-                "the output is the input itself",
-                "to replace the input, say --in-place instead of -o",
-            )
-    if stat.S_ISDIR(status.st_mode):
-        raise GradclipError(label, "a folder stands where the result should go")
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if (file.source.device, file.source.inode) == (status.st_dev, status.st_ino):
+                raise GradclipError(
+                    label,
+                    "the output is the input itself",
+                    "to replace the input, say --in-place instead of -o",
+                )
+    check_place(path, label, force)
+    folder, least = os.path.dirname(path), os.path.dirname(os.path.realpath(top))
+    while not os.path.lexists(folder) and len(folder) > len(least):
+        folder = os.path.dirname(folder)
+    _check_folder(folder, label)
+    return Target(path, force)
+
+
+def check_place(path: str, label: str, force: bool) -> None:
+    """Refuse a place that is taken, unless `force` allows to replace a file there."""
+    if os.path.isdir(path):
+        raise GradclipError(
+            label, "a folder stands where the file should go", "name another file, or move it away"
+        )
+    if not os.path.lexists(path):
+        return
     if not force:
         raise GradclipError(label, "already exists", "to replace it, add --force")
     if not os.access(path, os.W_OK):
         raise GradclipError(label, "is read-only", "allow writing with: chmod u+w FILE")
 
 
-def _check_folder(path: str) -> None:
-    """Check that the folder that will hold `path` exists and can be written to."""
-    folder = os.path.dirname(path)
+def _check_folder(folder: str, label: str) -> None:
+    """Check that new files can be made in a folder."""
     if not os.path.isdir(folder):
-        raise GradclipError(path, "its folder does not exist", "make it first: mkdir -p FOLDER")
+        raise GradclipError(label, "its folder does not exist", "make it first: mkdir -p FOLDER")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise GradclipError(path, "its folder cannot be written to", "choose another place with -o")
+        raise GradclipError(label, "its folder cannot be written to", "choose another place")
+
+
+def write_whole(path: str, data: bytes, force: bool) -> None:
+    """Write a small file whole or not at all; a device or a FIFO is written through."""
+    if is_special(path):
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return
+    with staging() as area:
+        staged = area.file(_checked(path, path, (), force), len(data))
+        with open(staged, "r+b") as stream:
+            stream.write(data)
+        area.commit()
+
+
+def is_special(path: str) -> bool:
+    """Say whether a path is something that is written through: a device, a FIFO, a socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 class Staging:
@@ -172,6 +204,12 @@ class Staging:
             with contextlib.suppress(FileNotFoundError):
                 _keep_rights(descriptor, os.stat(target.path))
             reserve(descriptor, size)
+        except OSError as error:
+            raise GradclipError(
+                target.path,
+                f"no room for its {size:,} bytes: {(error.strerror or '').lower()}",
+                "free some space on that disk, or write elsewhere with -o",
+            ) from error
         finally:
             os.close(descriptor)
         return path
@@ -181,6 +219,18 @@ class Staging:
             self._make_folders(os.path.dirname(folder))
             os.mkdir(folder)
             self._folders.append(folder)
+
+    def copy(self, path: str, target: Target) -> None:
+        """Stage a small file as it is."""
+        with open(path, "rb") as source:
+            staged = self.file(target, os.fstat(source.fileno()).st_size)
+            with open(staged, "r+b") as stream:
+                shutil.copyfileobj(source, stream)
+
+    def drop(self, path: str) -> None:
+        """Forget a staged file, whose target is to stay as it is."""
+        self._staged = [pair for pair in self._staged if pair[0] != path]
+        os.unlink(path)
 
     def commit(self) -> None:
         """Flush everything to disk, then let the results take their places."""

@@ -252,13 +252,13 @@ def _ask_reference(path: str, label: str) -> None:
 
 
 def _check_names(files: Iterable[DumpFile]) -> None:
-    places: dict[str | None, str] = {}
+    places: dict[str | None, DumpFile] = {}
     for file in files:
         for tensor in file.tensors:
-            other = places.setdefault(tensor.name, file.source.label)
-            if other is not file.source.label:
+            other = places.setdefault(tensor.name, file)
+            if other is not file:
                 raise GradclipError(
                     file.source.label,
-                    f"tensor {quoted(tensor.name)} also stands in {escape(other)}",
+                    f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
                     "all files together are one gradient; for several, make one run per file",
                 )
