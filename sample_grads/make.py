@@ -142,7 +142,10 @@ def main() -> None:
         if step == OVERFLOWN:
             narrow = {key: tensor.astype(np.float16) for key, tensor in weights.items()}
             with np.errstate(all="ignore"):  # this is what overflow means
-                _, found = gradients(narrow, inputs.astype(np.float16), targets.astype(np.float16))
+                loss, found = gradients(
+                    narrow, inputs.astype(np.float16), targets.astype(np.float16)
+                )
+            about["loss"] = f"{loss:.6g}"
             save_safetensors(HERE / f"{name}-float16.safetensors", found, "F16", about)
         weights = {key: weights[key] - RATE * found[key] for key in weights}
     np.save(HERE / "zero-to-nine.npy", np.arange(10))

@@ -1,0 +1,1 @@
+"""The tests of gradclip: each name is a sentence that is true."""

@@ -1,0 +1,333 @@
+"""Dump files written by hand and read back strictly, and exact arithmetic as the oracle.
+
+Nothing here uses gradclip, NumPy or the safetensors library: a file is bytes that are put together
+and taken apart by the rules of the format, a stored number is an integer code. Every format below
+fits in float64, so a code's exact value is a Python float, and `Fraction` does the rest.
+"""
+
+import ast
+import json
+import math
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+Shape = tuple[int, ...]
+Stored = tuple[str, Shape, bytes]
+"""A tensor of a safetensors file: dtype code, shape, bytes. Of an npy file: descr, shape, bytes."""
+
+MAGIC = b"\x93NUMPY"
+_WIDTHS = {
+    4: "F4",
+    6: "F6_E2M3 F6_E3M2",
+    8: "BOOL U8 I8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ",
+    16: "U16 I16 F16 BF16",
+    32: "U32 I32 F32",
+    64: "U64 I64 F64 C64",
+}
+ITEM_BITS = {code: bits for bits, codes in _WIDTHS.items() for code in codes.split()}
+
+
+# Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A binary floating-point format: a sign bit, an exponent, a fraction.
+
+    Without `infinite` only the code with all bits set is NaN and there is no infinity (e4m3fn).
+    """
+
+    name: str
+    bits: int
+    fraction_bits: int
+    infinite: bool = True
+
+    @property
+    def sign(self) -> int:
+        """The code of -0.0."""
+        return 1 << (self.bits - 1)
+
+    @property
+    def top(self) -> int:
+        """The code of the largest finite value."""
+        return (self.sign - (1 << self.fraction_bits) if self.infinite else self.sign - 1) - 1
+
+    @property
+    def largest(self) -> float:
+        """The largest finite value."""
+        return self.value(self.top)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest value above zero."""
+        return self.value(1)
+
+    def value(self, code: int) -> float:
+        """Give the exact value of a code."""
+        size = code & (self.sign - 1)
+        if size > self.top:
+            value = math.inf if self.infinite and size == self.top + 1 else math.nan
+        else:
+            exponent, fraction = divmod(size, 1 << self.fraction_bits)
+            bias = (self.sign >> (self.fraction_bits + 1)) - 1
+            if exponent:
+                fraction += 1 << self.fraction_bits
+            value = math.ldexp(fraction, max(exponent, 1) - bias - self.fraction_bits)
+        return -value if code & self.sign else value
+
+    def rung(self, size: int) -> Fraction:
+        """Give the exact value of a code without its sign, as if there were no infinities or NaN.
+
+        So the code after that of the largest value has the value that would come next.
+        """
+        exponent, fraction = divmod(size, 1 << self.fraction_bits)
+        bias = (self.sign >> (self.fraction_bits + 1)) - 1
+        if exponent:
+            fraction += 1 << self.fraction_bits
+        return Fraction(fraction) * Fraction(2) ** (max(exponent, 1) - bias - self.fraction_bits)
+
+    def rounded(self, value: float | Fraction) -> int:
+        """Give the code of a value rounded once to nearest, ties to the even code.
+
+        What is beyond the largest value becomes infinity, or the largest where there is none. Of
+        NaN it gives one of the codes.
+        """
+        if isinstance(value, float) and math.isnan(value):
+            return self.sign - 1
+        sign = self.sign if value < 0 or str(value) == "-0.0" else 0
+        if isinstance(value, float) and math.isinf(value):
+            return sign | (self.top + self.infinite)
+        size = _nearest_rung(self, abs(value))
+        return sign | (size if self.infinite else min(size, self.top))
+
+    def saturates(self, value: float) -> bool:
+        """Say whether the value would round to more than the largest, were there room for it."""
+        above = self.rung(self.top + 1)
+        return not self.infinite and (
+            math.isinf(value)
+            or (not math.isnan(value) and abs(Fraction(value)) > (self.rung(self.top) + above) / 2)
+        )
+
+    def pack(self, codes: Iterable[int], order: str = "<") -> bytes:
+        """Give the bytes of codes, in byte order `<` or `>`."""
+        codes = list(codes)
+        return struct.pack(f"{order}{len(codes)}{_WORDS[self.bits]}", *codes)
+
+    def unpack(self, data: bytes, order: str = "<") -> tuple[int, ...]:
+        """Give the codes in some bytes."""
+        return struct.unpack(f"{order}{len(data) * 8 // self.bits}{_WORDS[self.bits]}", data)
+
+    def store(self, values: Iterable[float | Fraction], order: str = "<") -> bytes:
+        """Give the bytes of values, each rounded once."""
+        return self.pack(map(self.rounded, values), order)
+
+    def load(self, data: bytes, order: str = "<") -> list[float]:
+        """Give the exact values that some bytes store."""
+        return [self.value(code) for code in self.unpack(data, order)]
+
+
+@lru_cache(1 << 16)
+def _nearest_rung(form: Binary, value: float | Fraction) -> int:
+    """Give the code of a value that is not negative, as if the ladder went one rung further."""
+    exact = Fraction(value)
+    above = bisect_right(range(form.top + 2), exact, key=form.rung)
+    if above > form.top + 1:
+        return form.top + 1
+    below = above - 1
+    middle = (form.rung(below) + form.rung(above)) / 2
+    return above if exact > middle or (exact == middle and above % 2 == 0) else below
+
+
+_WORDS = {8: "B", 16: "H", 32: "I", 64: "Q"}
+
+FLOAT16 = Binary("float16", 16, 10)
+BFLOAT16 = Binary("bfloat16", 16, 7)
+FLOAT32 = Binary("float32", 32, 23)
+FLOAT64 = Binary("float64", 64, 52)
+FLOAT8_E4M3FN = Binary("float8_e4m3fn", 8, 3, infinite=False)
+FLOAT8_E5M2 = Binary("float8_e5m2", 8, 2)
+
+LANES: dict[str, Binary] = {
+    "F16": FLOAT16,
+    "BF16": BFLOAT16,
+    "F32": FLOAT32,
+    "F64": FLOAT64,
+    "F8_E4M3": FLOAT8_E4M3FN,
+    "F8_E5M2": FLOAT8_E5M2,
+    "C64": FLOAT32,
+    "f2": FLOAT16,
+    "f4": FLOAT32,
+    "f8": FLOAT64,
+    "c8": FLOAT32,
+    "c16": FLOAT64,
+}
+"""By safetensors code or npy descr without byte order: the format of a value or of its lanes."""
+
+
+def is_complex(code: str) -> bool:
+    """Say whether a value of the dtype is two real lanes."""
+    return code.lstrip("<>=|").lower().startswith("c")
+
+
+def lanes(stored: Stored) -> list[float]:
+    """Give the exact values of a floating tensor in memory order; a complex value is two."""
+    code, _, data = stored
+    order = ">" if code.startswith(">") else "<"
+    return LANES[code.lstrip("<>=|")].load(data, order)
+
+
+def floats(code: str, shape: Shape, values: Iterable[float | Fraction]) -> Stored:
+    """Give a floating tensor of the values (lanes, in memory order), each rounded once."""
+    order = ">" if code.startswith(">") else "<"
+    stored = code, shape, LANES[code.lstrip("<>=|")].store(values, order)
+    assert len(stored[2]) == math.prod(shape) * item_size(code), "as many values as the shape has"
+    return stored
+
+
+def item_size(code: str) -> int:
+    """Give the bytes of a value of a safetensors code or an npy descr."""
+    bare = code.lstrip("<>=|")
+    return ITEM_BITS[code] // 8 if code in ITEM_BITS else int(bare[1:])
+
+
+def exact_norm(values: Iterable[float]) -> float:
+    """Give the L2 norm of finite values, computed in integers and rounded once; inf beyond float64.
+
+    >>> exact_norm([3.0, -4.0]), exact_norm([3 * 2.0**-1074, 4 * 2.0**-1074])
+    (5.0, 2.5e-323)
+    """
+    ratios = [value.as_integer_ratio() for value in values]
+    depth = max((below.bit_length() - 1 for _, below in ratios), default=0)
+    total = sum((above << (depth - below.bit_length() + 1)) ** 2 for above, below in ratios)
+    spare = 128  # more bits than float64 has, so that the root's own rounding does not show
+    root = Fraction(math.isqrt(total << (2 * spare)), 1 << (depth + spare))
+    try:
+        return float(root)
+    except OverflowError:
+        return math.inf
+
+
+# safetensors
+
+
+@dataclass(frozen=True, slots=True)
+class Safetensors:
+    """A safetensors file taken apart; `header` is everything before the values."""
+
+    header: bytes
+    tensors: dict[str, Stored]
+    metadata: dict[str, str] | None
+
+
+def safetensors_bytes(
+    tensors: Mapping[str, Stored],
+    metadata: Mapping[str, str] | None = None,
+    lie: Sequence[str] | None = None,
+) -> bytes:
+    """Put a safetensors file together; `lie` is the order of the values where it is another one."""
+    entries: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    places: dict[str, list[int]] = {}
+    data = b""
+    for name in tensors if lie is None else lie:
+        code, shape, stored = tensors[name]
+        assert len(stored) * 8 == math.prod(shape) * ITEM_BITS[code], f"{name}: shape and bytes"
+        places[name] = [len(data), len(data) + len(stored)]
+        data += stored
+    for name, (code, shape, _) in tensors.items():
+        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": places[name]}
+    header = json.dumps(entries, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, Stored],
+    metadata: Mapping[str, str] | None = None,
+    lie: Sequence[str] | None = None,
+) -> Path:
+    """Write a safetensors file and give its path."""
+    path.write_bytes(safetensors_bytes(tensors, metadata, lie))
+    return path
+
+
+def read_safetensors(path: Path) -> Safetensors:
+    """Take a safetensors file apart; fails on anything that the format does not allow."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header, data = raw[: 8 + length], raw[8 + length :]
+    assert len(header) == 8 + length, f"{path}: the header is cut short"
+    entries = json.loads(header[8:].decode(), object_pairs_hook=_unique)
+    metadata = entries.pop("__metadata__", None)
+    tensors: dict[str, Stored] = {}
+    for name, entry in entries.items():
+        assert entry.keys() == {"dtype", "shape", "data_offsets"}, f"{path}: {name}: {entry}"
+        begin, end = entry["data_offsets"]
+        shape = tuple(entry["shape"])
+        assert 0 <= begin <= end <= len(data), f"{path}: {name} lies outside the file"
+        assert (end - begin) * 8 == math.prod(shape) * ITEM_BITS[entry["dtype"]], f"{path}: {name}"
+        tensors[name] = entry["dtype"], shape, data[begin:end]
+    last = 0
+    for begin, end in sorted(entry["data_offsets"] for entry in entries.values()):
+        assert begin == last, f"{path}: a hole or an overlap at byte {last} of the values"
+        last = end
+    assert last == len(data), f"{path}: {len(data) - last} bytes belong to no tensor"
+    return Safetensors(header, tensors, metadata)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    assert len(entries) == len(pairs), "a JSON object says a key twice"
+    return entries
+
+
+# npy
+
+
+@dataclass(frozen=True, slots=True)
+class Npy:
+    """An npy file taken apart; `header` is everything before the values, `array` has its descr."""
+
+    header: bytes
+    array: Stored
+    fortran: bool
+
+
+def npy_bytes(array: Stored, fortran: bool = False, version: int = 1) -> bytes:
+    """Put an npy file together; the bytes lie in memory order, `fortran` says which that is."""
+    descr, shape, data = array
+    assert len(data) == math.prod(shape) * item_size(descr), "shape and bytes"
+    text = repr({"descr": descr, "fortran_order": fortran, "shape": shape})[:-1] + ", }"
+    width = "<H" if version == 1 else "<I"
+    unpadded = len(MAGIC) + 2 + struct.calcsize(width) + len(text) + 1
+    header = (text + " " * (-unpadded % 64) + "\n").encode("latin-1" if version < 3 else "utf-8")
+    return MAGIC + bytes((version, 0)) + struct.pack(width, len(header)) + header + data
+
+
+def write_npy(path: Path, array: Stored, fortran: bool = False, version: int = 1) -> Path:
+    """Write an npy file and give its path."""
+    path.write_bytes(npy_bytes(array, fortran, version))
+    return path
+
+
+def read_npy(path: Path) -> Npy:
+    """Take an npy file apart; fails on anything that the format does not allow."""
+    raw = path.read_bytes()
+    assert raw.startswith(MAGIC), f"{path}: no npy file"
+    assert raw[6:8] in (b"\x01\x00", b"\x02\x00", b"\x03\x00"), f"{path}: version {raw[6:8]!r}"
+    width = "<H" if raw[6] == 1 else "<I"
+    start = 8 + struct.calcsize(width)
+    (length,) = struct.unpack_from(width, raw, 8)
+    text, data = raw[start : start + length].decode(), raw[start + length :]
+    assert len(text) == length, f"{path}: the header is cut short"
+    assert text.endswith("\n"), f"{path}: the header's last byte"
+    fields = ast.literal_eval(text)
+    assert list(fields) == ["descr", "fortran_order", "shape"], f"{path}: {list(fields)}"
+    descr, shape = fields["descr"], fields["shape"]
+    assert len(data) == math.prod(shape) * item_size(descr), f"{path}: {len(data)} bytes of values"
+    return Npy(raw[: start + length], (descr, shape, data), fields["fortran_order"])
