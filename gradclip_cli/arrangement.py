@@ -35,7 +35,10 @@ def arranged(report: Report, wish: Arrangement) -> Report:
         rows = _groups(report, group_of(wish.group_by))
     if wish.bad_only:
         rows = [row for row in rows if row.moments is not None and row.moments.nonfinite]
-    rows.sort(key=_KEYS[wish.sort] if wish.sort else worst_first, reverse=wish.reverse)
+    if wish.sort is not None:
+        rows.sort(key=_KEYS[wish.sort])
+    if wish.reverse:
+        rows.reverse()
     return dataclasses.replace(report, rows=tuple(rows[: wish.top]))
 
 
@@ -78,7 +81,7 @@ def _groups(report: Report, group: Callable[[str], str | None]) -> list[Row]:
     for row in report.rows:
         if row.measured:
             members.setdefault(group(row.name or ""), []).append(row)
-    return [_grouped(name, rows, report) for name, rows in members.items()]
+    return worst_first(_grouped(name, rows, report) for name, rows in members.items())
 
 
 def _grouped(name: str | None, rows: list[Row], report: Report) -> Row:

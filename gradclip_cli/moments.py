@@ -60,6 +60,8 @@ class Moments:
         """The L2 norm of the finite values; inf where it is beyond float64."""
         if not self.squares:
             return 0.0
+        if len(self.squares) == 1 and self.squares[0][0] == 0:
+            return math.sqrt(self.squares[0][1][0])  # the first term is the rounded sum of all
         lowest = self.squares[0][0]  # the smallest shift belongs to the largest values
         total = math.fsum(
             math.ldexp(term, 2 * (lowest - shift))

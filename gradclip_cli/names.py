@@ -3,7 +3,8 @@ r"""How the names of tensors and files are written down and put in order.
 A name comes out of a file, so it is a stranger: it may hold escape sequences, line ends or marks
 that turn the writing direction. One reversible escape serves every text format. What is printable
 stays as it is; a backslash is doubled; everything else becomes `\xNN`, `\uNNNN` or `\UNNNNNNNN`,
-and so does a leading `=`, `+`, `-` or `@`, which a spreadsheet would take for a formula.
+and so does a leading `=`, `+`, `-` or `@`, which a spreadsheet would take for a formula, and a
+space at either end, which nobody would see.
 """
 
 import re
@@ -16,16 +17,18 @@ _NUMBER = re.compile(r"([0-9]+)")
 def escape(name: str) -> str:
     r"""Write a name so that it is safe in a terminal and unlike any other name.
 
-    >>> escape("layer.0"), escape("a\tb"), escape("a\\tb"), escape("=cmd()"), escape("\u202eabc")
-    ('layer.0', 'a\\x09b', 'a\\\\tb', '\\x3dcmd()', '\\u202eabc')
+    >>> escape("layer.0"), escape("a\tb"), escape("a\\tb"), escape("=cmd()"), escape("a ")
+    ('layer.0', 'a\\x09b', 'a\\\\tb', '\\x3dcmd()', 'a\\x20')
     """
-    if name.isprintable() and "\\" not in name and not name.startswith(_FORMULA):
-        return name
+    if name.isprintable() and "\\" not in name and not name.startswith((*_FORMULA, " ")):
+        return name if not name.endswith(" ") else f"{name[:-1]}\\x20"
     text = "".join(
         "\\\\" if character == "\\" else character if character.isprintable() else _coded(character)
         for character in name
     )
-    return _coded(text[0]) + text[1:] if text.startswith(_FORMULA) else text
+    if text.startswith((*_FORMULA, " ")):
+        text = _coded(text[0]) + text[1:]
+    return f"{text[:-1]}\\x20" if text.endswith(" ") else text
 
 
 def _coded(character: str) -> str:

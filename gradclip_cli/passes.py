@@ -24,7 +24,7 @@ from gradclip_cli.scratch import scratch
 from gradclip_cli.source import Source, write_at
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
 
-STREAM_BYTES = 4 << 20  # what goes to a pipe waits in memory, so its pieces are small
+STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
 
 
 class Progress(Protocol):

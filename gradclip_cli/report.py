@@ -4,6 +4,7 @@ A report is made once and only serialised by renderers; the Python functions ret
 that the commands print.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Report:
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
-    `notes` are sentences that a reader must not miss, and `clipped` says what `apply` did.
+    `notes` are sentences that a reader must not miss, `clipped` says what `apply` did, and `worst`
+    is the tensor to blame, whichever rows are shown.
     """
 
     rows: tuple[Row, ...]
@@ -93,6 +95,7 @@ class Report:
     ignored: int = 0
     notes: tuple[str, ...] = ()
     clipped: Clipped | None = None
+    worst: Row | None = None
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -200,8 +203,9 @@ def report(
         )
         for index, tensor in enumerate(dump.tensors)
     ]
+    ordered = worst_first(rows)
     return Report(
-        tuple(sorted(rows, key=worst_first)),
+        tuple(ordered),
         whole,
         len(rows),
         len(moments),
@@ -209,6 +213,7 @@ def report(
         dump.ignored,
         tuple(notes),
         together,
+        ordered[0] if ordered else None,
     )
 
 
@@ -218,9 +223,25 @@ def share_of(part: Moments, whole: Moments) -> float | None:
     return (part.norm / norm) ** 2 if 0 < norm < math.inf else None
 
 
-def worst_first(row: Row) -> tuple[bool, bool, float, object]:
-    """Key that sorts what is not finite first, then by norm, largest first; unmeasured last."""
+def worst_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort rows: what is not finite first, then by norm, largest first; unmeasured last.
+
+    Equals come in the natural order of their names, which is too slow a key for all rows.
+    """
+    ordered = sorted(rows, key=_badness)
+    return [
+        row
+        for _, equals in itertools.groupby(ordered, key=_badness)
+        for row in _by_name(list(equals))
+    ]
+
+
+def _badness(row: Row) -> tuple[bool, bool, float]:
     moments = row.moments
-    bad = moments is not None and moments.nonfinite > 0
-    norm = 0.0 if moments is None else moments.finite_norm
-    return not bad, moments is None, -norm, natural(row.name or "")
+    if moments is None:
+        return True, True, 0.0
+    return not moments.nonfinite, False, -moments.finite_norm
+
+
+def _by_name(rows: list[Row]) -> list[Row]:
+    return rows if len(rows) == 1 else sorted(rows, key=lambda row: natural(row.name or ""))

@@ -12,6 +12,7 @@ reference refuses too, and the reference is asked as well.
 
 import json
 import math
+import operator
 import struct
 from collections.abc import Callable, Container
 from typing import NoReturn
@@ -122,12 +123,7 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
             _DAMAGED,
         ) from error
     try:
-        entries = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_int=_whole,
-            parse_constant=_not_json,
-        )
+        entries = _parsed(text)
     except _RepeatedKeyError as error:
         raise GradclipError(
             label,
@@ -135,17 +131,26 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
             "readers differ in which of the two they take: save the file again",
         ) from error
     except (ValueError, RecursionError) as error:
-        where = (
-            f" ({error.msg}, byte {error.pos + 8})" if type(error) is json.JSONDecodeError else ""
-        )
-        raise GradclipError(
-            label, f"the safetensors header is not JSON{where}", _DAMAGED
-        ) from error
+        at = f" ({error.msg}, byte {error.pos + 8})" if type(error) is json.JSONDecodeError else ""
+        raise GradclipError(label, f"the safetensors header is not JSON{at}", _DAMAGED) from error
     if not isinstance(entries, dict):
         raise GradclipError(
             label, "the safetensors header is JSON but not an object of tensors", _DAMAGED
         )
     return entries
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
+    except (json.JSONDecodeError, _RepeatedKeyError):
+        raise
+    except ValueError:
+        # An integer of more digits than int() takes. A hook for all integers would make every
+        # header slow to read, so it is only set where the message needs it.
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_whole
+        )
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -160,8 +165,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _whole(digits: str) -> int | float:
-    # Twenty digits hold any 64-bit number; int() of thousands is slow and then refused.
-    return int(digits) if len(digits) <= 20 and digits != "-0" else math.inf
+    return int(digits) if len(digits) <= 20 else math.inf  # 20 digits hold any 64-bit number
 
 
 def _not_json(constant: str) -> NoReturn:
@@ -201,7 +205,7 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
             f"the dtype {_short(code)} is not one of the format",
             f"gradclip knows those of safetensors 0.8: {', '.join(_DTYPES)}",
         )
-    if not isinstance(shape, list) or not all(_is_size(side) for side in shape):
+    if not isinstance(shape, list) or not all(map(_is_size, shape)):
         fail(f"the shape {_short(shape)} is not a list of whole numbers below 2**64")
     if len(shape) > DIMENSION_LIMIT:
         fail(f"{len(shape):,} dimensions are more than the limit of {DIMENSION_LIMIT}")
@@ -239,7 +243,7 @@ def _checked_product(shape: list[int], bits: int) -> int | None:
 def _check_cover(tensors: tuple[Tensor, ...], source: Source, data_start: int) -> None:
     """Check that the tensors cover the rest of the file: no overlap, no hole."""
     end = data_start
-    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size)):
+    for tensor in sorted(tensors, key=operator.attrgetter("offset", "size")):
         if tensor.offset != end:
             overlap = tensor.offset < end
             between = f"overlaps the tensor before it by {end - tensor.offset:,} bytes"

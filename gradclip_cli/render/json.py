@@ -50,9 +50,9 @@ def _summary(report: Report) -> dict[str, Any]:
 
 
 def _object(row: Row, report: Report) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        name: _number(value) for name, value in values(row, columns(report)).items()
-    }
+    found: dict[str, Any] = dict(values(row))
+    if row.moments is None or not math.isfinite(row.moments.norm):
+        found = {name: _number(found.get(name)) for name in columns(report)}
     if row.name is not None and not _is_unicode(row.name):
         found["name"] = escape(row.name)
         found["name_bytes"] = os.fsencode(row.name).hex()
@@ -68,7 +68,7 @@ def _text(text: str) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _dumps(value: object) -> str:

@@ -3,7 +3,6 @@
 import time
 
 from rich.console import Console
-from rich.markup import escape as without_markup
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -40,7 +39,7 @@ class Meter:
         if self._bar is None and time.monotonic() - self._since >= _PATIENCE:
             self._start()
         if self._bar is not None:
-            name = without_markup(elided(escape(label), 30))
+            name = elided(escape(label), 30)
             self._bar.update(self._task, completed=self._done, file=name)
 
     def end(self) -> None:
@@ -56,7 +55,7 @@ class Meter:
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[file]}"),
+            TextColumn("{task.fields[file]}", markup=False),
             console=self._console,
             transient=True,
         )

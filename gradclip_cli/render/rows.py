@@ -3,23 +3,13 @@
 Columns are only ever appended. A value that is unknown is None; numbers are not rounded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from gradclip_cli.moments import Moments
 from gradclip_cli.report import Clipped, Report, Row, rms
 
 Value = str | int | float | bool | tuple[int, ...] | None
 
-MEASURED: dict[str, Callable[[Moments], Value]] = {
-    "norm": lambda moments: moments.norm,
-    "rms": rms,
-    "max_abs": lambda moments: moments.max_abs,
-    "zeros": lambda moments: moments.zeros,
-    "nan": lambda moments: moments.nan,
-    "posinf": lambda moments: moments.posinf,
-    "neginf": lambda moments: moments.neginf,
-    "finite_norm": lambda moments: moments.finite_norm,
-}
 COLUMNS = (
     "name",
     "dtype",
@@ -54,30 +44,52 @@ def columns(report: Report) -> tuple[str, ...]:
     return COLUMNS + CLIPPED if report.clipped else COLUMNS
 
 
-def values(row: Row, names: tuple[str, ...]) -> dict[str, Value]:
+def values(row: Row) -> dict[str, Value]:
     """Give a row's values by column, in the order of the columns."""
-    found: dict[str, Value] = dict.fromkeys(names)
-    found.update(
-        name=row.name,
-        dtype=row.dtype,
-        shape=row.shape,
-        count=row.count,
-        share=row.share,
-        max_abs_index=row.max_abs_index,
-        first_nonfinite=row.first_nonfinite,
-        measured=row.measured,
-    )
-    if row.moments is not None:
-        found.update((name, value(row.moments)) for name, value in MEASURED.items())
-    return found | clipped_values(row.clipped)
+    index = None if row.moments is None else row.max_abs_index
+    bad = None if row.moments is None else row.first_nonfinite
+    found = _measured(row.moments, index, bad)
+    return {
+        "name": row.name,
+        "dtype": row.dtype,
+        "shape": row.shape,
+        "count": row.count,
+        **found,
+        "share": row.share,
+        "measured": row.measured,
+        **clipped_values(row.clipped),
+    }
 
 
 def global_values(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
-    found: dict[str, Value] = dict.fromkeys(columns(report))
-    found["count"] = report.moments.count
-    found.update((name, value(report.moments)) for name, value in MEASURED.items())
-    return found | clipped_values(report.clipped)
+    return {
+        "name": None,
+        "dtype": None,
+        "shape": None,
+        "count": report.moments.count,
+        **_measured(report.moments, None, None),
+        "measured": None,
+        **clipped_values(report.clipped),
+    }
+
+
+def _measured(moments: Moments | None, largest: Value, first_nonfinite: Value) -> dict[str, Value]:
+    if moments is None:
+        return dict.fromkeys(COLUMNS[4:-1])
+    return {
+        "norm": moments.norm,
+        "share": None,
+        "rms": rms(moments),
+        "max_abs": moments.max_abs,
+        "max_abs_index": largest,
+        "zeros": moments.zeros,
+        "nan": moments.nan,
+        "posinf": moments.posinf,
+        "neginf": moments.neginf,
+        "first_nonfinite": first_nonfinite,
+        "finite_norm": moments.finite_norm,
+    }
 
 
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
@@ -87,7 +99,6 @@ def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
 
 def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
     """Give every row with its kind; the whole comes last."""
-    names = columns(report)
     for row in report.rows:
-        yield row.kind, values(row, names)
+        yield row.kind, values(row)
     yield "global", global_values(report)

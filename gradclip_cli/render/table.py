@@ -7,6 +7,7 @@ nothing is ever wrapped.
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.report import Clipped, Report, Row, rms
@@ -34,7 +36,7 @@ class _Column:
 
     title: str
     rank: int
-    cell: Callable[[Row], str]
+    cell: Callable[[Row, Report], str]
     left: bool = False
 
 
@@ -49,18 +51,20 @@ def number(value: float | None) -> str:
     return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, part: Sums = ((0, (1.0,)),), whole: Sums = ()) -> str:
     """Write a share; what is not all is never called 100 %, what is not nothing never 0 %.
 
+    The exact sums of squares of the part and the whole decide where the share was rounded.
+
     >>> percent(0.99999), percent(1.0), percent(0.00001), percent(0.5)
-    ('99.9 %', '100 %', '<0.1 %', '50.0 %')
+    ('99.9 %', '99.9 %', '<0.1 %', '50.0 %')
     """
     if share is None:
         return UNKNOWN
-    if share == 1.0:
+    if part == whole:
         return "100 %"
-    if 0 < share < 0.001:
-        return "<0.1 %"
+    if share < 0.001:
+        return "<0.1 %" if part else "0.0 %"
     return f"{min(share * 100, 99.9):.1f} %"
 
 
@@ -114,22 +118,28 @@ def _shape(row: Row) -> str:
     return "×".join(map(str, row.shape)) or "scalar"
 
 
+def _share(row: Row, report: Report) -> str:
+    if row.moments is None:
+        return UNKNOWN
+    return percent(row.share, row.moments.squares, report.moments.squares)
+
+
 def _at(row: Row) -> str:
     index = row.max_abs_index
     return UNKNOWN if index is None else ",".join(map(str, index))
 
 
 _COLUMNS = (
-    _Column("dtype", 3, lambda row: row.dtype or "mixed", left=True),
-    _Column("shape", 4, _shape, left=True),
-    _Column("norm", 0, lambda row: number(row.moments.norm if row.moments else None)),
-    _Column("share", 0, lambda row: percent(row.share)),
-    _Column("", 2, lambda row: bar(row.share), left=True),
-    _Column("rms", 6, lambda row: number(rms(row.moments) if row.moments else None)),
-    _Column("max |x|", 1, lambda row: number(row.moments.max_abs if row.moments else None)),
-    _Column("at", 7, _at),
-    _Column("zeros", 5, lambda row: f"{row.moments.zeros:,}" if row.moments else UNKNOWN),
-    _Column("not finite", 0, _bad, left=True),
+    _Column("dtype", 3, lambda row, _: row.dtype or "mixed", left=True),
+    _Column("shape", 4, lambda row, _: _shape(row), left=True),
+    _Column("norm", 0, lambda row, _: number(row.moments.norm if row.moments else None)),
+    _Column("share", 0, _share),
+    _Column("", 2, lambda row, _: bar(row.share), left=True),
+    _Column("rms", 6, lambda row, _: number(rms(row.moments) if row.moments else None)),
+    _Column("max |x|", 1, lambda row, _: number(row.moments.max_abs if row.moments else None)),
+    _Column("at", 7, lambda row, _: _at(row)),
+    _Column("zeros", 5, lambda row, _: f"{row.moments.zeros:,}" if row.moments else UNKNOWN),
+    _Column("not finite", 0, lambda row, _: _bad(row), left=True),
 )
 
 
@@ -156,7 +166,7 @@ def table(report: Report, screen: Screen) -> str:
                 console.print(line, soft_wrap=True)
         elif report.rows:
             shown = _shown(report.rows, len(foot), screen.height)
-            console.print(_grid(shown, screen.width))
+            console.print(_grid(shown, report, screen.width))
             if len(shown) < len(report.rows):
                 rest = len(report.rows) - len(shown)
                 console.print(Text(f"… {rest:,} more, --all shows them", "dim"))
@@ -173,10 +183,10 @@ def _shown(rows: Sequence[Row], foot: int, height: int | None) -> Sequence[Row]:
     return rows[: max(height - foot - 5, 3)]
 
 
-def _grid(rows: Sequence[Row], width: int) -> Table:
+def _grid(rows: Sequence[Row], report: Report, width: int) -> Table:
     names = [UNKNOWN if row.name is None else escape(row.name) for row in rows]
     title = rows[0].kind
-    columns = [(column, [column.cell(row) for row in rows]) for column in _COLUMNS]
+    columns = [(column, [column.cell(row, report) for row in rows]) for column in _COLUMNS]
     columns = [
         (column, cells)
         for column, cells in columns
@@ -232,6 +242,10 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
             yield Text(line, "dim")
             line = ""
         line = f"{line} · {fact}" if line else fact
+        while cell_len(line) > width:
+            head, *rest = textwrap.wrap(line, width)
+            yield Text(head, "dim")
+            line = " ".join(rest)
     yield Text(line, "dim")
 
 
@@ -243,29 +257,41 @@ def _verdict(report: Report, width: int) -> str:
     """Say in one line what a person has to know first."""
     moments = report.moments
     if moments.nonfinite:
-        bad = [row for row in report.rows if _bad(row)]
-        what = nonfinite(moments.nan, moments.posinf, moments.neginf)
-        if not bad:
-            return f"not finite: {what}"
-        at = "" if bad[0].first_nonfinite is None else f" at {list(bad[0].first_nonfinite)}"
-        start = f"not finite: {what}, the first in "
-        return start + _named(bad[0], width - len(start) - len(at)) + at
+        return _nonfinite_verdict(report, width)
     if report.overflows:
         return "the global norm is beyond float64"
     if report.measured == 0:
         return "there is nothing to measure"
     if report.global_norm == 0:
         return "all values are zero"
-    worst = max(report.rows, key=lambda row: row.share or 0.0, default=None)
+    worst = report.worst
     if report.measured == 1 or worst is None:
         return "all values are finite"
-    end = f" has {percent(worst.share)} of the squared norm"
+    end = f" has {_share(worst, report)} of the squared norm"
     return f"all finite; {_named(worst, width - len(end) - 12)}{end}"
+
+
+def _nonfinite_verdict(report: Report, width: int) -> str:
+    moments = report.moments
+    what = nonfinite(moments.nan, moments.posinf, moments.neginf)
+    worst = report.worst
+    if worst is None:
+        return f"not finite: {what}"
+    at = "" if worst.first_nonfinite is None else f" at {list(worst.first_nonfinite)}"
+    for start, end in (
+        (f"not finite: {what}, the first in ", at),
+        (f"{_plural(moments.nonfinite, 'value')} not finite, the first in ", at),
+        ("not finite, the first in ", ""),
+    ):
+        room = width - len(start) - len(end)
+        if room >= min(_NAME_LEAST, cell_len(escape(worst.name or ""))):
+            break
+    return start + _named(worst, room) + end
 
 
 def _named(row: Row, room: int) -> str:
     if row.name is None:
-        return "the unnamed tensor" if row.kind == "tensor" else "no group"
+        return "the unnamed tensor"
     return elided(escape(row.name), max(room, _NAME_LEAST))
 
 

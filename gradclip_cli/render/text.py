@@ -41,7 +41,7 @@ def _cells(report: Report) -> Iterable[list[str]]:
     names = columns(report)
     yield ["row", *names]
     for kind, row in all_rows(report):
-        yield [kind, *(cell(row[name]) for name in names)]
+        yield [kind, *(cell(row.get(name)) for name in names)]
 
 
 def cell(value: Value) -> str:
