@@ -15,6 +15,12 @@ from typing import BinaryIO
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.names import printable
 
+_SIGNALS = {
+    signal.SIGINT: Status.INTERRUPTED,
+    signal.SIGTERM: Status.TERMINATED,
+    signal.SIGHUP: Status.HANGUP,
+}
+
 
 class _Stopped(BaseException):
     """Somebody else ended the run: a signal, or the reader of a pipe that went away."""
@@ -27,7 +33,7 @@ class _Stopped(BaseException):
 def run(command: Callable[[], int]) -> int:
     """Run a command and give its status; every error ends here, in words."""
     _fill_standard_streams()
-    for number, status in ((signal.SIGTERM, Status.TERMINATED), (signal.SIGHUP, Status.HANGUP)):
+    for number, status in _SIGNALS.items():
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _stopper(status))
     try:
@@ -132,6 +138,10 @@ def _fill_standard_streams() -> None:
 
 def _stopper(status: Status) -> Callable[[int, FrameType | None], None]:
     def stop(*_: object) -> None:
+        # A second signal must not disturb the tidying up. It is caught, not ignored: Python writes
+        # a traceback about one that came before it was ignored.
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
         raise _Stopped(status)
 
     return stop

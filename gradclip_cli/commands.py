@@ -210,6 +210,8 @@ def _written(
         yield rewrite_to_stream(outputs[0], edits, hands, watch, target)
     else:
         with targets.staging() as area:
+            if target.folder is not None:
+                area.new_folder(target.folder)
             places = zip(outputs, target.files, strict=True)
             staged = [
                 dataclasses.replace(

@@ -109,6 +109,8 @@ def multi_index(position: int, shape: Shape) -> tuple[int, ...]:
     >>> multi_index(5, (2, 3))
     (1, 2)
     """
+    if len(shape) == 1:
+        return (position,)
     index = []
     for side in reversed(shape):
         position, remainder = divmod(position, side)

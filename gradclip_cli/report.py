@@ -6,6 +6,7 @@ that the commands print.
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -183,6 +184,7 @@ def report(
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())
+    norm = whole.norm
     clipped: dict[int, Clipped] = {}
     together = None
     if clipping is not None:
@@ -198,7 +200,7 @@ def report(
             tensor.count,
             tensor.source.label,
             moments.get(index),
-            share_of(moments[index], whole) if index in moments else None,
+            share_of(moments[index], norm) if index in moments else None,
             clipped.get(index),
         )
         for index, tensor in enumerate(dump.tensors)
@@ -217,10 +219,9 @@ def report(
     )
 
 
-def share_of(part: Moments, whole: Moments) -> float | None:
+def share_of(part: Moments, global_norm: float) -> float | None:
     """Give a part's share of the sum of squares; None where that is zero or not finite."""
-    norm = whole.norm
-    return (part.norm / norm) ** 2 if 0 < norm < math.inf else None
+    return (part.norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
@@ -228,12 +229,9 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 
     Equals come in the natural order of their names, which is too slow a key for all rows.
     """
-    ordered = sorted(rows, key=_badness)
-    return [
-        row
-        for _, equals in itertools.groupby(ordered, key=_badness)
-        for row in _by_name(list(equals))
-    ]
+    keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
+    groups = itertools.groupby(keyed, key=operator.itemgetter(0))
+    return [row for _, equals in groups for row in _by_name([row for _, row in equals])]
 
 
 def _badness(row: Row) -> tuple[bool, bool, float]:

@@ -177,12 +177,12 @@ class Staging:
         self._folders: list[str] = []
         self._new_folder: tuple[str, str] | None = None
 
-    def new_folder(self, path: str) -> str:
-        """Stage a whole folder; gives the hidden one to write into."""
+    def new_folder(self, path: str) -> None:
+        """Stage a whole new folder: files below it are written into a hidden one, renamed once."""
+        # Here and below a path is noted before it is made: a signal may come in between.
         hidden = _hidden(path)
+        self._new_folder = hidden, path
         os.mkdir(hidden)
-        self._new_folder = (hidden, path)
-        return hidden
 
     def file(self, target: Target, size: int) -> str:
         """Stage a file of so many bytes; gives the hidden path to write to.
@@ -198,8 +198,8 @@ class Staging:
         else:
             self._make_folders(os.path.dirname(path))
             path = _hidden(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._staged.append((path, end))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with contextlib.suppress(FileNotFoundError):
                 _keep_rights(descriptor, os.stat(target.path))
@@ -217,8 +217,8 @@ class Staging:
     def _make_folders(self, folder: str) -> None:
         if not os.path.isdir(folder):
             self._make_folders(os.path.dirname(folder))
-            os.mkdir(folder)
             self._folders.append(folder)
+            os.mkdir(folder)
 
     def copy(self, path: str, target: Target) -> None:
         """Stage a small file as it is."""

@@ -12,6 +12,8 @@ import os
 import random
 import re
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -211,6 +213,19 @@ def test_every_dtype_of_the_format_is_found_in_any_order_of_the_values(tmp_path:
         assert located(tmp_path / "x.safetensors", raw) == by_safetensors(raw)
         for tensor in found:
             assert bytes_of(tensor, raw) == EVERY_DTYPE[tensor.name or ""][2]
+
+
+@pytest.mark.parametrize("missing", range(1, 25))
+def test_of_a_truncated_file_the_first_tensor_to_be_cut_is_named(
+    missing: int, tmp_path: Path
+) -> None:
+    stored = {name: ("U8", (8,), name.encode() * 8) for name in "abc"}
+    raw = safetensors_bytes(stored, lie=["c", "a", "b"])
+    path = fresh(tmp_path / "x.safetensors", raw[:-missing])
+    first = "bac"[(missing - 1) // 8]
+    said = f"truncated: {missing} of {len(raw)} bytes are missing; .* to be cut is '{first}'"
+    with pytest.raises(GradclipError, match=said):
+        tensors(path)
 
 
 # What kind of file it is, and what a folder holds
@@ -494,6 +509,10 @@ NPY_HEADERS = {
     "a signed side": PLAIN.replace("2", "+2"),
     "minus zero as a side": PLAIN.replace("2", "-0"),
     "65 dimensions": PLAIN.replace("2,", "2, " + "1, " * 64),
+    "empty, but 2**63 bytes without the 0": PLAIN.replace("2", f"0, {1 << 61}"),
+    "empty, and 4 bytes less": PLAIN.replace("2", f"0, {(1 << 61) - 1}"),
+    "10,000 bytes": PLAIN.ljust(9_999),
+    "more than 10,000 bytes": PLAIN.ljust(10_001),
     "bytes as descr": PLAIN.replace("'<f4'", "b'<f4'"),
     "a sub-array": PLAIN.replace("'<f4'", "('<f4', (1,))"),
     "a dtype by its name": PLAIN.replace("<f4", "float32"),
@@ -507,8 +526,9 @@ NPY_HEADERS = {
 def test_an_odd_npy_header_is_taken_only_if_numpy_takes_it(
     text: str, version: int, tmp_path: Path
 ) -> None:
+    data = b"" if "0, " in text else bytes(8)
     for end in ("", "\n"):
-        raw = npy_with(text + end, bytes(8), version)
+        raw = npy_with(text + end, data, version)
         check_as_strict(tmp_path / "x.npy", raw, by_numpy, STRICTER_THAN_NUMPY)
 
 
@@ -535,6 +555,7 @@ SAFETENSORS_HEADERS = {
     "a leading zero": f'{{"a": {ENTRY.replace("[2]", "[02]")}}}',
     "truth as a side": f'{{"a": {ENTRY.replace("[2]", "[2, true]")}}}',
     "offsets turned round": f'{{"a": {ENTRY.replace("[0, 8]", "[8, 0]")}}}',
+    "an end within a byte": f'{{"a": {ENTRY.replace("F32", "F4").replace("[2]", "[15]")}}}',
     "nested too deep": f'{{"a": {ENTRY}, "b": {"[" * 200 + "]" * 200}}}',
     "nothing": "",
     "an empty array": "[]",
@@ -555,6 +576,31 @@ def test_the_library_is_asked_where_the_own_rules_have_a_gap(tmp_path: Path) -> 
     assert by_safetensors(raw) is None
     with pytest.raises(GradclipError, match="the safetensors library refuses the file"):
         tensors(fresh(tmp_path / "x.safetensors", raw))
+
+
+def test_a_name_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
+    raw = safetensors_with(SAFETENSORS_HEADERS["half a surrogate pair as a name"], bytes(8))
+    with pytest.raises(GradclipError, match=r"tensor '\\ud800': the name holds half a surrogate"):
+        tensors(fresh(tmp_path / "x.safetensors", raw))
+
+
+def test_python_says_nothing_of_a_header_that_is_odd_python(tmp_path: Path) -> None:
+    for number, text in enumerate(("'\\q'", "1 is 1", "0x1or 2")):
+        fresh(tmp_path / f"{number}.npy", npy_with(PLAIN.replace("'<f4'", text), bytes(8)))
+    program = (
+        "import sys\n"
+        "from gradclip_cli.formats import GradclipError, open_dump\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: open_dump([path])\n"
+        "    except GradclipError: print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *sorted(tmp_path.glob("*.npy"))],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("refused\n" * 3, "")
 
 
 # The same for mutants of valid files

@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -213,13 +212,11 @@ def test_a_report_in_json_goes_to_stderr_when_the_bytes_go_to_stdout() -> None:
     assert json.loads(done.stderr)["norm_after"] == 6.5
 
 
-def test_report_sends_the_report_to_a_file_and_quiet_nowhere(tmp_path: Path) -> None:
+def test_report_sends_the_report_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     done = gradclip("apply", "--clip-norm", "6.5", "--json", "--report", str(path), stdin=GRADS)
     assert (done.stdout, done.stderr) == (HALVED, b"")
     assert json.loads(path.read_bytes())["norm_after"] == 6.5
-    done = gradclip("apply", "--clip-norm", "6.5", "--quiet", stdin=GRADS)
-    assert (done.returncode, done.stdout, done.stderr) == (0, HALVED, b"")
 
 
 def test_the_report_is_on_stdout_when_the_bytes_go_to_a_file(tmp_path: Path) -> None:
@@ -272,19 +269,15 @@ def test_what_somebody_else_began_to_read_goes_on_as_a_stream(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, HALVED)
 
 
-@pytest.mark.parametrize("name", ["grads.npy", "grads.safetensors"])
-def test_a_fifo_can_be_an_operand(tmp_path: Path, name: str) -> None:
-    fifo = tmp_path / name
+def test_a_fifo_can_be_an_operand_and_is_known_by_content(tmp_path: Path) -> None:
+    fifo = tmp_path / "grads.safetensors"
     os.mkfifo(fifo)
     with running("inspect", str(fifo), "--json") as process:
         with feeding(fifo, lambda: process.poll() is not None) as stream:
             stream.write(ARRAY)
         out, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, b"")
-    report = json.loads(out)
-    assert report["global_norm"] == 7
-    # An npy tensor is named after its file, which is known by content and not by suffix.
-    assert report["tensors"][0]["name"] == name.removesuffix(".npy")
+    assert json.loads(out)["global_norm"] == 7
 
 
 def test_apply_writes_to_a_fifo_and_does_not_replace_it(tmp_path: Path) -> None:
@@ -300,13 +293,6 @@ def test_apply_writes_to_a_fifo_and_does_not_replace_it(tmp_path: Path) -> None:
     assert (done.returncode, got) == (0, [HALVED])
     assert fifo.is_fifo()
     assert json.loads(done.stdout)["norm_after"] == 6.5
-
-
-def test_a_process_substitution_can_be_an_operand(tmp_path: Path) -> None:
-    (tmp_path / "g.safetensors").write_bytes(GRADS)
-    done = in_shell("gradclip inspect <(cat g.safetensors) --json", tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout)["global_norm"] == 13
 
 
 def test_a_socket_can_be_standard_input() -> None:
@@ -341,9 +327,8 @@ def test_writing_to_dev_stdout_leaves_the_stream_clean(tmp_path: Path) -> None:
 # Standard input that is nothing, or damaged
 
 
-@pytest.mark.parametrize("command", [("inspect",), ("apply", "--clip-norm", "1")], ids=" ".join)
-def test_without_operands_nothing_is_read_from_dev_null(command: tuple[str, ...]) -> None:
-    done = gradclip(*command)
+def test_without_operands_nothing_is_read_from_dev_null() -> None:
+    done = gradclip("apply", "--clip-norm", "1", stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout) == (2, b"")
     assert "nothing is piped in" in one_error(done.stderr)
     assert b"hint: name files or folders, or - for a pipe" in done.stderr
@@ -373,19 +358,15 @@ def test_a_closed_standard_input_is_nothing(tmp_path: Path) -> None:
         (("inspect",), ARRAY[:-1], "ends after 139 bytes, in the middle of its tensors"),
         (("inspect",), GRADS + b"\n", "more bytes follow the last tensor, which ends at byte "),
         (("apply", "--clip-norm", "1"), GRADS[:-4], "bytes, in the middle of its tensors"),
-        (("apply", "--clip-norm", "1"), GRADS[:40], "header is cut short"),
         (("apply", "--clip-norm", "1"), ARRAY + ARRAY, "more bytes follow the last tensor"),
         (("apply", "--clip-norm", "1"), b"", "empty: 0 bytes"),
-        (("inspect",), b"nonsense\n" * 9, "an unknown kind of file"),
     ],
     ids=[
         "a truncated npy",
         "safetensors with a line end",
         "truncated safetensors",
-        "a truncated header",
         "two npy",
         "nothing",
-        "nonsense",
     ],
 )
 def test_a_damaged_stream_is_an_error(command: tuple[str, ...], data: bytes, problem: str) -> None:
@@ -551,7 +532,6 @@ def test_apply_does_not_write_bytes_to_a_terminal(tmp_path: Path, output: tuple[
 @pytest.mark.parametrize(
     ("command", "buffering"),
     [
-        pytest.param(("inspect",), "", id="inspect"),
         pytest.param(("inspect", "--json"), "1", id="inspect --json, PYTHONUNBUFFERED"),
         pytest.param(("apply", "--clip-norm", "1", "-q"), "", id="apply"),
     ],
@@ -589,17 +569,20 @@ def test_head_takes_one_line_and_that_is_all(tmp_path: Path) -> None:
     assert done.stdout.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
 @pytest.mark.parametrize(
-    "command", ["inspect g.safetensors", "apply g.safetensors --clip-norm 1", "--version"]
+    "command",
+    [
+        "inspect g.safetensors > /dev/full",
+        "apply g.safetensors --clip-norm 1 > /dev/full",
+        "inspect g.safetensors >&-",
+        "--version >&-",
+    ],
 )
-def test_output_that_cannot_be_written_is_an_error(
-    tmp_path: Path, command: str, where: str
-) -> None:
-    if where == "> /dev/full" and not Path("/dev/full").exists():
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path, command: str) -> None:
+    if "/dev/full" in command and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "g.safetensors").write_bytes(GRADS)
-    done = in_shell(f"gradclip {command} {where}", tmp_path)
+    done = in_shell(f"gradclip {command}", tmp_path)
     assert done.returncode == 2
     one_error(done.stderr)
 
@@ -680,18 +663,14 @@ def test_a_signal_in_the_middle_of_a_stream_leaves_no_file(
     assert list(spool.iterdir()) == []
 
 
-@pytest.mark.parametrize(("number", "status"), SIGNALS)
-def test_a_signal_while_the_reader_is_slow_ends_it(
-    tmp_path: Path, number: signal.Signals, status: int
-) -> None:
+def test_ctrl_c_ends_it_while_the_reader_is_slow(tmp_path: Path) -> None:
     path = tmp_path / "g.safetensors"
     path.write_bytes(safetensors_bytes({"a": twos(300_000)}))
     with running("apply", str(path), "--clip-norm", "1") as process:
         assert process.stdout is not None
         assert process.stdout.read(1)  # it has begun to write, and the pipe is full
-        process.send_signal(number)
-        status_seen, said = end_of(process)
-    assert (status_seen, said) == (status, b"")
+        process.send_signal(signal.SIGINT)
+        assert end_of(process) == (130, b"")
 
 
 @pytest.mark.parametrize(
@@ -733,6 +712,66 @@ def test_a_signal_while_it_writes_a_file_leaves_everything_as_it_was(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def traced(folder: Path, *injections: str) -> tuple[int, list[str]]:
+    """Clip two files into `out/`, with signals sent at system calls; give status and calls."""
+    log = folder.parent / "calls"
+    calls = ["-e", "trace=openat,?mkdir,mkdirat,fsync,?unlink,unlinkat"]
+    for injection in injections:
+        calls += ["-e", f"inject={injection}"]
+    clip = ("apply", "a.npy", "b.npy", "--clip-norm", "1", "-o", "out/", "-q", "--workers", "1")
+    done = subprocess.run(
+        ["strace", "-qq", "-o", str(log), *calls, *COMMAND, *clip],
+        capture_output=True,
+        cwd=folder,
+        env=environment({"PYTHONDONTWRITEBYTECODE": "1"}),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stderr == b""
+    return done.returncode, log.read_text().splitlines()
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> Path:
+    """Give a folder with two dumps, where system calls can be traced."""
+    probe = ["strace", "-qq", "-e", "trace=none", "true"]
+    if not shutil.which("strace") or subprocess.run(probe, capture_output=True, check=False).stderr:
+        pytest.skip("strace is not installed, or not allowed")
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    (folder / "a.npy").write_bytes(ARRAY)
+    (folder / "b.npy").write_bytes(ARRAY)
+    return folder
+
+
+def test_a_signal_at_the_very_moment_a_folder_is_made_leaves_nothing(two_files: Path) -> None:
+    status, _ = traced(two_files, "?mkdir,mkdirat:signal=SIGTERM:when=1")
+    assert status == 143
+    assert sorted(path.name for path in two_files.iterdir()) == ["a.npy", "b.npy"]
+
+
+def test_a_signal_at_the_very_moment_a_file_is_made_leaves_nothing(two_files: Path) -> None:
+    status, calls = traced(two_files)
+    assert status == 0
+    opened = [call for call in calls if call.startswith("openat")]
+    made = [index for index, call in enumerate(opened) if "O_EXCL" in call and "/.out." in call]
+    assert len(made) == 2
+    shutil.rmtree(two_files / "out")
+    status, _ = traced(two_files, f"openat:signal=SIGTERM:when={made[-1] + 1}")
+    assert status == 143
+    assert sorted(path.name for path in two_files.iterdir()) == ["a.npy", "b.npy"]
+
+
+def test_a_second_signal_does_not_disturb_the_tidying_up(two_files: Path) -> None:
+    """A terminal that is closed sends SIGHUP, and then its shell sends it once more."""
+    status, calls = traced(
+        two_files, "fsync:signal=SIGTERM:when=1", "?unlink,unlinkat:signal=SIGHUP:when=1"
+    )
+    assert status in (129, 143)
+    assert any(call.startswith("unlink") for call in calls)
+    assert sorted(path.name for path in two_files.iterdir()) == ["a.npy", "b.npy"]
+
+
 def test_signals_that_were_ignored_stay_ignored(tmp_path: Path) -> None:
     """As under nohup, which lets a command outlive its terminal."""
     fifo = tmp_path / "grads"
@@ -755,11 +794,3 @@ def test_signals_that_were_ignored_stay_ignored(tmp_path: Path) -> None:
             process.kill()
     assert (process.returncode, said) == (0, b"")
     assert json.loads(out)["global_norm"] == 13
-
-
-def test_nothing_but_the_documented_status_comes_out_of_an_error() -> None:
-    done = gradclip("inspect", "missing.npy")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert re.fullmatch(
-        rb"gradclip: missing\.npy: no such file or directory\nhint: .+\n", done.stderr
-    )

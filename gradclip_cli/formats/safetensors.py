@@ -141,16 +141,16 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
 
 
 def _parsed(text: str) -> object:
+    # A hook for integers makes a header slow to read, so it is only set where one may be odd: minus
+    # zero, or more digits than int() takes.
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
+        if "-0" not in text:
+            return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
     except (json.JSONDecodeError, _RepeatedKeyError):
         raise
     except ValueError:
-        # An integer of more digits than int() takes. A hook for all integers would make every
-        # header slow to read, so it is only set where the message needs it.
-        return json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_whole
-        )
+        pass
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_whole)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -165,7 +165,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) <= 20 else math.inf  # 20 digits hold any 64-bit number
+    # Twenty digits hold any 64-bit number; the reference takes minus zero for a fraction.
+    return int(digits) if len(digits) <= 20 and digits != "-0" else math.inf
 
 
 def _not_json(constant: str) -> NoReturn:

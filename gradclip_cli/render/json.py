@@ -50,8 +50,9 @@ def _summary(report: Report) -> dict[str, Any]:
 
 
 def _object(row: Row, report: Report) -> dict[str, Any]:
-    found: dict[str, Any] = dict(values(row))
-    if row.moments is None or not math.isfinite(row.moments.norm):
+    found: dict[str, Any] = values(row)
+    norm = found["norm"]
+    if norm is None or not norm < math.inf:  # NaN is not either
         found = {name: _number(found.get(name)) for name in columns(report)}
     if row.name is not None and not _is_unicode(row.name):
         found["name"] = escape(row.name)

@@ -3,10 +3,11 @@
 Columns are only ever appended. A value that is unknown is None; numbers are not rounded.
 """
 
+import math
 from collections.abc import Iterator
 
 from gradclip_cli.moments import Moments
-from gradclip_cli.report import Clipped, Report, Row, rms
+from gradclip_cli.report import Clipped, Report, Row
 
 Value = str | int | float | bool | tuple[int, ...] | None
 
@@ -46,49 +47,47 @@ def columns(report: Report) -> tuple[str, ...]:
 
 def values(row: Row) -> dict[str, Value]:
     """Give a row's values by column, in the order of the columns."""
-    index = None if row.moments is None else row.max_abs_index
-    bad = None if row.moments is None else row.first_nonfinite
-    found = _measured(row.moments, index, bad)
-    return {
-        "name": row.name,
-        "dtype": row.dtype,
-        "shape": row.shape,
-        "count": row.count,
-        **found,
-        "share": row.share,
-        "measured": row.measured,
-        **clipped_values(row.clipped),
-    }
+    found = _values(row.moments)
+    found["name"] = row.name
+    found["dtype"] = row.dtype
+    found["shape"] = row.shape
+    found["count"] = row.count
+    found["share"] = row.share
+    found["measured"] = row.measured
+    if row.moments is not None:
+        found["max_abs_index"] = row.max_abs_index
+        if row.moments.first_nonfinite is not None:
+            found["first_nonfinite"] = row.first_nonfinite
+    return found if row.clipped is None else found | clipped_values(row.clipped)
 
 
 def global_values(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
+    return _values(report.moments) | clipped_values(report.clipped)
+
+
+def _values(moments: Moments | None) -> dict[str, Value]:
+    """Give what moments say, under all columns; this is made for each of 100,000 tensors."""
+    if moments is None:
+        return dict.fromkeys(COLUMNS)
+    norm = moments.norm
     return {
         "name": None,
         "dtype": None,
         "shape": None,
-        "count": report.moments.count,
-        **_measured(report.moments, None, None),
-        "measured": None,
-        **clipped_values(report.clipped),
-    }
-
-
-def _measured(moments: Moments | None, largest: Value, first_nonfinite: Value) -> dict[str, Value]:
-    if moments is None:
-        return dict.fromkeys(COLUMNS[4:-1])
-    return {
-        "norm": moments.norm,
+        "count": moments.count,
+        "norm": norm,
         "share": None,
-        "rms": rms(moments),
+        "rms": norm / math.sqrt(moments.count) if moments.count else None,
         "max_abs": moments.max_abs,
-        "max_abs_index": largest,
+        "max_abs_index": None,
         "zeros": moments.zeros,
         "nan": moments.nan,
         "posinf": moments.posinf,
         "neginf": moments.neginf,
-        "first_nonfinite": first_nonfinite,
-        "finite_norm": moments.finite_norm,
+        "first_nonfinite": None,
+        "finite_norm": norm if norm < math.inf else moments.finite_norm,
+        "measured": None,
     }
 
 
