@@ -1,0 +1,1 @@
+"""What gradclip promises about time and memory, measured: `python -m benchmarks`."""
