@@ -25,6 +25,7 @@ HEADER_LIMIT = 10_000  # as NumPy: a longer literal can exhaust the parser
 DIMENSION_LIMIT = 64  # as NumPy 2
 
 _DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
+_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)L\b""")  # Python 2 wrote 2L, but not within strings
 _KEYS = {"descr", "fortran_order", "shape"}
 
 
@@ -158,8 +159,8 @@ def _parsed(text: str, version: int) -> list[tuple[str, object]]:
         except SyntaxError:
             if version == 3:
                 raise
-            # Python 2 wrote long integers as 2L.
-            body = ast.parse(re.sub(r"(?<=\d)L(?=\s*[,)])", "", text), mode="eval").body
+            text = _LONG.sub(lambda found: found[1] or "", text)
+            body = ast.parse(text, mode="eval").body
     if not isinstance(body, ast.Dict):
         raise TypeError("not a dict")
     pairs = []
