@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(name="minimal", help="An app that does nothing.", no_args_is_help=True)
+app = typer.Typer(
+    name="minimal",
+    help="An app that does nothing.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help, as gradclip's is
+)
 
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "md"]
 Paths = Annotated[list[str] | None, typer.Argument(help="Files.", show_default=False)]

@@ -9,12 +9,15 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rows import Command, Quantity, Row
+
+_PATIENCE = 60.0  # seconds; whatever takes longer has missed its bound and is not waited for
 
 
 class CommandFailedError(Exception):
@@ -100,14 +103,20 @@ def _timed(arguments: Sequence[str]) -> Run:
             stderr=errors,
             cwd=Path(__file__).parents[1],
         )
+        end = threading.Timer(_PATIENCE, child.kill)
+        end.start()
         try:
             _, status, usage = os.wait4(child.pid, 0)
+            seconds = time.perf_counter() - begin
+            child.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             child.kill()
             child.wait()
             raise
-        seconds = time.perf_counter() - begin
-        child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            end.cancel()
+        if seconds > _PATIENCE:
+            raise CommandFailedError(f"{program} took more than {_PATIENCE:g} s")
         if child.returncode:
             errors.seek(0)
             raise CommandFailedError(
