@@ -154,6 +154,47 @@ def _decode_bfloat16(words: NDArray[np.uint16]) -> Values:
     return shifted.view(np.float32)
 
 
+def _encode_float16(values: NDArray[np.float64], words: NDArray[np.float16]) -> int:
+    """Round float64 to float16 by adding a power of two, whose last bit is float16's.
+
+    NumPy's own conversion takes 100 ns for a value that it rounds to a subnormal one. By way of
+    float32 all is twice as fast as in float64; the sum is then a second rounding, but it can only
+    go wrong where the first one went to a value halfway between two float16: these and whatever is
+    not finite are left to NumPy.
+    """
+    near = scratch("narrow", np.float32, values.size)
+    np.copyto(near, values, casting="same_kind")
+    bits = near.view(np.int32)
+    lower = scratch("lower", np.uint16, values.size)
+    np.copyto(lower, bits, casting="unsafe")
+    lower <<= 4  # halfway values have at most 12 bits, so the last 12 of the fraction are 0
+    slow = np.flatnonzero(lower == 0)
+    slow = slow[near[slow] != values[slow]]
+    counts = magnitudes(near).view(np.int32)
+    if counts.size and counts.max() >= _FLOAT32_65536:
+        slow = np.union1d(slow, np.flatnonzero(counts >= _FLOAT32_65536))
+        np.minimum(counts, _FLOAT32_65536, out=counts)
+    power = scratch("power", np.int32, values.size)
+    np.bitwise_and(counts, 0x7F800000, out=power)
+    np.maximum(power, (127 - 14) << 23, out=power)  # below 2**-14 the last bit stays the same
+    power += 13 << 23
+    sizes = counts.view(np.float32)
+    sizes += power.view(np.float32)
+    counts -= power  # units of float16's last bit: 1,024 to 2,048, or fewer where subnormal
+    power >>= 13
+    power -= (127 - 14 + 13) << 10
+    counts += power
+    bits >>= 16
+    bits &= 0x8000
+    counts |= bits
+    np.copyto(words.view(f"{words.dtype.byteorder}u2"), counts, casting="unsafe")
+    words[slow] = values[slow]
+    return 0
+
+
+_FLOAT32_65536 = (127 + 16) << 23
+
+
 def _encode_bfloat16(values: NDArray[np.float64], words: NDArray[np.uint16]) -> int:
     """Round float64 to bfloat16 by way of float32, which must not be a second rounding.
 
@@ -256,6 +297,7 @@ _DECODERS: dict[str, Callable[[Any], Values]] = {
     ),
 }
 _ENCODERS: dict[str, Callable[[NDArray[np.float64], Any], int]] = {
+    "float16": _encode_float16,
     "bfloat16": _encode_bfloat16,
     "float8_e4m3fn": _encode_float8("float8_e4m3fn"),
     "float8_e5m2": _encode_float8("float8_e5m2"),
