@@ -78,9 +78,9 @@ class Moments:
     @property
     def norm(self) -> float:
         """The L2 norm as IEEE 754 would have it: NaN with a NaN, inf with an infinity."""
-        if self.nan:
-            return math.nan
-        return math.inf if self.nonfinite else self.finite_norm
+        if self.first_nonfinite is None:
+            return self.finite_norm
+        return math.nan if self.nan else math.inf
 
 
 def merge(parts: Iterable[Moments]) -> Moments:

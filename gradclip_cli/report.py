@@ -43,9 +43,9 @@ class Clipped:
 class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
-    `share` is its part of the sum of squares; None where that is zero or not finite. A group has no
-    shape, its dtype is that of all its tensors or None, and what no group pattern matched has no
-    name.
+    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares,
+    None where that is zero or not finite. A group has no shape, its dtype is that of all its
+    tensors or None, and what no group pattern matched has no name.
     """
 
     kind: Literal["tensor", "group"]
@@ -55,6 +55,7 @@ class Row:
     count: int
     file: str
     moments: Moments | None
+    norm: float | None = None
     share: float | None = None
     clipped: Clipped | None = None
 
@@ -185,6 +186,7 @@ def report(
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())
     norm = whole.norm
+    norms = {index: part.norm for index, part in moments.items()}
     clipped: dict[int, Clipped] = {}
     together = None
     if clipping is not None:
@@ -200,7 +202,8 @@ def report(
             tensor.count,
             tensor.source.label,
             moments.get(index),
-            share_of(moments[index], norm) if index in moments else None,
+            norms.get(index),
+            share_of(norms[index], norm) if index in norms else None,
             clipped.get(index),
         )
         for index, tensor in enumerate(dump.tensors)
@@ -219,9 +222,9 @@ def report(
     )
 
 
-def share_of(part: Moments, global_norm: float) -> float | None:
+def share_of(norm: float, global_norm: float) -> float | None:
     """Give a part's share of the sum of squares; None where that is zero or not finite."""
-    return (part.norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
+    return (norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
@@ -235,10 +238,11 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 
 
 def _badness(row: Row) -> tuple[bool, bool, float]:
-    moments = row.moments
-    if moments is None:
+    if row.norm is None or row.moments is None:
         return True, True, 0.0
-    return not moments.nonfinite, False, -moments.finite_norm
+    if row.norm < math.inf:
+        return True, False, -row.norm
+    return not row.moments.nonfinite, False, -row.moments.finite_norm
 
 
 def _by_name(rows: list[Row]) -> list[Row]:
