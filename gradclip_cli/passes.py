@@ -21,7 +21,7 @@ from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import Moments, measure, measure_each, merge
 from gradclip_cli.scratch import scratch
-from gradclip_cli.source import Source, write_at
+from gradclip_cli.source import Source, write_at, write_back
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
@@ -128,7 +128,7 @@ def measure_tensors(
         for index, part in results:
             parts[index].append(part)
         progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
-    return {index: merge(some) for index, some in parts.items()}
+    return {index: some[0] if len(some) == 1 else merge(some) for index, some in parts.items()}
 
 
 def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
@@ -141,7 +141,8 @@ def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
                         _measure(stored, work.span.dtype, work.span, first)
                         for first, stored in blocks(descriptor, work.span)
                     ]
-                    results += zip(work.indices, map(merge, zip(*found, strict=True)), strict=True)
+                    whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
+                    results += zip(work.indices, whole, strict=True)
     return results
 
 
@@ -238,10 +239,11 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
     found: _Results = []
 
     for output, group in itertools.groupby(batch, key=lambda task: task.output):
+        tasks = tuple(group)
         target = os.open(output.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             with output.file.source.opened() as descriptor, np.errstate(all="ignore"):
-                for task in group:
+                for task in tasks:
                     if isinstance(task, _Copy):
                         _copy(descriptor, target, task)
                         continue
@@ -249,6 +251,9 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
                         offset = task.offset + first * task.dtype.itemsize
                         write_at(target, data.data, offset, output.label)
                         found += results
+            begin = tasks[0].offset
+            end = max(task.offset + task.size for task in tasks)
+            write_back(target, begin, end - begin)
         finally:
             os.close(target)
     return found
