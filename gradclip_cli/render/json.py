@@ -58,11 +58,12 @@ def _written(row: Row, report: Report) -> str:
     if row.name is None or not row.name.isascii() or not norm < math.inf or not moments.count:
         return _dumps(_object(row, report))
     written = repr(norm)
+    at = [moments.max_abs_at] if len(row.shape) == 1 else [*(row.max_abs_index or ())]
     return (
         f'{{"name": {_quoted(row.name)}, "dtype": "{row.dtype}", "shape": {[*row.shape]}, '
         f'"count": {row.count}, "norm": {written}, "share": {row.share!r}, '
         f'"rms": {norm / math.sqrt(moments.count)!r}, "max_abs": {moments.max_abs!r}, '
-        f'"max_abs_index": {[*(row.max_abs_index or ())]}, "zeros": {moments.zeros}, "nan": 0, '
+        f'"max_abs_index": {at}, "zeros": {moments.zeros}, "nan": 0, '
         f'"posinf": 0, "neginf": 0, "first_nonfinite": null, "finite_norm": {written}, '
         '"measured": true}'
     )
