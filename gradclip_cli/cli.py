@@ -5,7 +5,6 @@ it, so help, version and completion answer at once.
 """
 
 import contextlib
-import gc
 import math
 import os
 import stat
@@ -281,12 +280,6 @@ def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    # A run is short and makes no cycles worth collecting, but a dump of 100,000 tensors makes
-    # objects enough for the collector to take a third of the time.
-    gc.disable()
-    # NumPy's BLAS would start a thread that spins for work and gets none: a dot product of 1,024
-    # values is not shared out. Only the command says so; a library must leave its process alone.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 
