@@ -26,6 +26,11 @@ DIMENSION_LIMIT = 64  # as NumPy 2
 
 _DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
 _LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)L\b""")  # Python 2 wrote 2L, but not within strings
+_SIDE = r"(?:0|[1-9][0-9]{0,17})"
+_SAVED = re.compile(  # what np.save writes, to the letter
+    r"\{'descr': '([<>|=][a-z][0-9]{1,2})', 'fortran_order': (True|False), "
+    rf"'shape': \(((?:{_SIDE},|{_SIDE}(?:, {_SIDE})+)?)\), \}} *\n"
+)
 _KEYS = {"descr", "fortran_order", "shape"}
 
 
@@ -149,6 +154,11 @@ def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shap
 
 def _parsed(text: str, version: int) -> list[tuple[str, object]]:
     """Read the literal of a dict whose keys are strings; raises what `ast` raises."""
+    # Python's parser takes 40 us for a header, which adds up in a folder of 10,000 arrays.
+    if saved := _SAVED.fullmatch(text):
+        descr, fortran, sides = saved.groups()
+        shape = tuple(int(side) for side in sides.split(",") if side)
+        return [("descr", descr), ("fortran_order", fortran == "True"), ("shape", shape)]
     text = text.lstrip(" \t")
     if not text.startswith("{"):
         raise SyntaxError("not a dict")
