@@ -1,5 +1,6 @@
 """The ideas that make gradclip fast, each held by something that is counted, not timed."""
 
+import json
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli import executors, spans
+from gradclip_cli.render import plain
+from gradclip_cli.render.rows import COLUMNS
 from tests.dumps import write_safetensors
 
 MIB = 1 << 20
@@ -93,6 +96,38 @@ def test_each_array_of_a_folder_is_read_once_for_its_header_and_once_for_its_val
 
     assert len(heads.given) <= 10
     assert len(reads.given) == 10
+
+
+def test_rows_of_json_look_alike_whichever_way_they_are_written(tmp_path: Path) -> None:
+    report = gradclip_cli.inspect(
+        write_safetensors(
+            tmp_path / "a.safetensors",
+            {
+                "by \x7f template": ("F32", (2, 2), np.arange(4, dtype="<f4").tobytes()),
+                "in one dimension": ("F32", (3,), np.arange(3, dtype="<f4").tobytes()),
+                "a scalar": ("F32", (), np.ones((), "<f4").tobytes()),
+                "not finite": ("F32", (2,), np.array([np.nan, 1], "<f4").tobytes()),
+                "empty": ("F32", (0,), b""),
+            },
+        )
+    )
+    finite = gradclip_cli.inspect(tmp_path, exclude=["not finite"])
+
+    for some in (report, finite):
+        text = plain(some, "json")
+        document = json.loads(text)
+        assert text == json.dumps(document).replace("\x7f", "\\u007f") + "\n"
+        assert {tuple(row) for row in document["tensors"]} == {COLUMNS}
+        assert [
+            (row["max_abs_index"], row["norm"]) for row in document["tensors"] if row["measured"]
+        ] == [
+            (
+                None if row.max_abs_index is None else list(row.max_abs_index),
+                row.norm if row.norm == row.norm else None,
+            )
+            for row in some.rows
+            if row.measured
+        ]
 
 
 # How many workers
