@@ -695,6 +695,11 @@ def test_a_signal_while_it_writes_a_file_leaves_everything_as_it_was(
     places = [place if place.startswith("-") else f"{tmp_path}/{place}" for place in where]
 
     def writing() -> bool:
+        """Say whether there is a hidden file, or an open one without a name."""
+        opened = Path(f"/proc/{process.pid}/fd")
+        with contextlib.suppress(OSError):
+            if any(os.readlink(path).startswith(f"{tmp_path}/#") for path in opened.iterdir()):
+                return True
         return any(path.name.startswith(".") for path in tmp_path.rglob("*"))
 
     with running("apply", str(source), "--clip-norm", "1", *places) as process:

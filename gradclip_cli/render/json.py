@@ -20,13 +20,13 @@ def whole(report: Report) -> str:
     document = _summary(report)
     document["tensors"] = [_object(row, report) for row in report.rows if row.kind == "tensor"]
     groups = [_object(row, report) for row in report.rows if row.kind == "group"]
-    return _dumps(document | ({"groups": groups} if groups else {}))
+    return dumps(document | ({"groups": groups} if groups else {}))
 
 
 def lines(report: Report) -> str:
     """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
     rows = [{"row": row.kind, **_object(row, report)} for row in report.rows]
-    return "".join(_dumps(row) for row in [*rows, {"row": "global", **_summary(report)}])
+    return "".join(dumps(row) for row in [*rows, {"row": "global", **_summary(report)}])
 
 
 def _summary(report: Report) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "overflow": report.overflows,
         "measured": report.measured,
         "total": report.total,
-        "files": [_text(file) for file in report.files],
+        "files": [exact(file) for file in report.files],
         "ignored": report.ignored,
         "notes": list(report.notes),
     }
@@ -64,7 +64,8 @@ def _number(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text(text: str) -> str:
+def exact(text: str) -> str:
+    """Give a name as it is, unless it is not Unicode and has to be escaped."""
     return text if _is_unicode(text) else escape(text)
 
 
@@ -72,6 +73,7 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _dumps(value: object) -> str:
+def dumps(value: object) -> str:
+    """Write a value as one line of strict JSON in ASCII."""
     # JSON leaves DEL as it is, which is a control character all the same.
     return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
