@@ -51,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "importlib": {""},
     "fcntl": {"hidden"},
     "json": {"formats.safetensors", "journal", "render.json", "render.text"},
-    "signal": {"boundary"},
+    "signal": {"__main__", "boundary"},
     "tempfile": {"formats", "spooling"},
     "traceback": {"boundary"},
     # nowhere

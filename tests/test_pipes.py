@@ -777,6 +777,15 @@ def test_a_second_signal_does_not_disturb_the_tidying_up(two_files: Path) -> Non
     assert sorted(path.name for path in two_files.iterdir()) == ["a.npy", "b.npy"]
 
 
+def test_ctrl_c_before_it_has_begun_shows_no_traceback(two_files: Path) -> None:
+    _, calls = traced(two_files)
+    shutil.rmtree(two_files / "out")
+    opened = [call for call in calls if call.startswith("openat")]
+    (first, *_) = (index for index, call in enumerate(opened) if "/typer/" in call)
+    status, _ = traced(two_files, f"openat:signal=SIGINT:when={first + 1}")
+    assert status in (130, -signal.SIGINT)
+
+
 def test_signals_that_were_ignored_stay_ignored(tmp_path: Path) -> None:
     """As under nohup, which lets a command outlive its terminal."""
     fifo = tmp_path / "grads"
