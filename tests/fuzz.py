@@ -124,7 +124,7 @@ STRICTER_THAN_NUMPY = [
     ),
     Reason(
         "a record, a sub-array and a type that is no string are no numbers",
-        _NOT_READ.format(r"(\[.*|\(.*|\{.*|None|'.*[,\d(:].*')"),
+        _NOT_READ.format(r"((?!').*|'.*[,(:{].*')"),
     ),
     Reason(
         "no writer spells a number's dtype so",
