@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats import open_dump
 from tests.dumps import Stored, npy_bytes, safetensors_bytes
@@ -37,12 +38,15 @@ from tests.fuzz import (
     STRICTER_THAN_SAFETENSORS,
     TAKEN,
     Finding,
+    Seen,
+    by_numpy,
     by_safetensors,
     bytes_of,
     compare,
     fresh,
     fuzz,
     located,
+    same_norm,
     tensors,
 )
 from tests.mutants import ENTRY, HUGE, mutant, npy_with, safetensors_with
@@ -181,6 +185,55 @@ def test_all_of_many_tensors_are_found(tmp_path: Path) -> None:
     raw = path.read_bytes()
     found = {tensor.name: bytes_of(tensor, raw) for tensor in tensors(path)}
     assert found == {name: array.tobytes() for name, array in arrays.items()}
+
+
+FLOATING = ["<f2", ">f4", "<f4", ">f8", "<f8", "<c8"]
+FOLDERS = st.sampled_from(["", "sub/", "sub/layer.2/", "sub/layer.10/"])
+FILE_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), max_size=9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    arrays=st.dictionaries(
+        st.tuples(FOLDERS, FILE_NAMES).map("".join), arrays_of(FLOATING), max_size=4
+    ),
+    shards=st.lists(
+        st.dictionaries(TENSOR_NAMES, arrays_of(KNOWN_TO_SAFETENSORS[:3]), max_size=3), max_size=3
+    ),
+)
+def test_any_number_of_files_in_a_folder_are_one_gradient(
+    arrays: dict[str, NDArray[Any]],
+    shards: list[dict[str, NDArray[Any]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    assume(arrays or shards)
+    seen: list[Seen | None] = []
+    for stem, array in arrays.items():
+        path = folder / f"{stem}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+        seen.append(by_numpy(path))
+    for number, shard in enumerate(shards):
+        path = folder / f"{number}.safetensors"
+        safetensors.numpy.save_file(shard, path)
+        seen.append(by_safetensors(path))
+    names: list[str | None] = [stem.replace("/", ".") or None for stem in arrays]
+    names += itertools.chain.from_iterable(shards)
+    if len(set(names)) < len(names):
+        with pytest.raises(GradclipError, match="also stands in"):
+            open_dump([str(folder)])
+        return
+    found = {
+        tensor.name: (tensor.shape, bytes_of(tensor, Path(tensor.source.path).read_bytes()))
+        for tensor in open_dump([str(folder)]).tensors
+    }
+    held = [*arrays.values(), *(array for shard in shards for array in shard.values())]
+    assert found == {
+        name: (array.shape, array.tobytes()) for name, array in zip(names, held, strict=True)
+    }
+    gradient = [value for one in seen if one is not None for value in one.gradient]
+    assert same_norm(gradclip_cli.inspect(folder).global_norm, gradient)
 
 
 EVERY_DTYPE: dict[str, Stored] = {
