@@ -181,7 +181,7 @@ def by_safetensors(path: Path) -> Seen | None:
             parts = {name: file.get_slice(name) for name in file.offset_keys()}
             told = {name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()}
         read = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-    except (safetensors.SafetensorError, UnicodeError):
+    except safetensors.SafetensorError:
         return None
     assert told == {name: (part["dtype"], part["shape"]) for name, part in read}
     found: Found = sorted(

@@ -295,7 +295,7 @@ def _ask_reference(path: str, label: str) -> None:
     try:
         with safe_open(path, framework="np"):
             pass
-    except (SafetensorError, UnicodeError) as error:
+    except SafetensorError as error:
         raise GradclipError(
             label,
             f"the safetensors library refuses the file: {shortened(escape(str(error)), 200)}",
