@@ -12,8 +12,9 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,70 @@ def test_a_fifo_in_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> Non
     assert "x.npy: a FIFO, not a regular file\n" in done.stderr
 
 
+# A file that changes while it is read
+
+
+def becomes_longer(path: Path) -> None:
+    path.write_bytes(NPY + b"\0")
+
+
+def becomes_shorter(path: Path) -> None:
+    os.truncate(path, len(NPY) - 1)
+
+
+def is_replaced(path: Path) -> None:
+    fresh(path.with_suffix(".new"), NPY).replace(path)
+
+
+def is_written_to(path: Path) -> None:
+    later = path.stat().st_mtime_ns + 1_000_000_000
+    os.utime(path, ns=(later, later))
+
+
+def becomes_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES: dict[Callable[[Path], None], str] = {
+    becomes_longer: f"its size went from {len(NPY)} to {len(NPY) + 1} bytes",
+    becomes_shorter: f"its size went from {len(NPY)} to {len(NPY) - 1} bytes",
+    is_replaced: "another file took its place",
+    is_written_to: "it was written to",
+}
+
+
+@pytest.mark.parametrize(("change", "said"), [*CHANGES.items(), (becomes_a_folder, "a folder")])
+def test_a_file_that_changed_since_its_header_was_read_is_refused(
+    change: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    (tensor,) = tensors(fresh(tmp_path / "x.npy", NPY))
+    change(tmp_path / "x.npy")
+    with pytest.raises(GradclipError, match=said), tensor.source.opened():
+        pytest.fail("it was opened")
+
+
+def read_while(change: Callable[[Path], None], path: Path, count: int) -> None:
+    """Read some bytes of a new file's values after it changed."""
+    (tensor,) = tensors(fresh(path, NPY))
+    with tensor.source.opened() as file:
+        change(path)
+        tensor.source.read_exactly(file, memoryview(bytearray(count)), tensor.offset)
+
+
+@pytest.mark.parametrize("change", [becomes_longer, becomes_shorter, is_written_to])
+def test_a_file_that_changes_while_its_values_are_read_is_refused(
+    change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    with pytest.raises(GradclipError, match=CHANGES[change]):
+        read_while(change, tmp_path / "x.npy", count=7)
+
+
+def test_a_file_that_ends_while_its_values_are_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GradclipError, match=f"ends after {len(NPY) - 1} bytes, in the middle"):
+        read_while(becomes_shorter, tmp_path / "x.npy", count=8)
+
+
 # What readers refuse
 
 
@@ -545,6 +610,15 @@ def test_the_library_is_asked_where_the_own_rules_have_a_gap(tmp_path: Path) -> 
     assert by_safetensors(path) is None
     with pytest.raises(GradclipError, match="the safetensors library refuses the file"):
         tensors(path)
+
+
+def test_the_library_is_asked_about_a_stream_too(tmp_path: Path) -> None:
+    raw = safetensors_with(SAFETENSORS_HEADERS["half a surrogate pair in metadata"], bytes(8))
+    fifo = tmp_path / "x"
+    os.mkfifo(fifo)
+    threading.Thread(target=fifo.write_bytes, args=[raw], daemon=True).start()
+    with pytest.raises(GradclipError, match="the safetensors library refuses the file"):
+        tensors(fifo)
 
 
 def test_a_name_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
