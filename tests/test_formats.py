@@ -444,6 +444,16 @@ def test_a_file_that_ends_while_its_values_are_read_is_refused(tmp_path: Path) -
         read_while(becomes_shorter, tmp_path / "x.npy", count=8)
 
 
+def test_a_stream_that_ends_in_a_tensor_that_is_passed_over_is_refused(tmp_path: Path) -> None:
+    stored = {"steps": ("I64", (2,), bytes(16)), "a": ("F32", (2,), NPY[-8:])}
+    fifo = tmp_path / "x"
+    os.mkfifo(fifo)
+    raw = safetensors_bytes(stored)[:-12]
+    threading.Thread(target=fifo.write_bytes, args=[raw], daemon=True).start()
+    with pytest.raises(GradclipError, match=f"ends after {len(raw)} bytes, in the middle"):
+        gradclip_cli.inspect(fifo)
+
+
 # What readers refuse
 
 
