@@ -103,7 +103,8 @@ class Source:
         if self.stream is not None:
             yield self.stream.descriptor
             return
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        # What took its place may be a FIFO, whose writer would be waited for.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._check(descriptor)
             yield descriptor

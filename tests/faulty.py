@@ -35,9 +35,9 @@ CHANGING = tuple(kind for kind in KINDS if kind != "read")
 class Fault:
     """What goes wrong at the call number `number` (from 1) among those of these kinds.
 
-    `deed` is the name of an error, as `EIO`; of a signal, as `SIGKILL`; or `truncate`, `append` or
-    `overwrite`, done to the file at `path`. It comes before the call, or `after` it. `named` takes
-    unnamed files away.
+    `deed` is the name of an error, as `EIO`; of a signal, as `SIGKILL`; or `truncate`, `append`,
+    `overwrite` or `fifo` (one takes its place), done to the file at `path`. It comes before the
+    call, or `after` it. `named` takes unnamed files away.
     """
 
     number: int = 0
@@ -137,6 +137,7 @@ def _run(wished: dict[str, Any], log: str) -> None:
     status = 70
     try:
         os.chdir(wished["folder"])
+        signal.alarm(60)  # a hang is a failure of its own
         _arm(Fault(**wished["fault"]), log)
         sys.argv = ["gradclip", *wished["arguments"]]
         from gradclip_cli import cli
@@ -184,6 +185,7 @@ def _do(fault: Fault) -> None:
         "truncate": lambda: os.truncate(fault.path, os.path.getsize(fault.path) // 2),
         "append": lambda: _changed(fault.path, "ab"),
         "overwrite": lambda: _changed(fault.path, "r+b"),
+        "fifo": lambda: _replaced_by_fifo(fault.path),
     }
     if fault.deed in deeds:
         deeds[fault.deed]()
@@ -192,6 +194,11 @@ def _do(fault: Fault) -> None:
     else:
         number = getattr(errno, fault.deed)
         raise OSError(number, os.strerror(number))
+
+
+def _replaced_by_fifo(path: str) -> None:
+    os.unlink(path)
+    os.mkfifo(path)
 
 
 def _changed(path: str, mode: str) -> None:

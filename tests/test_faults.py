@@ -513,6 +513,16 @@ def test_input_that_changes_while_it_is_read_is_an_error_that_says_so(
         array(folder / victim, 13.0)
 
 
+def test_a_fifo_that_takes_the_place_of_the_input_is_not_waited_for(
+    commands: Commands, tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "here")
+    fault = Fault(1, ("read",), "fifo", "in/b.npy")
+    ended = commands.run(folder, "inspect", "in", "--workers", "1", fault=fault)
+    assert ended.status == 2
+    assert ended.err.startswith("gradclip: in/b.npy: a FIFO, not a regular file\nhint: ")
+
+
 @pytest.mark.parametrize("way", [IN_PLACE, WAYS["in place, one"]], ids=["several", "one"])
 def test_what_another_program_wrote_meanwhile_is_not_lost_in_place(
     way: Way, commands: Commands, tmp_path: Path
