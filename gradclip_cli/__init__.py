@@ -8,6 +8,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradclip_cli.checking import Checked as Checked
+    from gradclip_cli.checking import check as check
     from gradclip_cli.commands import apply as apply
     from gradclip_cli.commands import inspect as inspect
     from gradclip_cli.errors import GradclipError as GradclipError
@@ -15,13 +17,24 @@ if TYPE_CHECKING:
     from gradclip_cli.report import Report as Report
 
 __version__ = "0.1.0"
-__all__ = ["GradclipError", "RefusedError", "Report", "__version__", "apply", "inspect"]
+__all__ = [
+    "Checked",
+    "GradclipError",
+    "RefusedError",
+    "Report",
+    "__version__",
+    "apply",
+    "check",
+    "inspect",
+]
 
 _HOMES = {
+    "Checked": "checking",
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "report",
     "apply": "commands",
+    "check": "checking",
     "inspect": "commands",
 }
 

@@ -3,7 +3,6 @@
 `run` is the one place that turns errors into messages and statuses.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import BinaryIO
 
-from gradclip_cli.errors import GradclipError, Status
+from gradclip_cli.errors import GradclipError, Status, worded
 from gradclip_cli.names import printable
 
 _SIGNALS = {
@@ -49,9 +48,7 @@ def _status_of(command: Callable[[], int]) -> int:
     except GradclipError as error:
         return _complain(error)
     except OSError as error:
-        path = error.filename if isinstance(error.filename, str) else ""
-        problem = (error.strerror or str(error)).lower()
-        return _complain(GradclipError(path, problem, _WAYS_OUT.get(error.errno or 0, "")))
+        return _complain(worded(error))
     except KeyboardInterrupt:
         return Status.INTERRUPTED
     except SystemExit as left:  # Typer's way of saying that nobody reads its help
@@ -111,20 +108,6 @@ def writer(stream: BinaryIO) -> Callable[[bytes], None]:
 def _unwritable(name: str, error: OSError) -> GradclipError:
     problem = (error.strerror or str(error)).lower()
     return GradclipError(name, f"cannot be written to: {problem}", "send it somewhere else")
-
-
-_WAYS_OUT = {
-    errno.ENOENT: "is the name right? ls shows what is there",
-    errno.ENOTDIR: "a part of that path is a file, not a folder",
-    errno.EACCES: "ask its owner for the right to it, or change its mode with chmod",
-    errno.EPERM: "ask its owner for the right to it, or change its mode with chmod",
-    errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
-    errno.EDQUOT: "free some of your quota, or write elsewhere with -o",
-    errno.EMFILE: "let a process open more files: ulimit -n 4096",
-    errno.EROFS: "that file system is read-only: write elsewhere with -o",
-    errno.ENAMETOOLONG: "give a shorter name with -o",
-    errno.EIO: "the disk or the network has a fault: copy the file elsewhere and look again",
-}
 
 
 def _fill_standard_streams() -> None:

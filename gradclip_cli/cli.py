@@ -179,6 +179,26 @@ def apply(
         _print(report, form, stream, everything=True)
 
 
+@app.command(
+    epilog="""\b
+Examples:
+  gradclip check grads.safetensors
+  gradclip check step-*/ -q || echo "a dump is damaged"
+  gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'"""
+)
+def check(paths: Paths = None, quiet: Quiet = False, json: Json = False) -> None:
+    """Say of each file whether it is sound; status 2 if one is not. Values are not read."""
+    from gradclip_cli.checking import check as look
+    from gradclip_cli.render import soundness
+
+    files = look(*_given(paths))
+    if not quiet:
+        text = soundness.json(files) if json else soundness.lines(files)
+        boundary.writer(boundary.stdout())(text.encode("utf-8", "backslashreplace"))
+    if not all(file.sound for file in files):
+        raise typer.Exit(Status.TROUBLE)
+
+
 def _one_format(form: Format | None, json: bool) -> Format | None:
     if json and form not in (None, "json"):
         raise GradclipError("--json", f"cannot go with --format {form}", "give one of the two")
@@ -250,7 +270,7 @@ def _check_report(path: str, force: bool, others: Sequence[str]) -> None:
 
 def _save(report: "Report", form: Format | None, path: str, force: bool) -> None:
     from gradclip_cli.render import plain
-    from gradclip_cli.targets import write_whole
+    from gradclip_cli.staging import write_whole
 
     write_whole(path, plain(report, form).encode("utf-8", "backslashreplace"), force)
 

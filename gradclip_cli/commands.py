@@ -13,7 +13,8 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
-from gradclip_cli.formats import open_dump, promoted
+from gradclip_cli.formats import find, promoted
+from gradclip_cli.journal import settle
 from gradclip_cli.moments import Moments
 from gradclip_cli.names import quoted
 from gradclip_cli.passes import (
@@ -27,6 +28,7 @@ from gradclip_cli.passes import (
 from gradclip_cli.report import Clipping, Report, report
 from gradclip_cli.selection import Selection, gradients, holds_only_integers, undecodable
 from gradclip_cli.spooling import finish, has_stream, settled, spool
+from gradclip_cli.staging import copy_into, staging
 
 Path = str | os.PathLike[str]
 Write = Callable[[bytes], object]
@@ -56,7 +58,7 @@ def inspect(
     `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
-    dump = open_dump([os.fspath(path) for path in paths])
+    dump = _opened([os.fspath(path) for path in paths])
     chosen = gradients(dump, Selection(include, exclude))
     moments = _measured(dump, chosen, workers, progress or Silent())
     return report(dump, moments, _notes(dump, chosen))
@@ -86,7 +88,7 @@ def apply(
     _check_limits(clip_norm, use_norm)
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = open_dump(operands)
+    dump = _opened(operands)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
@@ -123,6 +125,15 @@ def apply(
                 _refuse_nonfinite(dump, moments, nonfinite)
     clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
     return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
+
+
+def _opened(operands: Sequence[str]) -> Dump:
+    """Read the headers of a dump, once no interrupted run has left it half replaced."""
+    found = find(operands)
+    finished = [settle(folder) for folder in found.folders]
+    if any(finished):
+        found = find(operands)
+    return found.open()
 
 
 def _measured(
@@ -209,9 +220,7 @@ def _written(
     elif not isinstance(target, targets.Targets):
         yield rewrite_to_stream(outputs[0], edits, hands, watch, target)
     else:
-        with targets.staging() as area:
-            if target.folder is not None:
-                area.new_folder(target.folder)
+        with staging(target) as area:
             places = zip(outputs, target.files, strict=True)
             staged = [
                 dataclasses.replace(
@@ -221,14 +230,20 @@ def _written(
                 if not only_changed or output.changes(edits)
             ]
             for companion, place in target.companions:
-                area.copy(companion.path, place)
+                copy_into(area, companion.path, place)
             outcomes = rewrite(staged, edits, hands, watch, measure_before)
             for output in staged if only_changed else ():
                 own = (outcomes[index] for index in output.indices if index in outcomes)
                 if not any(outcome.changed for outcome in own):
                     area.drop(output.path)
             yield outcomes
-            area.commit()
+
+            def check() -> None:
+                # What others wrote meanwhile is not to be lost by taking its place.
+                for file in dump.files if only_changed else ():
+                    file.source.check()
+
+            area.commit(check)
 
 
 def _outputs(dump: Dump, edits: Sequence[Edit | None]) -> list[Output]:

@@ -5,6 +5,7 @@ mend is a `GradclipError`; anything else that is raised is a bug and keeps its t
 """
 
 import enum
+import errno
 
 
 class Status(enum.IntEnum):
@@ -46,3 +47,24 @@ class RefusedError(GradclipError):
     """A verdict on the gradients themselves: clipping them would give wrong numbers."""
 
     status = Status.VERDICT
+
+
+def worded(error: OSError) -> GradclipError:
+    """Put what the system refused into words: what it was about, why, and a way out."""
+    path = error.filename if isinstance(error.filename, str) else ""
+    problem = (error.strerror or str(error)).lower()
+    return GradclipError(path, problem, _WAYS_OUT.get(error.errno or 0, ""))
+
+
+_WAYS_OUT = {
+    errno.ENOENT: "is the name right? ls shows what is there",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
+    errno.EACCES: "ask its owner for the right to it, or change its mode with chmod",
+    errno.EPERM: "ask its owner for the right to it, or change its mode with chmod",
+    errno.ENOSPC: "free some space on that disk, or write elsewhere with -o",
+    errno.EDQUOT: "free some of your quota, or write elsewhere with -o",
+    errno.EMFILE: "let a process open more files: ulimit -n 4096",
+    errno.EROFS: "that file system is read-only: write elsewhere with -o",
+    errno.ENAMETOOLONG: "give a shorter name with -o",
+    errno.EIO: "the disk or the network has a fault: copy the file elsewhere and look again",
+}

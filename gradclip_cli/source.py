@@ -103,13 +103,19 @@ class Source:
         if self.stream is not None:
             yield self.stream.descriptor
             return
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        # What took its place may be a FIFO, whose writer would be waited for.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._check(descriptor)
             yield descriptor
             self._check(descriptor)
         finally:
             os.close(descriptor)
+
+    def check(self) -> None:
+        """Raise `GradclipError` if the file is no longer the same."""
+        with self.opened():
+            pass
 
     def read_exactly(self, descriptor: int, view: memoryview, offset: int) -> None:
         """Fill a buffer with the bytes at an offset; raises `GradclipError` if there are fewer.
@@ -171,16 +177,33 @@ def reserve(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let an `OSError` name a path that its reader knows, where its own would be a hidden one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def flush(path: str) -> None:
+    """Wait until a file or folder is on the disk; an `OSError` names it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with naming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str) -> None:
     """Write all of the bytes at an offset; an `OSError` names the file as `label`."""
     view = memoryview(data)
     done = 0
-    try:
+    with naming(label):
         while done < len(view):
             done += os.pwrite(descriptor, view[done:], offset + done)
-    except OSError as error:
-        error.filename = label
-        raise
 
 
 def write_back(descriptor: int, offset: int, size: int) -> None:

@@ -20,15 +20,19 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "names", "scratch"}, {"dtypes", "source"}],
+    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
     [{"dump"}],
     [{"formats.npy", "formats.safetensors", "moments", "selection"}, {"spans"}],
     [{"clipping", "crew", "formats"}],
-    [{"passes", "spooling", "targets"}, {"report"}, {"arrangement"}],
+    [
+        {"journal", "passes", "spooling", "targets"},
+        {"checking", "report", "staging"},
+        {"arrangement"},
+    ],
     [
         {"executors", "render.rows", "render.screen"},
         {"render.json", "render.table", "render.text"},
-        {"commands", "render", "render.progress"},
+        {"commands", "render", "render.progress", "render.soundness"},
         {""},  # the package itself, which names its functions and imports them when asked
     ],
     [{"boundary", "options"}, {"cli"}],
@@ -45,8 +49,9 @@ ROOMS: dict[str, set[str]] = {
     "ast": {"formats.npy"},
     "concurrent": {"crew", "executors"},
     "importlib": {""},
-    "json": {"formats.safetensors", "render.json", "render.text"},
-    "signal": {"boundary"},
+    "fcntl": {"hidden"},
+    "json": {"formats.safetensors", "journal", "render.json", "render.text"},
+    "signal": {"__main__", "boundary"},
     "tempfile": {"formats", "spooling"},
     "traceback": {"boundary"},
     # nowhere

@@ -432,7 +432,7 @@ def test_booleans_alone_are_not_gradients(tmp_path: Path) -> None:
 
     assert report.global_norm == 0.0
     assert report.measured == 0
-    assert report.notes == ()
+    assert report.notes == ("norm of 0 of 1 tensors",)
     assert (tmp_path / "out").read_bytes() == source.read_bytes()
 
 

@@ -180,7 +180,7 @@ def test_only_printable_characters_come_out(
     assert [part for part in parts if not part.isprintable()] == []
 
 
-@pytest.mark.parametrize("form", ["table", "tsv", "json"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_terminal_gets_the_same_and_only_colours(
     folder: Path, report: Callable[..., bytes], form: str
 ) -> None:

@@ -695,6 +695,11 @@ def test_a_signal_while_it_writes_a_file_leaves_everything_as_it_was(
     places = [place if place.startswith("-") else f"{tmp_path}/{place}" for place in where]
 
     def writing() -> bool:
+        """Say whether there is a hidden file, or an open one without a name."""
+        opened = Path(f"/proc/{process.pid}/fd")
+        with contextlib.suppress(OSError):
+            if any(os.readlink(path).startswith(f"{tmp_path}/#") for path in opened.iterdir()):
+                return True
         return any(path.name.startswith(".") for path in tmp_path.rglob("*"))
 
     with running("apply", str(source), "--clip-norm", "1", *places) as process:
@@ -770,6 +775,15 @@ def test_a_second_signal_does_not_disturb_the_tidying_up(two_files: Path) -> Non
     assert status in (129, 143)
     assert any(call.startswith("unlink") for call in calls)
     assert sorted(path.name for path in two_files.iterdir()) == ["a.npy", "b.npy"]
+
+
+def test_ctrl_c_before_it_has_begun_shows_no_traceback(two_files: Path) -> None:
+    _, calls = traced(two_files)
+    shutil.rmtree(two_files / "out")
+    opened = [call for call in calls if call.startswith("openat")]
+    (first, *_) = (index for index, call in enumerate(opened) if "/typer/" in call)
+    status, _ = traced(two_files, f"openat:signal=SIGINT:when={first + 1}")
+    assert status in (130, -signal.SIGINT)
 
 
 def test_signals_that_were_ignored_stay_ignored(tmp_path: Path) -> None:

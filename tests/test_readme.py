@@ -31,3 +31,15 @@ def test_the_readme_names_every_option_of_every_command() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"gradclip {command.callback.__name__}" in text
+
+
+def test_every_promise_of_the_readme_names_a_test_that_there_is() -> None:
+    text = README.read_text("utf-8")
+    promises = text.split("\n## Promises\n")[1].split("\n## ")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", row)
+        assert named, row
+        for module, test in named:
+            assert f"def {test}(" in (TOP / "tests" / f"{module}.py").read_text("utf-8"), test

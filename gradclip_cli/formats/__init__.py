@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gradclip_cli.dump import Companion, Dump, DumpFile, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import npy, safetensors
+from gradclip_cli.hidden import is_ours
 from gradclip_cli.names import escape, natural, quoted, shortened
 from gradclip_cli.source import Source, Stream, kind_of_file
 
@@ -80,20 +81,70 @@ _FOREIGN = (
 )
 
 
-def open_dump(operands: Sequence[str]) -> Dump:
-    """Read the headers of all files that the operands name, as one gradient; `-` is standard input.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file is said to be: an operand of its own, or a member of a folder.
 
-    Raises `GradclipError` for a path that is no file or folder, a folder without dumps, a file that
-    is no sound dump, and a tensor name that stands in two files.
+    `relative` is its path below that folder; standard input, `-`, has none.
     """
-    files: list[DumpFile] = []
+
+    path: str
+    relative: str
+    member: bool = False
+
+    def open(self) -> DumpFile:
+        """Read the file's header; raises `GradclipError` where it is no sound dump."""
+        if self.member:  # nobody named it, so a FIFO among them would be waited for in vain
+            return _open_regular(self.path, self.relative)
+        return open_file(self.path, self.relative)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What operands name: files, shard indexes, and the number of other files in folders."""
+
+    files: tuple[Place, ...]
+    companions: tuple[Companion, ...]
+    ignored: int
+
+    @property
+    def folders(self) -> set[str]:
+        """The folders in which the files really lie."""
+        paths = (place.path for place in self.files if place.path != STDIN)
+        return {
+            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
+            for path in paths
+        }
+
+    def open(self) -> Dump:
+        """Read the headers of all files, as one gradient.
+
+        Raises `GradclipError` for a path that is no file, a file that is no sound dump, and a
+        tensor name that stands in two files.
+        """
+        files = [place.open() for place in self.files]
+        _check_names(files)
+        return Dump(tuple(files), self.companions, self.ignored)
+
+
+def open_dump(operands: Sequence[str]) -> Dump:
+    """Read the headers of all files that the operands name; as `find` and `Found.open` do it."""
+    return find(operands).open()
+
+
+def find(operands: Sequence[str]) -> Found:
+    """Give the files that operands name, opening none; `-` is standard input.
+
+    Raises `GradclipError` for a folder without dumps.
+    """
+    files: list[Place] = []
     companions: list[Companion] = []
     ignored = 0
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
         if not os.path.isdir(operand):
-            files.append(open_file(operand, os.path.basename(operand)))
+            files.append(Place(operand, "" if operand == STDIN else os.path.basename(operand)))
             continue
         dumps, indexes, others = _members(operand)
         if not dumps:
@@ -102,11 +153,10 @@ def open_dump(operands: Sequence[str]) -> Dump:
                 f"a folder without dumps ({others:,} other files)",
                 f"gradclip reads {' and '.join(form.suffix for form in FORMATS)} files",
             )
-        files += (_open_regular(os.path.join(operand, member), member) for member in dumps)
+        files += (Place(os.path.join(operand, member), member, True) for member in dumps)
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
         ignored += others
-    _check_names(files)
-    return Dump(tuple(files), tuple(companions), ignored)
+    return Found(tuple(files), tuple(companions), ignored)
 
 
 def open_file(operand: str, relative: str) -> DumpFile:
@@ -178,6 +228,8 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
     for place, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             member = os.path.relpath(os.path.join(place, name), folder)
+            if is_ours(name):
+                continue
             if name.endswith(INDEX_SUFFIX):
                 indexes.append(member)
             elif name.endswith(tuple(form.suffix for form in FORMATS)):
@@ -243,7 +295,7 @@ def _ask_reference(path: str, label: str) -> None:
     try:
         with safe_open(path, framework="np"):
             pass
-    except (SafetensorError, UnicodeError) as error:
+    except SafetensorError as error:
         raise GradclipError(
             label,
             f"the safetensors library refuses the file: {shortened(escape(str(error)), 200)}",

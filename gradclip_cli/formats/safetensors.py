@@ -152,8 +152,6 @@ def _parsed(text: str) -> object:
             if not _SPACED_COLON.search(text) and text.count('":') == _keys(entries):
                 return entries
             return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
-    except (json.JSONDecodeError, _RepeatedKeyError):
-        raise
     except ValueError:
         pass
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_whole)
@@ -235,7 +233,7 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
         fail(f"the shape {_short(shape)} of {dtype.name} overflows 64 bits")
     if bits % 8:
         fail(f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes")
-    if begin > end or end - begin != bits // 8:
+    if end - begin != bits // 8:
         fail(
             f"data_offsets {begin:,} to {end:,} span {end - begin:,} bytes, "
             f"but {dtype.name} {_short(shape)} takes {bits // 8:,}"

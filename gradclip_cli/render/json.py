@@ -21,13 +21,13 @@ def whole(report: Report) -> str:
     tensors = ", ".join([_written(row, report) for row in report.rows if row.kind == "tensor"])
     groups = ", ".join([_written(row, report) for row in report.rows if row.kind == "group"])
     some = f', "groups": [{groups}]' if groups else ""
-    return f'{_dumps(_summary(report))[:-1]}, "tensors": [{tensors}]{some}}}\n'
+    return f'{_line(_summary(report))[:-1]}, "tensors": [{tensors}]{some}}}\n'
 
 
 def lines(report: Report) -> str:
     """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
     rows = "".join([f'{{"row": "{row.kind}", {_written(row, report)[1:]}\n' for row in report.rows])
-    return f"{rows}{_dumps({'row': 'global', **_summary(report)})}\n"
+    return f"{rows}{_line({'row': 'global', **_summary(report)})}\n"
 
 
 def _summary(report: Report) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "overflow": report.overflows,
         "measured": report.measured,
         "total": report.total,
-        "files": [_text(file) for file in report.files],
+        "files": [exact(file) for file in report.files],
         "ignored": report.ignored,
         "notes": list(report.notes),
     }
@@ -54,9 +54,9 @@ def _written(row: Row, report: Report) -> str:
     """Write a row; a finite tensor by a template, which 100,000 of them do in half the time."""
     moments, norm = row.moments, row.norm
     if moments is None or norm is None or row.share is None or row.clipped or not row.shape:
-        return _dumps(_object(row, report))
+        return _line(_object(row, report))
     if row.name is None or not row.name.isascii() or not norm < math.inf or not moments.count:
-        return _dumps(_object(row, report))
+        return _line(_object(row, report))
     written = repr(norm)
     at = [moments.max_abs_at] if len(row.shape) == 1 else [*(row.max_abs_index or ())]
     return (
@@ -89,7 +89,8 @@ def _number(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text(text: str) -> str:
+def exact(text: str) -> str:
+    """Give a name as it is, unless it is not Unicode and has to be escaped."""
     return text if _is_unicode(text) else escape(text)
 
 
@@ -97,6 +98,11 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _dumps(value: object) -> str:
+def dumps(value: object) -> str:
+    """Write a value as one line of strict JSON in ASCII."""
+    return f"{_line(value)}\n"
+
+
+def _line(value: object) -> str:
     # JSON leaves DEL as it is, which is a control character all the same.
     return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,332 @@
+"""Several targets that have to change together: a journal of the renames, and how it is finished.
+
+A run that writes several files marks each of their folders with a name that leads to one file that
+it holds locked. When all results lie on the disk it writes down there which renames are due, and
+only then begins. If it dies in between, the next run that meets the journal does the rest: clipping
+a set that is half old and half new would clip by a wrong norm.
+"""
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.hidden import (
+    JOURNAL,
+    is_run,
+    is_still,
+    lock,
+    new_token,
+    run_name,
+    token_of,
+)
+from gradclip_cli.source import flush, naming, write_at
+
+_LIMIT = 1 << 28  # bytes of a journal: millions of files
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A result under its hidden name, and the target in the same folder that it is to become.
+
+    Unless it may `replace` what is there, it takes only a place that is free.
+    """
+
+    folder: str
+    staged: str
+    target: str
+    replace: bool
+
+    @property
+    def source(self) -> str:
+        """Where the result lies."""
+        return os.path.join(self.folder, self.staged)
+
+    @property
+    def path(self) -> str:
+        """Where it belongs."""
+        return os.path.join(self.folder, self.target)
+
+
+class Run:
+    """One run's mark in the folders where it writes; the first has the file, the others lead there.
+
+    The mark is a symbolic link, which is made and seen whole or not at all. `stuck` says that some
+    moves are done and the others cannot be: everything then stays for the next run.
+    """
+
+    def __init__(self) -> None:
+        self.token = new_token()
+        self.stuck = False
+        self._folders: dict[str, str] = {}
+        self._claimed: list[str] = []
+        self._descriptor = -1
+
+    def join(self, folder: str) -> None:
+        """Mark a folder, so that what is staged there is known to be under way."""
+        if folder in self._folders:
+            return
+        mark = os.path.join(folder, run_name(self.token))
+        self._folders[folder] = mark  # noted before it is made: a signal may come in between
+        if self._descriptor < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(mark, flags, 0o600)
+            lock(self._descriptor)
+        else:
+            _link(self._file, mark)
+
+    @property
+    def _file(self) -> str:
+        return next(iter(self._folders.values()))
+
+    def commit(self, moves: Sequence[Move], check: Callable[[], object]) -> None:
+        """Do all moves; from the first on they are sure to be done, by this run or the next.
+
+        An error that comes before the first move leaves every target as it was; `check` may raise
+        one, when nothing but the moves is left to do.
+        """
+        if len(moves) > 1:
+            for folder in sorted(self._folders):  # in one order, so that no two wait for each other
+                self._claim(folder)
+            top = os.path.dirname(self._file)
+            write_at(self._descriptor, _written(moves, top), 0, top)
+            with naming(top):
+                os.fsync(self._descriptor)
+            for folder in self._folders:
+                flush(folder)
+        check()
+        done = 0
+        try:
+            for move in moves:
+                move_into_place(move)
+                done += 1
+        except (OSError, GradclipError) as error:
+            if not done:  # nobody has seen a new file yet: all of it can still be called off
+                raise
+            try:
+                finish(moves)
+            except OSError:
+                self.stuck = True
+                raise GradclipError(
+                    moves[done].path,
+                    f"{reason(error)}; {done:,} of {len(moves):,} files have been replaced",
+                    "gradclip replaces the rest when it is next used on these files",
+                ) from error
+            if isinstance(error, GradclipError):
+                raise
+        except BaseException:  # a signal: what was begun is brought to its end
+            finish(moves)
+            raise
+        for folder in self._folders:
+            flush(folder)
+
+    def void(self) -> None:
+        """Let the journal say nothing: what is staged is not to be used."""
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Take the marks away, unless the next run needs them."""
+        if not self.stuck:
+            with contextlib.suppress(OSError):
+                self.void()
+            for folder in self._claimed:
+                _remove(os.path.join(folder, JOURNAL))
+            for mark in reversed(self._folders.values()):  # the file itself last
+                _remove(mark)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _claim(self, folder: str) -> None:
+        """Let the folder's journal be ours; finishes one that stands there, or waits for it."""
+        journal = os.path.join(folder, JOURNAL)
+        while True:
+            taken = _run_of(folder)
+            try:
+                _link(self._file, journal)
+            except FileExistsError:
+                settle(folder)
+                if os.path.lexists(journal) and _run_of(folder) == taken:
+                    raise GradclipError(
+                        journal, "is in the way, and leads nowhere", "remove it: rm FILE"
+                    ) from None
+            else:
+                self._claimed.append(folder)
+                return
+
+
+def settle(folder: str) -> bool:
+    """Finish what an interrupted run left half done in a folder; says whether there was anything.
+
+    One that is just at it is waited for. Raises `GradclipError` where the renames cannot be done.
+    """
+    found = False
+    while (run := _run_of(folder)) is not None:
+        found = True
+        try:
+            descriptor = os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with _locked(folder):
+                if _run_of(folder) == run and not os.path.lexists(run):
+                    _remove(os.path.join(folder, JOURNAL))
+            if _run_of(folder) == run:
+                return found  # a read-only folder: what the mark led to was finished
+            continue
+        try:
+            lock(descriptor, wait=True)
+            if is_still(descriptor, run):
+                _finish_dead(descriptor, run, folder)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _run_of(folder: str) -> str | None:
+    """Give the path of the run that a folder's journal leads to."""
+    try:
+        there = os.readlink(os.path.join(folder, JOURNAL))
+    except OSError:
+        return None
+    run = os.path.normpath(os.path.join(folder, there))
+    return run if is_run(os.path.basename(run)) else None
+
+
+def _finish_dead(descriptor: int, run: str, folder: str) -> None:
+    """Do the renames of a run that is no more, and take its marks away."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+        raise GradclipError(
+            folder,
+            "another user's gradclip was stopped while it replaced the files here",
+            "some may be clipped and some not: let that user run any gradclip command on them",
+        )
+    moves = _read(descriptor, status, os.path.dirname(run)) or []
+    try:
+        finish(moves)
+    except OSError as error:
+        raise GradclipError(
+            folder,
+            f"a gradclip that was stopped left some files replaced and others not: {reason(error)}",
+            "run gradclip on them where it may write, and it replaces the rest",
+        ) from error
+    with contextlib.suppress(OSError):
+        os.truncate(run, 0)
+    marked = {folder, *(move.folder for move in moves)} - {os.path.dirname(run)}
+    for each in (*marked, os.path.dirname(run)):
+        with _locked(each):
+            if _run_of(each) == run:
+                _remove(os.path.join(each, JOURNAL))
+        _remove(os.path.join(each, os.path.basename(run)))
+
+
+def finish(moves: Iterable[Move]) -> None:
+    """Do the moves that are not done yet."""
+    folders = set()
+    for move in moves:
+        if not os.path.lexists(move.source):
+            continue
+        with contextlib.suppress(GradclipError):  # somebody took the free place: theirs stays
+            move_into_place(move)
+        _remove(move.source)
+        folders.add(move.folder)
+    for folder in folders:
+        flush(folder)
+
+
+def move_into_place(move: Move) -> None:
+    """Let a result take its place; a file that appeared there meanwhile is never replaced."""
+    with naming(move.path):
+        if move.replace:
+            os.replace(move.source, move.path)
+            return
+        try:
+            os.link(move.source, move.path)
+        except FileExistsError as error:
+            raise appeared(move.path) from error
+        except OSError:  # a file system without hard links
+            if os.path.lexists(move.path):
+                raise
+            os.rename(move.source, move.path)
+        else:
+            _remove(move.source)
+
+
+def appeared(path: str) -> GradclipError:
+    """Say that somebody else took a place that was free."""
+    return GradclipError(path, "appeared while gradclip was at work", "to replace it, add --force")
+
+
+def _written(moves: Iterable[Move], top: str) -> bytes:
+    entries = [
+        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace]
+        for move in moves
+    ]
+    return json.dumps(entries).encode("ascii")
+
+
+def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | None:
+    """Read a journal; None where none was finished, or where it is not one of ours.
+
+    It is as untrusted as any file: a move never leaves its folder, and takes only what is staged.
+    """
+    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= _LIMIT:
+        return None
+    try:
+        entries = json.loads(os.pread(descriptor, status.st_size, 0))
+        moves = [
+            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace)
+            for folder, staged, target, replace in entries
+        ]
+        return moves if all(map(_is_sound, moves)) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _is_sound(move: Move) -> bool:
+    return (
+        token_of(move.staged) is not None
+        and move.target not in ("", ".", "..")
+        and os.sep not in move.staged + move.target
+        and isinstance(move.replace, bool)
+    )
+
+
+def _link(run: str, path: str) -> None:
+    """Make a mark that leads to a run's file; raises `FileExistsError` where one stands."""
+    try:
+        os.symlink(os.path.relpath(run, os.path.dirname(path)), path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise GradclipError(
+            os.path.dirname(path),
+            f"a symbolic link cannot be made here: {reason(error)}; without, several files cannot "
+            "change together",
+            "write to a new folder with -o FOLDER/",
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Hold a folder while one of its marks is looked at and taken away."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: BaseException) -> str:
+    """Give an error's own words."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

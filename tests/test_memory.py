@@ -1,0 +1,71 @@
+"""Memory: what a file claims or holds does not matter, only blocks and workers do."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+ALLOWED = 96  # MiB above the imports
+IMPORTS = "import gradclip_cli.cli, gradclip_cli.commands, gradclip_cli.render.json"
+
+# A small process of its own starts the command: a child's peak begins with its parent's.
+_MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(status, peak // 1024, file=sys.stderr)
+"""
+
+
+def measured(arguments: Sequence[str | Path]) -> tuple[int, str, int]:
+    """Run Python; give its status, what it said and its peak in MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+        timeout=300,
+        check=True,
+    )
+    *said, figures = done.stderr.splitlines()
+    status, peak = map(int, figures.split())
+    return status, done.stdout + "\n".join(said), peak
+
+
+@pytest.fixture(scope="module")
+def imports() -> int:
+    """Give the peak of a process that only imports, in MiB."""
+    status, _, peak = measured(["-c", IMPORTS])
+    assert status == 0
+    return peak
+
+
+@pytest.mark.heavy
+def test_a_sparse_file_of_six_gibibytes_is_inspected_in_little_memory(
+    imports: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "sparse.npy"
+    size = 6 << 30
+    literal = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},), }}"
+    with path.open("wb") as stream:
+        stream.write(b"\x93NUMPY\x01\x00\x76\x00" + literal.ljust(117).encode() + b"\n")
+        stream.truncate(128 + size)
+    status, said, peak = measured(["-m", "gradclip_cli", "inspect", path, "--json"])
+    assert status == 0
+    assert json.loads(said)["count"] == size // 4
+    assert json.loads(said)["global_norm"] == 0
+    assert peak < imports + ALLOWED
+
+
+def test_a_small_file_that_claims_four_terabytes_is_refused_in_little_memory(imports: int) -> None:
+    path = TOP / "tests" / "bad_files" / "npy" / "npy_shape_bomb_1t" / "x.npy"
+    assert path.stat().st_size == 136
+    status, said, peak = measured(["-m", "gradclip_cli", "inspect", path])
+    assert status == 2
+    assert "3,999,999,999,992 of 4,000,000,000,128 bytes are missing" in said
+    assert peak < imports + ALLOWED
