@@ -23,7 +23,7 @@ FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
     [{"dump"}],
     [{"formats.npy", "formats.safetensors", "moments", "selection"}, {"spans"}],
-    [{"clipping", "crew", "formats"}],
+    [{"clipping", "crew", "formats", "likeness"}],
     [
         {"journal", "passes", "spooling", "targets"},
         {"checking", "report", "staging"},
@@ -41,7 +41,7 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "moments", "passes", "scratch"},
+    "numpy": {"dtypes", "likeness", "moments", "passes", "scratch"},
     "rich": {"render.progress", "render.table"},
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
