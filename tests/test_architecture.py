@@ -22,7 +22,7 @@ HOME = Path(gradclip_cli.__file__).parent
 FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
     [{"dump"}],
-    [{"formats.npy", "formats.safetensors", "moments", "selection"}, {"spans"}],
+    [{"formats.npy", "formats.safetensors", "moments", "rules", "selection"}, {"spans"}],
     [{"clipping", "crew", "formats", "likeness"}],
     [
         {"journal", "passes", "spooling", "targets"},
@@ -41,7 +41,7 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "likeness", "moments", "passes", "scratch"},
+    "numpy": {"dtypes", "likeness", "moments", "passes", "rules", "scratch"},
     "rich": {"render.progress", "render.table"},
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
