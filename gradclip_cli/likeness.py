@@ -9,6 +9,9 @@ optax 0.2.8 on JAX 0.10; `tests/test_likeness.py` repeats that where they are in
 `tensorflow/python/ops/clip_ops.py`, `keras/src/optimizers/base_optimizer.py`,
 `torch/nn/utils/clip_grad.py`, `optax/transforms/_clipping.py`.
 
+TensorFlow is the one outside `tf.function`; inside, also compiled by XLA, only clipping of values
+differs, and only for subnormal limits and subnormal bfloat16.
+
 All compute float16 and bfloat16 in float32 and round each result. TensorFlow and XLA flush: they
 read subnormal numbers as zero, and give zero for a subnormal result. Those of float16 stay, being
 normal numbers of float32.
@@ -92,12 +95,22 @@ class Arithmetic:
     def _working(self) -> type[np.floating[Any]]:
         return np.float64 if self.dtype == "float64" else np.float32
 
+    @property
+    def _tiny(self) -> Any:
+        """The smallest normal number of what is computed in."""
+        return np.finfo(self._working).tiny
+
+    @property
+    def _may_flush(self) -> bool:
+        """Whether there can be anything to flush; products of float16 are no less than 2**-48."""
+        return self.flushes and self.dtype != "float16"
+
     def _operand(self, values: Any) -> Any:
         """Give operands as the processor reads them: where it flushes, none that is subnormal."""
         values = np.asarray(values).astype(self._working, copy=False)
-        if not self.flushes:
+        if not self._may_flush or not (low := np.abs(values) < self._tiny).any():
             return values
-        return np.where(np.abs(values) < np.finfo(self._working).tiny, values * 0, values)
+        return np.where(low, values * 0, values)
 
     def _computed(self, operation: Callable[..., Any], values: Any, number: Any) -> Any:
         """Give the results of an operation; where the processor flushes, 0 for subnormal ones.
@@ -107,11 +120,10 @@ class Arithmetic:
         """
         values, number = self._operand(values), self._operand(number)
         results = operation(values, number)
-        tiny = np.finfo(self._working).tiny
-        if not self.flushes or not (low := np.abs(results) <= tiny).any():
+        if not self._may_flush or not (low := np.abs(results) <= self._tiny).any():
             return results
         lift = self._working(2.0**64)
-        low = low & (np.abs(operation(values * lift, number)) < tiny * lift)
+        low = low & (np.abs(operation(values * lift, number)) < self._tiny * lift)
         return np.where(low, results * 0, results)
 
     def _rounded(self, values: Any) -> Any:

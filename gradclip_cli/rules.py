@@ -121,10 +121,9 @@ def joint_norm(norms: Sequence[float], norm_type: float = 2.0) -> float:
         return math.fsum(norms)
     if norm_type == 2:
         return math.hypot(*norms)
-    shift = math.frexp(largest)[1]  # no power overflows, and what underflows does not count
-    powers = (math.ldexp(norm, -shift) ** norm_type for norm in norms)
+    total = math.fsum((norm / largest) ** norm_type for norm in norms)  # from 1 to their number
     try:
-        return math.ldexp(math.fsum(powers) ** (1 / norm_type), shift)
+        return float(largest * total ** (1 / norm_type))
     except OverflowError:
         return math.inf
 
