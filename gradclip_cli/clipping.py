@@ -1,14 +1,14 @@
-"""Rules: from the norms of a dump to one edit a tensor. Pure; nothing is opened here.
+"""From the norms of a dump to one edit a tensor, by a rule. Pure; nothing is opened here.
 
 The rule is TensorFlow's `clip_by_global_norm` (Pascanu, Mikolov, Bengio 2013) in exact arithmetic:
 `out = x * min(1, clip_norm / global_norm)`.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradclip_cli import rules
 from gradclip_cli.choices import Nonfinite
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.moments import Moments, merge
@@ -39,18 +39,16 @@ class Decision:
     left: tuple[int, ...] = ()
 
 
-def clip_coefficient(norm: float, clip_norm: float) -> float:
-    """Give `min(1, clip_norm / norm)`, with IEEE 754's answer for a norm that is not finite.
+def clip_coefficient(norm: float, clip_norm: float, eps: float = 0.0) -> float:
+    """Give `min(1, clip_norm / (norm + eps))`, as IEEE 754 has it for a norm that is not finite.
 
     Raises `GradclipError` where float64 has too few digits for the coefficient.
 
     >>> clip_coefficient(10.0, 5.0), clip_coefficient(5.0, 5.0), clip_coefficient(0.0, 5.0)
     (0.5, 1.0, 1.0)
     """
-    if norm <= clip_norm:
-        return 1.0
-    coefficient = clip_norm / norm
-    if coefficient < sys.float_info.min and math.isfinite(norm):
+    coefficient = float(rules.clip_by_norm(norm, clip_norm, eps))
+    if rules.beyond_float64(norm, coefficient):
         raise GradclipError(
             "--clip-norm",
             f"{clip_norm!r} is too small for a norm of {norm!r}: float64 cannot hold the "
@@ -65,8 +63,11 @@ def clip_by_global_norm(
     clip_norm: float,
     nonfinite: Nonfinite = "refuse",
     known_norm: float | None = None,
+    eps: float = 0.0,
 ) -> Decision:
     """Scale all tensors by one coefficient, so that their joint norm is at most `clip_norm`.
+
+    `eps` is added to the norm, as torch adds 1e-6; norms within it of the limit are scaled too.
 
     `known_norm` takes the place of the measured one, as TensorFlow's `use_norm` does; only then may
     a tensor's moments be None, not measured. Raises `RefusedError` for a norm beyond float64, and
@@ -76,7 +77,7 @@ def clip_by_global_norm(
     if any(bad) and nonfinite == "refuse":
         raise RefusedError("", "the gradients hold values that are not finite")
     norm = _norm(moments, nonfinite) if known_norm is None else known_norm
-    coefficient = clip_coefficient(norm, clip_norm)
+    coefficient = clip_coefficient(norm, clip_norm, eps)
     left = [at for at, is_bad in enumerate(bad) if is_bad and nonfinite == "skip"]
     edits: list[Edit | None] = []
     for part, is_bad in zip(moments, bad, strict=True):

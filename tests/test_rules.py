@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
+from gradclip_cli.clipping import clip_by_global_norm
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.moments import measure
 from gradclip_cli.rules import (
     beyond_float64,
     clip_adaptively,
@@ -224,6 +226,13 @@ def test_eps_is_added_to_the_norm(norm: float, limit: float, eps: float) -> None
 def test_a_norm_within_eps_of_the_limit_is_scaled_too() -> None:
     assert clip_by_norm(5.0, 5.0) == 1
     assert clip_by_norm(5.0, 5.0, 1e-6) == 5.0 / 5.000001
+
+
+def test_the_global_rule_takes_eps_too() -> None:
+    decision = clip_by_global_norm([measure(np.array([3.0, 4.0]))], 5.0, eps=1e-6)
+    (edit,) = decision.edits
+    assert edit is not None
+    assert edit.coefficient == decision.coefficient == 5.0 / 5.000001
 
 
 @pytest.mark.parametrize(("norm", "coefficient"), [(math.inf, 0.0), (math.nan, math.nan)])
