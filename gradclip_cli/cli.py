@@ -19,9 +19,13 @@ from gradclip_cli import __version__, boundary
 from gradclip_cli.choices import Format
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import (
+    Average,
     BadOnly,
     ClipNorm,
+    ClipRms,
+    ClipValue,
     DryRun,
+    Eps,
     Everything,
     Exclude,
     FailAbove,
@@ -31,9 +35,12 @@ from gradclip_cli.options import (
     Include,
     InPlace,
     Json,
+    LikeFramework,
     OnNonfinite,
     Output,
     Paths,
+    PerGroup,
+    PerTensor,
     Quiet,
     ReportFile,
     ReportFormat,
@@ -103,8 +110,9 @@ def inspect(
     """Say how large the gradients are, one by one and together."""
     form = _one_format(form, json)
     _check_gate(fail_above)
-    from gradclip_cli.arrangement import Arrangement, arranged, group_of
+    from gradclip_cli.arrangement import Arrangement, arranged
     from gradclip_cli.commands import inspect as measure
+    from gradclip_cli.grouping import group_of
 
     if group_by is not None:
         group_of(group_by)
@@ -130,12 +138,21 @@ def inspect(
 Examples:
   gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors
   gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero
+  gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\\d+)' -o clipped/
+  gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/
   gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'
   cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect"""
 )
 def apply(
-    clip_norm: ClipNorm,
     paths: Paths = None,
+    clip_norm: ClipNorm = None,
+    per_tensor: PerTensor = False,
+    per_group: PerGroup = None,
+    average: Average = False,
+    clip_value: ClipValue = None,
+    clip_rms: ClipRms = None,
+    eps: Eps = None,
+    like: LikeFramework = None,
     output: Output = None,
     in_place: InPlace = False,
     force: Force = False,
@@ -150,7 +167,7 @@ def apply(
     json: Json = False,
     workers: WorkerCount = None,
 ) -> None:
-    """Clip the gradients by their global norm and write them."""
+    """Clip the gradients by one rule and write them."""
     form = _one_format(form, json)
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
     from gradclip_cli.commands import apply as clip
@@ -161,6 +178,13 @@ def apply(
         report = clip(
             *_given(paths),
             clip_norm=clip_norm,
+            clip_value=clip_value,
+            clip_rms=clip_rms,
+            per_tensor=per_tensor,
+            per_group=per_group,
+            average=average,
+            eps=eps,
+            like=like,
             output=boundary.writer(boundary.stdout()) if to_stdout else output,
             in_place=in_place,
             force=force,

@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradclip_cli import targets
-from gradclip_cli.choices import Nonfinite
-from gradclip_cli.clipping import Decision, Edit, clip_by_global_norm, clip_coefficient
+from gradclip_cli.choices import Like, Nonfinite
+from gradclip_cli.choosing import Wish, chosen_rule
+from gradclip_cli.clipping import Decision, Rule, Terms, decide
 from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
+from gradclip_cli.edits import Edit, Scale
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import find, promoted
@@ -66,7 +67,14 @@ def inspect(
 
 def apply(
     *paths: Path,
-    clip_norm: float,
+    clip_norm: float | None = None,
+    clip_value: str | float | Sequence[float] | None = None,
+    clip_rms: float | None = None,
+    per_tensor: bool = False,
+    per_group: str | None = None,
+    average: bool = False,
+    eps: float | None = None,
+    like: Like | None = None,
     output: Path | Write | None = None,
     in_place: bool = False,
     force: bool = False,
@@ -78,14 +86,32 @@ def apply(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Clip dumps by their joint L2 norm and write the result to `output`, or in place.
+    """Clip dumps by one rule and write the result to `output`, or in place.
+
+    The limit names the rule: `clip_norm` for the joint norm of all tensors, or `per_tensor`,
+    `per_group` (as `--group-by`) or, by the norm divided by the number of values, on `average`;
+    `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms` for a root mean square. `eps` is
+    added to norms. `like` reproduces a framework to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
     `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was.
     """
-    _check_limits(clip_norm, use_norm)
+    rule, terms = chosen_rule(
+        Wish(
+            clip_norm,
+            clip_value,
+            clip_rms,
+            per_tensor,
+            per_group,
+            average,
+            eps,
+            like,
+            use_norm,
+            nonfinite,
+        )
+    )
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
     dump = _opened(operands)
@@ -104,26 +130,22 @@ def apply(
             use_norm is not None
             and isinstance(target, targets.Targets)
             and nonfinite != "skip"
-            and clip_coefficient(use_norm, clip_norm) != 1
             and not spools
+            and _rewrites_all(_decided(rule, terms, dump, chosen, {}))
         )
         moments: Mapping[int, Moments] = {}
         if not one_pass:
             moments = _measured(dump, chosen, workers, watch)
-            _refuse_nonfinite(dump, moments, nonfinite)
+            _refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
-        known = [moments.get(index) for index in chosen]
-        try:
-            decision = clip_by_global_norm(known, clip_norm, nonfinite, use_norm)
-        except RefusedError as error:
-            raise RefusedError(_called(dump.files), error.problem, error.hint) from error
+        decision = _decided(rule, terms, dump, chosen, moments)
         edits = _edits(dump, chosen, decision)
         hands = stack.enter_context(crew(workers))
         with _written(dump, edits, target, in_place, hands, watch, one_pass) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen)
-                _refuse_nonfinite(dump, moments, nonfinite)
-    clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
+                _refuse_nonfinite(dump, moments, terms)
+    clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
     return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
 
 
@@ -146,19 +168,23 @@ def _measured(
     return moments
 
 
-def _check_limits(clip_norm: float, use_norm: float | None) -> None:
-    if not 0 < clip_norm < math.inf:
-        raise GradclipError(
-            "--clip-norm",
-            f"{clip_norm!r} is not a limit for a norm",
-            "give a finite number above 0, for example 1.0",
+def _decided(
+    rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int], moments: Mapping[int, Moments]
+) -> Decision:
+    tensors = dump.tensors
+    try:
+        return decide(
+            rule,
+            terms,
+            [tensors[index] for index in chosen],
+            [moments.get(index) for index in chosen],
         )
-    if use_norm is not None and not 0 <= use_norm < math.inf:
-        raise GradclipError(
-            "--use-norm",
-            f"{use_norm!r} is not a norm to go by",
-            "give the finite global norm, 0 or more, that gradclip inspect reported",
-        )
+    except RefusedError as error:
+        raise RefusedError(_called(dump.files), error.problem, error.hint) from error
+
+
+def _rewrites_all(decision: Decision) -> bool:
+    return decision.coefficient != 1 and all(decision.edits)
 
 
 def _destination(
@@ -197,7 +223,7 @@ def _destination(
 def _edits(dump: Dump, chosen: Sequence[int], decision: Decision) -> list[Edit | None]:
     """Give an edit for each tensor of the dump; integers are at least turned into float64."""
     edits: list[Edit | None] = [None] * len(dump.tensors)
-    unchanged = Edit(1.0) if holds_only_integers(dump) else None
+    unchanged = Scale(1.0) if holds_only_integers(dump) else None
     for index, edit in zip(chosen, decision.edits, strict=True):
         edits[index] = edit or unchanged
     return edits
@@ -279,10 +305,10 @@ def _refuse_undecodable(tensors: Sequence[Tensor]) -> None:
         )
 
 
-def _refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], nonfinite: Nonfinite) -> None:
+def _refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], terms: Terms) -> None:
     """Raise `RefusedError` that names each tensor with NaN or infinities."""
     bad = {index: part for index, part in moments.items() if part.nonfinite}
-    if not bad or nonfinite != "refuse":
+    if not bad or terms.nonfinite != "refuse" or terms.like is not None:
         return
     tensors = dump.tensors
     lines = []

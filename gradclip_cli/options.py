@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradclip_cli.choices import Format, Nonfinite, Sort
+from gradclip_cli.choices import Format, Like, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
 
 
@@ -131,12 +131,67 @@ FailNonfinite = Annotated[
     bool, typer.Option("--fail-nonfinite", help="Status 1 if a value is NaN or infinite.")
 ]
 ClipNorm = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--clip-norm",
         metavar="C",
         parser=_number("--clip-norm", "1.0"),
-        help="The limit for the global norm.",
+        help="The limit for the norm of all tensors together.",
+        show_default=False,
+    ),
+]
+PerTensor = Annotated[
+    bool, typer.Option("--per-tensor", help="--clip-norm limits each tensor's own norm.")
+]
+PerGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--per-group",
+        metavar="N|REGEX",
+        help="--clip-norm limits each group's norm; groups as in inspect --group-by.",
+        show_default=False,
+    ),
+]
+Average = Annotated[
+    bool,
+    typer.Option("--average", help="--clip-norm limits each tensor's norm / its number of values."),
+]
+ClipValue = Annotated[
+    str | None,
+    typer.Option(
+        "--clip-value",
+        metavar="V|LO,HI",
+        help="Keep each value between -V and V, or LO and HI.",
+        show_default=False,
+    ),
+]
+ClipRms = Annotated[
+    float | None,
+    typer.Option(
+        "--clip-rms",
+        metavar="C",
+        parser=_number("--clip-rms", "1.0"),
+        help="The limit for each tensor's root mean square.",
+        show_default=False,
+    ),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option(
+        "--eps",
+        metavar="E",
+        parser=_number("--eps", "1e-6"),
+        help="Added to the norm that is divided by.",
+        show_default=False,
+    ),
+]
+LikeFramework = Annotated[
+    Like | None,
+    typer.Option(
+        "--like",
+        metavar="FRAMEWORK",
+        help="To the bit as tensorflow, keras, torch, optax or optax-jit.",
+        show_default=False,
     ),
 ]
 UseNorm = Annotated[

@@ -7,17 +7,16 @@ block size, not on files.
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradclip_cli.clipping import Edit
 from gradclip_cli.crew import Crew
-from gradclip_cli.dtypes import DType, Stored, Values, decode, encode, magnitudes
+from gradclip_cli.dtypes import DType, Stored, decode, encode, magnitudes
 from gradclip_cli.dump import DumpFile, Span, Tensor
+from gradclip_cli.edits import Edit, Scale, ScaleEach, SpanEdit, together
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import Moments, measure, measure_each, merge
 from gradclip_cli.scratch import scratch
@@ -99,7 +98,7 @@ class _Patch:
     """A span that is edited and written at `offset` as `dtype`."""
 
     work: Work
-    edit: Edit
+    edit: SpanEdit
     output: Output
     offset: int
     dtype: DType
@@ -200,16 +199,19 @@ def _tasks(
 ) -> Iterator[_Task]:
     """Cut an output into what is copied and what is edited."""
     own = edits[output.first : output.first + len(output.tensors)]
-    alike: dict[Edit, list[int]] = {}
+    alike: dict[Hashable, list[int]] = {}
+    kinds = {id(edit): edit.kind for edit in own if edit is not None}
     for index, edit in enumerate(own):
         if edit is not None:
-            alike.setdefault(edit, []).append(index)
-    for edit, indices in alike.items():
+            alike.setdefault(kinds[id(edit)], []).append(index)
+    for indices in alike.values():
         for work in cut(output.file.tensors, indices, size):
+            some = [edit for index in work.indices if (edit := own[index]) is not None]
             target = output.tensors[work.indices[0]]
             offset = target.offset + work.span.start * target.dtype.itemsize
             numbered = Work((*(output.first + index for index in work.indices),), work.span)
-            yield _Patch(numbered, edit, output, offset, target.dtype, measure_before)
+            joint = together(some, work.span.counts)
+            yield _Patch(numbered, joint, output, offset, target.dtype, measure_before)
     source = output.file.source
     for start, end, offset in _kept(output, own):
         for begin in range(start, end, size):
@@ -280,28 +282,32 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
         if patch.measure_before:
             before = _measure(stored, span.dtype, span, first)
-        product = _product(decode(stored, span.dtype), patch.edit, span.dtype.lanes)
-        count = product.size // span.dtype.lanes
+        values = decode(stored, span.dtype)
+        results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
+        count = results.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
-        saturated = encode(product, patch.dtype, data)
-        # The first few bytes nearly always tell, and cost nothing.
-        changed = not (np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored))
+        saturated = encode(results, patch.dtype, data)
+        changed = _changed(stored, data, span, patch)
         after = _measure(data, patch.dtype, span, first)
         saturations = (saturated, *[0] * (len(after) - 1))
-        outcomes = map(Outcome, after, before, saturations, itertools.repeat(changed))
+        outcomes = map(Outcome, after, before, saturations, changed)
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))
 
 
-def _product(values: Values, edit: Edit, lanes: int) -> NDArray[np.float64]:
-    """Give `float64(x * coefficient)`; NaN and infinities as 0 where the edit says so."""
-    product: NDArray[np.float64] = scratch("product", np.float64, values.size)
-    # Asked for the product of float32 as float64, NumPy widens it in small pieces first.
-    np.copyto(product, values)
-    product *= edit.coefficient
-    if edit.zero_nonfinite:
-        pairs = product.reshape(-1, lanes)
-        pairs[~np.isfinite(pairs).all(axis=1)] = 0
-    return product
+def _changed(stored: Stored, data: Stored, span: Span, patch: _Patch) -> Iterable[bool]:
+    """Say for each tensor of a block whether its bytes are others than before.
+
+    Of tensors that are scaled it is enough to know it of all together.
+    """
+    # The first few bytes nearly always tell, and cost nothing.
+    alike = np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored)
+    if alike or len(span.counts) == 1 or isinstance(patch.edit, Scale | ScaleEach):
+        return itertools.repeat(not alike)
+    if data.size != stored.size:
+        return itertools.repeat(True)
+    sizes = np.multiply(span.counts, span.dtype.itemsize)
+    found: list[bool] = np.logical_or.reduceat(data != stored, np.cumsum(sizes) - sizes).tolist()
+    return found
 
 
 def _merged(found: _Results) -> dict[int, Outcome]:

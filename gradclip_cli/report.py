@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gradclip_cli.clipping import Decision
+from gradclip_cli.choices import Like
+from gradclip_cli.clipping import Decision, Rule, Terms
+from gradclip_cli.departure import departures
 from gradclip_cli.dump import Dump, Shape, multi_index
+from gradclip_cli.edits import Clamp, Scale
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import natural
 from gradclip_cli.passes import Outcome
@@ -26,13 +29,15 @@ Index = tuple[int, ...]
 class Clipped:
     """What clipping did to a tensor, or to all of them together.
 
-    `norm_after` is measured from what was written; None where nothing was written. `flushed` counts
-    values that became zero, `saturated` those cut to the largest that the dtype holds.
+    `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
+    values. `norm_after` is measured from what was written; None where nothing was written.
+    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
+    holds.
     """
 
     norm_before: float
-    clip_norm: float
-    coefficient: float
+    clip_norm: float | None
+    coefficient: float | None
     clipped: bool
     norm_after: float | None
     flushed: int | None
@@ -81,12 +86,27 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """By which rule a dump was clipped, and how many tensors it changed.
+
+    `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
+    say where its answer is not the exact one.
+    """
+
+    rule: Rule
+    eps: float
+    like: Like | None
+    changed: int
+    departures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
-    `notes` are sentences that a reader must not miss, `clipped` says what `apply` did, and `worst`
-    is the tensor to blame, whichever rows are shown.
+    `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
+    and `worst` is the tensor to blame, whichever rows are shown.
     """
 
     rows: tuple[Row, ...]
@@ -98,6 +118,7 @@ class Report:
     notes: tuple[str, ...] = ()
     clipped: Clipped | None = None
     worst: Row | None = None
+    ruling: Ruling | None = None
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -133,32 +154,53 @@ class Clipping:
     rewritten, and is None where nothing was written.
     """
 
-    clip_norm: float
+    rule: Rule
+    terms: Terms
     decision: Decision
     chosen: Sequence[int]
     outcomes: Mapping[int, Outcome] | None
 
+    @property
+    def clip_norm(self) -> float | None:
+        """The limit for a norm, if it is one."""
+        return getattr(self.rule, "clip_norm", None)
+
     def of(self, position: int, before: Moments) -> tuple[Clipped, Moments]:
         """Give what became of the chosen tensor at a position, and its moments afterwards."""
         edit = self.decision.edits[position]
+        coefficient = self.decision.coefficients[position]
         outcome = (self.outcomes or {}).get(self.chosen[position])
         after = before if outcome is None else outcome.after
         known = self.outcomes is not None
-        replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
-        clipped = Clipped(
-            before.norm,
-            self.clip_norm,
-            1.0 if edit is None else edit.coefficient,
-            edit is not None and edit.coefficient != 1,
-            after.norm if known else None,
-            after.zeros - before.zeros - replaced if known else None,
-            (0 if outcome is None else outcome.saturated) if known else None,
+        zero = isinstance(edit, Scale | Clamp) and edit.zero_nonfinite
+        replaced = before.nonfinite if zero else 0
+        if isinstance(edit, Scale) or not known:
+            clipped = edit is not None and coefficient != 1
+        else:
+            clipped = outcome is not None and outcome.changed
+        return (
+            Clipped(
+                before.norm,
+                self.clip_norm,
+                coefficient,
+                clipped,
+                after.norm if known else None,
+                max(after.zeros - before.zeros - replaced, 0) if known else None,
+                (0 if outcome is None else outcome.saturated) if known else None,
+            ),
+            after,
         )
-        return clipped, after
 
-    def of_all(self, parts: Sequence[tuple[Clipped, Moments]], left: set[int]) -> Clipped:
-        """Give what became of all chosen tensors together, but for the positions left alone."""
-        coefficient = self.decision.coefficient
+    def of_all(
+        self, parts: Sequence[tuple[Clipped, Moments]], before: Sequence[Moments]
+    ) -> Clipped:
+        """Give what became of all chosen tensors together, but for those left alone."""
+        left = set(self.decision.left)
+        norm = self.decision.norm
+        if norm is None:
+            whole = merge(part for at, part in enumerate(before) if at not in left)
+            as_it_is = self.terms.like or self.terms.nonfinite == "propagate"
+            norm = whole.norm if as_it_is else whole.finite_norm
         if self.outcomes is None:
             after = flushed = saturated = None
         else:
@@ -166,11 +208,14 @@ class Clipping:
             after = merge(kept).norm
             flushed = sum(clipped.flushed or 0 for clipped, _ in parts)
             saturated = sum(clipped.saturated or 0 for clipped, _ in parts)
+        coefficient = self.decision.coefficient
         return Clipped(
-            self.decision.norm,
+            norm,
             self.clip_norm,
             coefficient,
-            coefficient != 1,
+            any(clipped.clipped for clipped, _ in parts)
+            if coefficient is None
+            else coefficient != 1,
             after,
             flushed,
             saturated,
@@ -188,11 +233,24 @@ def report(
     norm = whole.norm
     norms = {index: part.norm for index, part in moments.items()}
     clipped: dict[int, Clipped] = {}
-    together = None
+    together = ruling = None
+    tensors = dump.tensors
     if clipping is not None:
         parts = [clipping.of(at, moments[index]) for at, index in enumerate(clipping.chosen)]
         clipped = {index: part for index, (part, _) in zip(clipping.chosen, parts, strict=True)}
-        together = clipping.of_all(parts, set(clipping.decision.left))
+        befores = [moments[index] for index in clipping.chosen]
+        together = clipping.of_all(parts, befores)
+        changed = [part.clipped for part, _ in parts]
+        found = departures(
+            clipping.rule,
+            clipping.terms,
+            clipping.decision,
+            [tensors[index] for index in clipping.chosen],
+            befores,
+            None if clipping.outcomes is None else [after for _, after in parts],
+            changed,
+        )
+        ruling = Ruling(clipping.rule, clipping.terms.eps, clipping.terms.like, sum(changed), found)
     rows = [
         Row(
             "tensor",
@@ -206,7 +264,7 @@ def report(
             share_of(norms[index], norm) if index in norms else None,
             clipped.get(index),
         )
-        for index, tensor in enumerate(dump.tensors)
+        for index, tensor in enumerate(tensors)
     ]
     ordered = worst_first(rows)
     return Report(
@@ -219,6 +277,7 @@ def report(
         tuple(notes),
         together,
         ordered[0] if ordered else None,
+        ruling,
     )
 
 

@@ -22,10 +22,13 @@ HOME = Path(gradclip_cli.__file__).parent
 FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
     [{"dump"}],
-    [{"formats.npy", "formats.safetensors", "moments", "rules", "selection"}, {"spans"}],
-    [{"clipping", "crew", "formats", "likeness"}],
     [
-        {"journal", "passes", "spooling", "targets"},
+        {"formats.npy", "formats.safetensors", "grouping", "moments", "rules", "selection"},
+        {"spans"},
+    ],
+    [{"crew", "formats", "likeness"}, {"edits"}, {"clipping"}],
+    [
+        {"choosing", "departure", "journal", "passes", "spooling", "targets"},
         {"checking", "report", "staging"},
         {"arrangement"},
     ],
@@ -41,7 +44,7 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "likeness", "moments", "passes", "rules", "scratch"},
+    "numpy": {"dtypes", "edits", "likeness", "moments", "passes", "rules", "scratch"},
     "rich": {"render.progress", "render.table"},
     "safetensors": {"formats"},
     "typer": {"cli", "options"},

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from gradclip_cli.clipping import clip_by_global_norm
+from gradclip_cli.clipping import Global, Terms, decide
+from gradclip_cli.dtypes import FLOAT64
+from gradclip_cli.dump import Tensor
+from gradclip_cli.edits import Scale
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import measure
 from gradclip_cli.rules import (
@@ -27,6 +30,7 @@ from gradclip_cli.rules import (
     unit_numbers,
     units_of,
 )
+from gradclip_cli.source import Source
 from tests.dumps import exact_norm
 from tests.test_vectors import LEFT_OUT as GLOBALLY_LEFT_OUT
 from tests.test_vectors import acceptance, contents, recorded_vector
@@ -229,9 +233,11 @@ def test_a_norm_within_eps_of_the_limit_is_scaled_too() -> None:
 
 
 def test_the_global_rule_takes_eps_too() -> None:
-    decision = clip_by_global_norm([measure(np.array([3.0, 4.0]))], 5.0, eps=1e-6)
+    moments = [measure(np.array([3.0, 4.0]))]
+    tensor = Tensor("g", FLOAT64, (2,), Source("g", "g", 0, 0, 16, 0), 0, 16)
+    decision = decide(Global(5.0), Terms(eps=1e-6), [tensor], moments)
     (edit,) = decision.edits
-    assert edit is not None
+    assert isinstance(edit, Scale)
     assert edit.coefficient == decision.coefficient == 5.0 / 5.000001
 
 

@@ -12,7 +12,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, clipped_values, columns, values
+from gradclip_cli.render.rows import Value, clipped_values, columns, ruling_values, values
 from gradclip_cli.report import SCHEMA, Report, Row
 
 
@@ -45,9 +45,8 @@ def _summary(report: Report) -> dict[str, Any]:
         "ignored": report.ignored,
         "notes": list(report.notes),
     }
-    return summary | {
-        name: _number(value) for name, value in clipped_values(report.clipped).items()
-    }
+    clipped = clipped_values(report.clipped) | ruling_values(report.ruling)
+    return summary | {name: _number(value) for name, value in clipped.items()}
 
 
 def _written(row: Row, report: Report) -> str:

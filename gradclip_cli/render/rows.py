@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator
 
 from gradclip_cli.moments import Moments
-from gradclip_cli.report import Clipped, Report, Row
+from gradclip_cli.report import Clipped, Report, Row, Ruling
 
-Value = str | int | float | bool | tuple[int, ...] | None
+Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
 COLUMNS = (
     "name",
@@ -93,6 +93,24 @@ def _values(moments: Moments | None, norm: float | None) -> dict[str, Value]:
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
     """Give the columns that only a clipped dump has."""
     return {} if clipped is None else {name: getattr(clipped, name) for name in CLIPPED}
+
+
+def ruling_values(ruling: Ruling | None) -> dict[str, Value]:
+    """Give what a report of `apply` says of its rule, under keys that only JSON has."""
+    if ruling is None:
+        return {}
+    rule = ruling.rule
+    return {
+        "rule": rule.word,
+        "per_group": getattr(rule, "group_by", None),
+        "low": getattr(rule, "low", None),
+        "high": getattr(rule, "high", None),
+        "clip_rms": getattr(rule, "clip_rms", None),
+        "eps": ruling.eps,
+        "like": ruling.like,
+        "changed": ruling.changed,
+        "departures": ruling.departures,
+    }
 
 
 def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:

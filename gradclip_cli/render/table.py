@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradclip_cli.clipping import ByValue, Global, Rms
 from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Clipped, Report, Row, rms
+from gradclip_cli.report import Clipped, Report, Row, Ruling, rms
 
 UNKNOWN = "–"
 _BAR = 10
@@ -162,7 +163,7 @@ def table(report: Report, screen: Screen) -> str:
     foot = list(_foot(report, screen.width))
     with console.capture() as capture:
         if report.clipped is not None:
-            for line in _clipping(report.clipped):
+            for line in _clipping(report.clipped, report.ruling, len(report.tensors)):
                 console.print(line, soft_wrap=True)
         elif report.rows:
             shown = _shown(report.rows, len(foot), screen.height)
@@ -295,13 +296,19 @@ def _named(row: Row, room: int) -> str:
     return elided(escape(row.name), max(room, _NAME_LEAST))
 
 
-def _clipping(clipped: Clipped) -> Iterator[Text]:
-    lines = [
-        ("norm before", repr(clipped.norm_before)),
-        ("limit", repr(clipped.clip_norm)),
-        ("coefficient", repr(clipped.coefficient)),
-        ("clipped", "yes" if clipped.clipped else "no"),
-    ]
+def _clipping(clipped: Clipped, ruling: Ruling | None, tensors: int) -> Iterator[Text]:
+    lines = []
+    if ruling is not None and not isinstance(ruling.rule, Global):
+        lines.append(("rule", _RULES[ruling.rule.word]))
+    lines.append(("norm before", repr(clipped.norm_before)))
+    if ruling is not None:
+        lines.append(("limit", _limit(ruling)))
+    if clipped.coefficient is not None:
+        lines.append(("coefficient", repr(clipped.coefficient)))
+    some = "yes" if clipped.clipped else "no"
+    if clipped.clipped and ruling is not None and not isinstance(ruling.rule, Global):
+        some = f"{ruling.changed:,} of {_plural(tensors, 'tensor')}"
+    lines.append(("clipped", some))
     if clipped.norm_after is None:
         lines.append(("norm after", "nothing was written"))
     else:
@@ -310,5 +317,27 @@ def _clipping(clipped: Clipped) -> Iterator[Text]:
         lines.append(("became zero", _plural(clipped.flushed, "value")))
     if clipped.saturated:
         lines.append(("saturated", _plural(clipped.saturated, "value")))
+    if ruling is not None and ruling.like is not None:
+        like = f"as {ruling.like}"
+        lines.append((like, "; ".join(ruling.departures) or "as exact but for rounding"))
     for title, value in lines:
         yield Text.assemble((f"{title:<11}", "bold"), "  ", value)
+
+
+_RULES = {
+    "per tensor": "each tensor by its own norm",
+    "per group": "each group by its own norm",
+    "average": "each tensor by its norm / number of values",
+    "rms": "each tensor by its root mean square",
+    "value": "each value by itself",
+}
+
+
+def _limit(ruling: Ruling) -> str:
+    match ruling.rule:
+        case ByValue(low, high):
+            return f"{low!r} to {high!r}"
+        case Rms(limit):
+            return repr(limit)
+        case _:
+            return repr(ruling.rule.clip_norm)

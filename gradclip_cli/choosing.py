@@ -1,0 +1,180 @@
+"""Which rule a user chose, on which terms; whatever cannot go together is refused here.
+
+What excludes what, and what needs what, are tables: a pair of options, and what to do about it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.choices import Like, Nonfinite
+from gradclip_cli.clipping import Average, ByValue, Global, PerGroup, PerTensor, Rms, Rule, Terms
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.grouping import group_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The options about the rule as they were given; None or False for those that were not."""
+
+    clip_norm: float | None = None
+    clip_value: str | float | Sequence[float] | None = None
+    clip_rms: float | None = None
+    per_tensor: bool = False
+    per_group: str | None = None
+    average: bool = False
+    eps: float | None = None
+    like: Like | None = None
+    use_norm: float | None = None
+    nonfinite: Nonfinite = "refuse"
+
+
+_OPTIONS = {
+    "clip_norm": "--clip-norm",
+    "clip_value": "--clip-value",
+    "clip_rms": "--clip-rms",
+    "per_tensor": "--per-tensor",
+    "per_group": "--per-group",
+    "average": "--average",
+    "eps": "--eps",
+    "like": "--like",
+    "use_norm": "--use-norm",
+}
+_LIMITS = ("--clip-norm", "--clip-value", "--clip-rms")
+
+_ONE_RULE = "give one rule a run"
+_OF_ALL = "it is for the norm of all tensors together, --clip-norm alone"
+_NOT_KNOWN = "leave --like out for the exact rule"
+
+APART: dict[tuple[str, str], str] = {
+    ("--clip-value", "--clip-norm"): _ONE_RULE,
+    ("--clip-rms", "--clip-norm"): _ONE_RULE,
+    ("--clip-rms", "--clip-value"): _ONE_RULE,
+    ("--per-group", "--per-tensor"): _ONE_RULE,
+    ("--average", "--per-tensor"): _ONE_RULE,
+    ("--average", "--per-group"): _ONE_RULE,
+    ("--eps", "--clip-value"): "leave --eps out: no norm is divided by",
+    ("--eps", "--like"): "leave --eps out: the framework has its own",
+    ("--like", "--per-group"): _NOT_KNOWN,
+    ("--like", "--average"): _NOT_KNOWN,
+    ("--like", "--clip-rms"): _NOT_KNOWN,
+    ("--use-norm", "--per-tensor"): _OF_ALL,
+    ("--use-norm", "--per-group"): _OF_ALL,
+    ("--use-norm", "--average"): _OF_ALL,
+    ("--use-norm", "--clip-value"): _OF_ALL,
+    ("--use-norm", "--clip-rms"): _OF_ALL,
+}
+"""Options that cannot go together, and the hint."""
+
+NEEDS: dict[str, str] = {
+    "--per-tensor": "--clip-norm",
+    "--per-group": "--clip-norm",
+    "--average": "--clip-norm",
+}
+"""Options that say nothing without another."""
+
+
+def chosen_rule(wish: Wish) -> tuple[Rule, Terms]:
+    """Give the rule and its terms; raises `GradclipError` unless exactly one is named, and whole.
+
+    >>> chosen_rule(Wish(clip_value="-1,2"))[0]
+    ByValue(low=-1.0, high=2.0)
+    """
+    given = {
+        option
+        for name, option in _OPTIONS.items()
+        if getattr(wish, name) is not None and getattr(wish, name) is not False
+    }
+    if not given & {*_LIMITS}:
+        raise GradclipError(
+            "",
+            "no rule is named",
+            "give a limit, for example --clip-norm 1.0; or --clip-value V, --clip-rms C",
+        )
+    for (option, other), hint in APART.items():
+        if {option, other} <= given:
+            raise GradclipError(option, f"cannot go with {other}", hint)
+    for option, other in NEEDS.items():
+        if option in given and other not in given:
+            raise GradclipError(option, f"says nothing without {other}", f"add {other}")
+    if wish.like in ("torch", "optax", "optax-jit") and wish.per_tensor:
+        raise GradclipError(
+            "--like",
+            f"{wish.like} has no rule for each tensor's own norm",
+            "give --like tensorflow or keras, or leave it out",
+        )
+    if wish.like is not None and wish.nonfinite not in ("refuse", "propagate"):
+        raise GradclipError(
+            "--like",
+            f"cannot go with --nonfinite {wish.nonfinite}",
+            "leave --nonfinite out: the framework has its own way",
+        )
+    return _rule(wish), Terms(wish.nonfinite, _eps(wish), wish.like, _use_norm(wish))
+
+
+def _rule(wish: Wish) -> Rule:
+    if wish.clip_value is not None:
+        return _by_value(wish.clip_value)
+    if wish.clip_rms is not None:
+        return Rms(_limit("--clip-rms", wish.clip_rms, "a root mean square"))
+    limit = wish.clip_norm or 0.0
+    if wish.like is None or math.isnan(
+        limit
+    ):  # what a framework does with any other is worth seeing
+        limit = _limit("--clip-norm", limit, "a norm")
+    if wish.per_tensor:
+        return PerTensor(limit)
+    if wish.per_group is not None:
+        group_of(wish.per_group, "--per-group")
+        return PerGroup(limit, wish.per_group)
+    return Average(limit) if wish.average else Global(limit)
+
+
+def _limit(option: str, limit: float, of: str) -> float:
+    if 0 < limit < math.inf:
+        return limit
+    raise GradclipError(
+        option,
+        f"{limit!r} is not a limit for {of}",
+        "give a finite number above 0, for example 1.0",
+    )
+
+
+def _by_value(given: str | float | Sequence[float]) -> ByValue:
+    """Give the rule of `V`, which is `-V,V`, or `LO,HI`; in a LO,HI either may be infinite."""
+    example = "give a number above 0, or two: LO,HI, for example -1.0,1.0"
+    try:
+        if isinstance(given, str):
+            limits = [float(part) for part in given.split(",")]
+        else:
+            limits = [given] if isinstance(given, int | float) else [float(part) for part in given]
+    except ValueError:
+        limits = []
+    if len(limits) == 1 and 0 < limits[0] < math.inf:
+        return ByValue(-limits[0], limits[0])
+    if len(limits) != 2 or any(map(math.isnan, limits)):
+        raise GradclipError("--clip-value", f"{given!r} is not a limit for values", example)
+    low, high = limits
+    if low > high:
+        raise GradclipError(
+            "--clip-value", f"the lower limit {low!r} is above the upper {high!r}", example
+        )
+    return ByValue(low, high)
+
+
+def _eps(wish: Wish) -> float:
+    if wish.eps is None or 0 <= wish.eps < math.inf:
+        return wish.eps or 0.0
+    raise GradclipError(
+        "--eps", f"{wish.eps!r} cannot be added to a norm", "give a number, 0 or more, such as 1e-6"
+    )
+
+
+def _use_norm(wish: Wish) -> float | None:
+    if wish.use_norm is None or wish.like is not None or 0 <= wish.use_norm < math.inf:
+        return wish.use_norm
+    raise GradclipError(
+        "--use-norm",
+        f"{wish.use_norm!r} is not a norm to go by",
+        "give the finite global norm, 0 or more, that gradclip inspect reported",
+    )
