@@ -238,7 +238,9 @@ def test_a_file_clipped_by_value_is_bit_for_bit_the_frameworks(
     peer = PEERS[like]()
     for seed in range(CASES):
         numbers = np.random.default_rng(2000 + seed)
-        limit = min(abs(random_limit(numbers, dtype, 1.0)) or 1.0, 1e300)
+        # torch has an error for a limit that the dtype does not hold
+        largest = {"float16": 6e4, "float64": 1e300}.get(dtype, 3e38)
+        limit = min(abs(random_limit(numbers, dtype, 1.0)) or 1.0, largest)
         values = random_values(numbers, dtype)
 
         theirs = peer.clamp(values, limit)

@@ -116,6 +116,12 @@ def test_what_a_framework_was_recorded_to_do_is_done_bit_for_bit(name: str, peer
         assert not differing(mine, theirs, given.dtype)
 
 
+def test_torch_rounds_the_number_that_it_adds_to_the_dtype_of_the_norm() -> None:
+    norm, limit = 0.0001684427261352539, 9.792264990200172e-05
+    recipe = clip_by_global_norm("torch", norm, limit, "float16", "float16", 2)
+    assert recipe.coefficient == 0.57763671875  # 0.578125 if 1e-6 stayed what it is
+
+
 def recorded_by_tensor() -> Iterator[str]:
     """Give the cases of one tensor: there TensorFlow's global norm is the tensor's own."""
     for name, case in contents()["recorded"].items():
