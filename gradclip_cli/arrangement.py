@@ -62,7 +62,7 @@ def _grouped(name: str | None, rows: list[Row], report: Report) -> Row:
         files.pop() if len(files) == 1 else "",
         moments,
         moments.norm,
-        share_of(moments.norm, report.global_norm),
+        share_of(moments.norm, report.moments, report.global_norm),
     )
 
 

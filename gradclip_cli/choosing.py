@@ -11,6 +11,7 @@ from gradclip_cli.choices import Like, Nonfinite
 from gradclip_cli.clipping import Average, ByValue, Global, PerGroup, PerTensor, Rms, Rule, Terms
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.grouping import group_of
+from gradclip_cli.moments import LARGEST_POWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Wish:
     per_tensor: bool = False
     per_group: str | None = None
     average: bool = False
+    norm_type: float | None = None
     eps: float | None = None
     like: Like | None = None
     use_norm: float | None = None
@@ -36,6 +38,7 @@ _OPTIONS = {
     "per_tensor": "--per-tensor",
     "per_group": "--per-group",
     "average": "--average",
+    "norm_type": "--norm-type",
     "eps": "--eps",
     "like": "--like",
     "use_norm": "--use-norm",
@@ -53,6 +56,8 @@ APART: dict[tuple[str, str], str] = {
     ("--per-group", "--per-tensor"): _ONE_RULE,
     ("--average", "--per-tensor"): _ONE_RULE,
     ("--average", "--per-group"): _ONE_RULE,
+    ("--norm-type", "--clip-value"): "leave --norm-type out: no norm is limited",
+    ("--norm-type", "--clip-rms"): "leave --norm-type out: a root mean square has its own",
     ("--eps", "--clip-value"): "leave --eps out: no norm is divided by",
     ("--eps", "--like"): "leave --eps out: the framework has its own",
     ("--like", "--per-group"): _NOT_KNOWN,
@@ -103,13 +108,18 @@ def chosen_rule(wish: Wish) -> tuple[Rule, Terms]:
             f"{wish.like} has no rule for each tensor's own norm",
             "give --like tensorflow or keras, or leave it out",
         )
+    if wish.like not in (None, "torch") and wish.norm_type not in (None, 2):
+        raise GradclipError(
+            "--norm-type", f"{wish.like} knows no other norm than 2", "leave --norm-type out"
+        )
     if wish.like is not None and wish.nonfinite not in ("refuse", "propagate"):
         raise GradclipError(
             "--like",
             f"cannot go with --nonfinite {wish.nonfinite}",
             "leave --nonfinite out: the framework has its own way",
         )
-    return _rule(wish), Terms(wish.nonfinite, _eps(wish), wish.like, _use_norm(wish))
+    p = norm_type_of(wish.norm_type)
+    return _rule(wish), Terms(wish.nonfinite, p, _eps(wish), wish.like, _use_norm(wish))
 
 
 def _rule(wish: Wish) -> Rule:
@@ -160,6 +170,21 @@ def _by_value(given: str | float | Sequence[float]) -> ByValue:
             "--clip-value", f"the lower limit {low!r} is above the upper {high!r}", example
         )
     return ByValue(low, high)
+
+
+def norm_type_of(given: float | None) -> float:
+    """Give the p of the norm, 2 if none was given; raises `GradclipError` for what is none."""
+    if given is None:
+        return 2.0
+    if given == math.inf or 0 <= given <= LARGEST_POWER:
+        return float(given)
+    if given > LARGEST_POWER:
+        raise GradclipError(
+            "--norm-type",
+            f"{given!r} is above {LARGEST_POWER:g}, where powers leave float64",
+            "say inf for the largest magnitude, which it comes to",
+        )
+    raise GradclipError("--norm-type", f"{given!r} is no type of norm", "give 1, 2, inf or 0")
 
 
 def _eps(wish: Wish) -> float:

@@ -106,11 +106,13 @@ Rule = Global | PerTensor | PerGroup | Average | Rms | ByValue
 class Terms:
     """What a rule goes by: the policy for what is not finite, `eps`, a norm that is known already.
 
+    `norm_type` is that of the moments that it is given.
     `like` names the framework whose arithmetic takes the place of the exact one; what is not finite
     is then left to it.
     """
 
     nonfinite: Nonfinite = "refuse"
+    norm_type: float = 2.0
     eps: float = 0.0
     like: Like | None = None
     known_norm: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradclip_cli import targets
 from gradclip_cli.choices import Like, Nonfinite
-from gradclip_cli.choosing import Wish, chosen_rule
+from gradclip_cli.choosing import Wish, chosen_rule, norm_type_of
 from gradclip_cli.clipping import Decision, Rule, Terms, decide
 from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
@@ -51,18 +51,21 @@ def inspect(
     *paths: Path,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    norm_type: float | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure dumps: files, or folders of them, together one gradient.
 
-    `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
+    `include` and `exclude` are shell patterns over whole tensor names. `norm_type` is the p of the
+    norms, 2 if not given, infinite for the largest magnitude. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
+    p = norm_type_of(norm_type)
     dump = _opened([os.fspath(path) for path in paths])
     chosen = gradients(dump, Selection(include, exclude))
-    moments = _measured(dump, chosen, workers, progress or Silent())
-    return report(dump, moments, _notes(dump, chosen))
+    moments = _measured(dump, chosen, workers, progress or Silent(), p)
+    return report(dump, moments, _notes(dump, chosen, p))
 
 
 def apply(
@@ -73,6 +76,7 @@ def apply(
     per_tensor: bool = False,
     per_group: str | None = None,
     average: bool = False,
+    norm_type: float | None = None,
     eps: float | None = None,
     like: Like | None = None,
     output: Path | Write | None = None,
@@ -90,8 +94,9 @@ def apply(
 
     The limit names the rule: `clip_norm` for the joint norm of all tensors, or `per_tensor`,
     `per_group` (as `--group-by`) or, by the norm divided by the number of values, on `average`;
-    `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms` for a root mean square. `eps` is
-    added to norms. `like` reproduces a framework to the bit.
+    `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms` for a root mean square. Norms are of
+    `norm_type`, 2 if not given, and `eps` is added to them. `like` names a
+    framework to follow to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
     `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
@@ -106,6 +111,7 @@ def apply(
             per_tensor,
             per_group,
             average,
+            norm_type,
             eps,
             like,
             use_norm,
@@ -135,18 +141,20 @@ def apply(
         )
         moments: Mapping[int, Moments] = {}
         if not one_pass:
-            moments = _measured(dump, chosen, workers, watch)
+            moments = _measured(dump, chosen, workers, watch, terms.norm_type)
             _refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
         decision = _decided(rule, terms, dump, chosen, moments)
         edits = _edits(dump, chosen, decision)
         hands = stack.enter_context(crew(workers))
-        with _written(dump, edits, target, in_place, hands, watch, one_pass) as outcomes:
+        with _written(
+            dump, edits, target, in_place, hands, watch, one_pass, terms.norm_type
+        ) as outcomes:
             if one_pass:
-                moments = _before(outcomes, chosen)
+                moments = _before(outcomes, chosen, terms.norm_type)
                 _refuse_nonfinite(dump, moments, terms)
     clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
-    return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
+    return report(dump, moments, _notes(dump, chosen, terms.norm_type, writing=True), clipping)
 
 
 def _opened(operands: Sequence[str]) -> Dump:
@@ -159,11 +167,11 @@ def _opened(operands: Sequence[str]) -> Dump:
 
 
 def _measured(
-    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress
+    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
 ) -> dict[int, Moments]:
     # A stream can be read only in order, so by one worker.
     with crew(1 if has_stream(dump) else workers) as hands:
-        moments = measure_tensors(dump.tensors, chosen, hands, watch)
+        moments = measure_tensors(dump.tensors, chosen, hands, watch, norm_type)
     finish(dump)
     return moments
 
@@ -238,13 +246,14 @@ def _written(
     hands: Crew,
     watch: Progress,
     measure_before: bool,
+    norm_type: float,
 ) -> Iterator[Mapping[int, Outcome]]:
     """Write the results and give what came of each tensor; they take their places at the end."""
     outputs = _outputs(dump, edits)
     if target is None:
         yield {}
     elif not isinstance(target, targets.Targets):
-        yield rewrite_to_stream(outputs[0], edits, hands, watch, target)
+        yield rewrite_to_stream(outputs[0], edits, hands, watch, target, norm_type)
     else:
         with staging(target) as area:
             places = zip(outputs, target.files, strict=True)
@@ -257,7 +266,7 @@ def _written(
             ]
             for companion, place in target.companions:
                 copy_into(area, companion.path, place)
-            outcomes = rewrite(staged, edits, hands, watch, measure_before)
+            outcomes = rewrite(staged, edits, hands, watch, measure_before, norm_type)
             for output in staged if only_changed else ():
                 own = (outcomes[index] for index in output.indices if index in outcomes)
                 if not any(outcome.changed for outcome in own):
@@ -288,10 +297,12 @@ def _outputs(dump: Dump, edits: Sequence[Edit | None]) -> list[Output]:
     return outputs
 
 
-def _before(outcomes: Mapping[int, Outcome], chosen: Sequence[int]) -> dict[int, Moments]:
+def _before(
+    outcomes: Mapping[int, Outcome], chosen: Sequence[int], norm_type: float
+) -> dict[int, Moments]:
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
-    return {index: found.get(index) or Moments() for index in chosen}
+    return {index: found.get(index) or Moments(norm_type=norm_type) for index in chosen}
 
 
 def _refuse_undecodable(tensors: Sequence[Tensor]) -> None:
@@ -337,7 +348,7 @@ def _listed(lines: Sequence[str]) -> tuple[str, ...]:
     return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))
 
 
-def _notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
+def _notes(dump: Dump, chosen: Sequence[int], norm_type: float, writing: bool = False) -> list[str]:
     """Say what a reader of the numbers must not miss."""
     notes = []
     if len(dump.files) > 1:
@@ -345,6 +356,8 @@ def _notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str
     if dump.ignored:
         notes.append(f"{dump.ignored:,} other files ignored")
     tensors = dump.tensors
+    if norm_type != 2:
+        notes.append(f"norms of type {norm_type:g}")
     if len(chosen) < len(tensors):
         notes.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     if holds_only_integers(dump):

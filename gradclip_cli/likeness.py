@@ -74,7 +74,7 @@ class Arithmetic:
         return self._rounded(self._computed(np.divide, values, number))
 
     def plus(self, values: Any, number: Any) -> Any:
-        """Give the sums, of the number as the dtype has it: only torch adds, so nothing is flushed."""
+        """Give the sums, the number rounded before; only torch adds, which flushes nothing."""
         return self._rounded(self._operand(values) + self.number(number))
 
     def at_most(self, values: Any, limit: Any, or_equal: bool = False) -> Any:

@@ -175,6 +175,16 @@ ClipRms = Annotated[
         show_default=False,
     ),
 ]
+NormType = Annotated[
+    float | None,
+    typer.Option(
+        "--norm-type",
+        metavar="P",
+        parser=_number("--norm-type", "1, 2 or inf"),
+        help="The p of the norms: 1, 2, inf, 0 or another; 2 if not given.",
+        show_default=False,
+    ),
+]
 Eps = Annotated[
     float | None,
     typer.Option(

@@ -5,6 +5,7 @@ Both hand batches of spans to an executor and never hold a tensor: memory depend
 block size, not on files.
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -103,6 +104,7 @@ class _Patch:
     offset: int
     dtype: DType
     measure_before: bool
+    norm_type: float
 
     @property
     def size(self) -> int:
@@ -118,26 +120,35 @@ _Results = list[tuple[int, Outcome]]
 
 
 def measure_tensors(
-    tensors: Sequence[Tensor], chosen: Sequence[int], crew: Crew, progress: Progress
+    tensors: Sequence[Tensor],
+    chosen: Sequence[int],
+    crew: Crew,
+    progress: Progress,
+    norm_type: float = 2.0,
 ) -> dict[int, Moments]:
     """Measure the chosen tensors (pass 1); gives the moments of each by its index."""
+    work = functools.partial(_measure_batch, norm_type)
     parts: dict[int, list[Moments]] = {index: [] for index in chosen}
     progress.begin("measuring", sum(tensors[index].size for index in chosen))
-    for batch, results in crew.in_order(_measure_batch, batches(cut(tensors, chosen))):
+    for batch, results in crew.in_order(work, batches(cut(tensors, chosen))):
         for index, part in results:
             parts[index].append(part)
         progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
-    return {index: some[0] if len(some) == 1 else merge(some) for index, some in parts.items()}
+    nothing = Moments(norm_type=norm_type)
+    return {
+        index: some[0] if len(some) == 1 else merge(some) if some else nothing
+        for index, some in parts.items()
+    }
 
 
-def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
+def _measure_batch(norm_type: float, batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
     results: list[tuple[int, Moments]] = []
     with np.errstate(all="ignore"):
         for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
             with source.opened() as descriptor:
                 for work in group:
                     found = [
-                        _measure(stored, work.span.dtype, work.span, first)
+                        _measure(stored, work.span.dtype, work.span, first, norm_type)
                         for first, stored in blocks(descriptor, work.span)
                     ]
                     whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
@@ -145,13 +156,16 @@ def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
     return results
 
 
-def _measure(stored: Stored, dtype: DType, span: Span, first: int) -> list[Moments]:
+def _measure(
+    stored: Stored, dtype: DType, span: Span, first: int, norm_type: float
+) -> list[Moments]:
     """Measure a block of a span, stored as a dtype: one `Moments` for each of its tensors."""
     values = decode(stored, dtype)
     if span.small:
-        return measure_each(values, span.counts)
+        return measure_each(values, span.counts, norm_type)
     sizes = magnitudes(stored.view(dtype.words)) if dtype.is_narrow else None
-    return [measure(values, span.dtype.lanes, span.start + first, span.fortran_shape, sizes)]
+    start = span.start + first
+    return [measure(values, span.dtype.lanes, start, span.fortran_shape, sizes, norm_type)]
 
 
 def rewrite(
@@ -160,13 +174,16 @@ def rewrite(
     crew: Crew,
     progress: Progress,
     measure_before: bool,
+    norm_type: float = 2.0,
 ) -> dict[int, Outcome]:
     """Write each output to its path, which exists and has its size (pass 2).
 
     `edits` has one entry for each tensor of the dump; gives the outcome of each that was edited.
     """
     tasks = [
-        task for output in outputs for task in _tasks(output, edits, measure_before, SPAN_BYTES)
+        task
+        for output in outputs
+        for task in _tasks(output, edits, measure_before, SPAN_BYTES, norm_type)
     ]
     progress.begin("writing", sum(task.size for task in tasks))
     found: _Results = []
@@ -182,9 +199,12 @@ def rewrite_to_stream(
     crew: Crew,
     progress: Progress,
     write: Callable[[bytes], object],
+    norm_type: float = 2.0,
 ) -> dict[int, Outcome]:
     """Give an output's bytes to `write`, in order (pass 2)."""
-    tasks = sorted(_tasks(output, edits, False, STREAM_BYTES), key=lambda task: task.offset)
+    tasks = sorted(
+        _tasks(output, edits, False, STREAM_BYTES, norm_type), key=lambda task: task.offset
+    )
     progress.begin("writing", sum(task.size for task in tasks))
     found: _Results = []
     for task, (data, results) in crew.in_order(_bytes_of, tasks):
@@ -195,7 +215,11 @@ def rewrite_to_stream(
 
 
 def _tasks(
-    output: Output, edits: Sequence[Edit | None], measure_before: bool, size: int
+    output: Output,
+    edits: Sequence[Edit | None],
+    measure_before: bool,
+    size: int,
+    norm_type: float,
 ) -> Iterator[_Task]:
     """Cut an output into what is copied and what is edited."""
     own = edits[output.first : output.first + len(output.tensors)]
@@ -211,7 +235,7 @@ def _tasks(
             offset = target.offset + work.span.start * target.dtype.itemsize
             numbered = Work((*(output.first + index for index in work.indices),), work.span)
             joint = together(some, work.span.counts)
-            yield _Patch(numbered, joint, output, offset, target.dtype, measure_before)
+            yield _Patch(numbered, joint, output, offset, target.dtype, measure_before, norm_type)
     source = output.file.source
     for start, end, offset in _kept(output, own):
         for begin in range(start, end, size):
@@ -281,14 +305,14 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
     for first, stored in blocks(descriptor, span):
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
         if patch.measure_before:
-            before = _measure(stored, span.dtype, span, first)
+            before = _measure(stored, span.dtype, span, first, patch.norm_type)
         values = decode(stored, span.dtype)
         results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
         count = results.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
         saturated = encode(results, patch.dtype, data)
         changed = _changed(stored, data, span, patch)
-        after = _measure(data, patch.dtype, span, first)
+        after = _measure(data, patch.dtype, span, first, patch.norm_type)
         saturations = (saturated, *[0] * (len(after) - 1))
         outcomes = map(Outcome, after, before, saturations, changed)
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))

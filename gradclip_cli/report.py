@@ -48,9 +48,9 @@ class Clipped:
 class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
-    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares,
-    None where that is zero or not finite. A group has no shape, its dtype is that of all its
-    tensors or None, and what no group pattern matched has no name.
+    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares
+    (of |x|^p for another norm), None where that is zero or not finite. A group has no
+    shape, its dtype is that of all its tensors or None; what no pattern matched has no name.
     """
 
     kind: Literal["tensor", "group"]
@@ -127,7 +127,7 @@ class Report:
 
     @property
     def global_norm(self) -> float:
-        """The L2 norm of all measured tensors together; NaN or inf where a value is."""
+        """The norm of all measured tensors together; NaN or inf where a value is."""
         return self.moments.norm
 
     @property
@@ -143,7 +143,7 @@ class Report:
 
 def rms(moments: Moments) -> float | None:
     """Give the root mean square; None of no values."""
-    return moments.norm / math.sqrt(moments.count) if moments.count else None
+    return moments.l2_norm / math.sqrt(moments.count) if moments.count else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def report(
             tensor.source.label,
             moments.get(index),
             norms.get(index),
-            share_of(norms[index], norm) if index in norms else None,
+            share_of(norms[index], whole, norm) if index in norms else None,
             clipped.get(index),
         )
         for index, tensor in enumerate(tensors)
@@ -281,9 +281,13 @@ def report(
     )
 
 
-def share_of(norm: float, global_norm: float) -> float | None:
-    """Give a part's share of the sum of squares; None where that is zero or not finite."""
-    return (norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
+def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
+    """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
+    p = whole.norm_type
+    if p == math.inf or not 0 < global_norm < math.inf:
+        return None
+    ratio = norm / global_norm
+    return ratio**p if p else ratio
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:

@@ -328,6 +328,7 @@ SAMPLES: dict[str, Options] = {
     "--per-tensor": {"per_tensor": True},
     "--per-group": {"per_group": "1"},
     "--average": {"average": True},
+    "--norm-type": {"norm_type": 1.0},
     "--eps": {"eps": 0.0},
     "--like": {"like": "tensorflow"},
     "--use-norm": {"use_norm": 0.0},
@@ -374,6 +375,8 @@ def test_an_option_that_needs_another_is_refused_without_it(option: str, tmp_pat
         ({"clip_norm": 1.0, "nonfinite": "zero", "like": "torch"}, "--nonfinite zero"),
         ({"clip_norm": math.nan, "like": "torch"}, "nan is not a limit"),
         ({"clip_norm": -1.0}, "-1.0 is not a limit"),
+        ({"clip_norm": 1.0, "norm_type": -1.0}, "-1.0 is no type of norm"),
+        ({"clip_norm": 1.0, "norm_type": 1.0, "like": "optax"}, "optax knows no other norm"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(

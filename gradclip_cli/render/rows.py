@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from gradclip_cli.moments import Moments
-from gradclip_cli.report import Clipped, Report, Row, Ruling
+from gradclip_cli.report import Clipped, Report, Row, Ruling, rms
 
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
@@ -77,7 +77,7 @@ def _values(moments: Moments | None, norm: float | None) -> dict[str, Value]:
         "count": moments.count,
         "norm": norm,
         "share": None,
-        "rms": norm / math.sqrt(moments.count) if moments.count else None,
+        "rms": rms(moments),
         "max_abs": moments.max_abs,
         "max_abs_index": None,
         "zeros": moments.zeros,

@@ -122,7 +122,7 @@ def _shape(row: Row) -> str:
 def _share(row: Row, report: Report) -> str:
     if row.moments is None:
         return UNKNOWN
-    return percent(row.share, row.moments.squares, report.moments.squares)
+    return percent(row.share, row.moments.sums, report.moments.sums)
 
 
 def _at(row: Row) -> str:
@@ -268,8 +268,20 @@ def _verdict(report: Report, width: int) -> str:
     worst = report.worst
     if report.measured == 1 or worst is None:
         return "all values are finite"
-    end = f" has {_share(worst, report)} of the squared norm"
+    end = f" has {_share(worst, report)} of {_shared(moments.norm_type)}"
+    if moments.norm_type == math.inf:
+        end = " has the largest value"
     return f"all finite; {_named(worst, width - len(end) - 12)}{end}"
+
+
+def _shared(p: float) -> str:
+    """Say what shares are of: what adds up to the norm of this type."""
+    known: dict[float, str] = {
+        0: "the values that are not zero",
+        1: "the norm",
+        2: "the squared norm",
+    }
+    return known.get(p, f"the sum of |x|^{p:g}")
 
 
 def _nonfinite_verdict(report: Report, width: int) -> str:
