@@ -49,6 +49,7 @@ from gradclip_cli.options import (
     SortBy,
     Top,
     UseNorm,
+    WhatIf,
     WorkerCount,
 )
 
@@ -89,6 +90,7 @@ Examples:
   gradclip inspect grads.safetensors
   gradclip inspect step-*/ --group-by 'layers\\.(\\d+)' --sort name
   gradclip inspect grads/ --json | jq .global_norm
+  gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10
   gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded"""
 )
 def inspect(
@@ -96,6 +98,7 @@ def inspect(
     include: Include = None,
     exclude: Exclude = None,
     norm_type: NormType = None,
+    clip_norm: WhatIf = None,
     sort: SortBy = None,
     reverse: Reverse = False,
     top: Top = None,
@@ -124,6 +127,7 @@ def inspect(
             include=include or (),
             exclude=exclude or (),
             norm_type=norm_type,
+            clip_norm=clip_norm or (),
             workers=workers,
             progress=progress,
         )

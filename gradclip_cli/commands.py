@@ -8,25 +8,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from gradclip_cli import targets
 from gradclip_cli.choices import Like, Nonfinite
 from gradclip_cli.choosing import Wish, chosen_rule, norm_type_of
-from gradclip_cli.clipping import Decision, Rule, Terms, decide
+from gradclip_cli.clipping import Decision, Global, Rule, Terms, decide
 from gradclip_cli.crew import Crew
+from gradclip_cli.dtypes import FLOAT64
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.edits import Edit, Scale
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import find, promoted
 from gradclip_cli.journal import settle
-from gradclip_cli.moments import Moments
+from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import quoted
 from gradclip_cli.passes import (
     Outcome,
     Output,
     Progress,
     measure_tensors,
+    rehearse,
     rewrite,
     rewrite_to_stream,
 )
-from gradclip_cli.report import Clipping, Report, report
+from gradclip_cli.report import Clipping, Report, WhatIf, report
 from gradclip_cli.selection import Selection, gradients, holds_only_integers, undecodable
 from gradclip_cli.spooling import finish, has_stream, settled, spool
 from gradclip_cli.staging import copy_into, staging
@@ -52,20 +54,66 @@ def inspect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     norm_type: float | None = None,
+    clip_norm: float | Sequence[float] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure dumps: files, or folders of them, together one gradient.
 
     `include` and `exclude` are shell patterns over whole tensor names. `norm_type` is the p of the
-    norms, 2 if not given, infinite for the largest magnitude. Raises `GradclipError` for a
-    path that is no sound dump, and where nothing is selected.
+    norms, 2 if not given, infinite for the largest magnitude. With one or more limits `clip_norm`
+    the report says what clipping to each would do, for which the values are read again. Raises
+    `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
     p = norm_type_of(norm_type)
+    limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
+    chances = [chosen_rule(Wish(limit, norm_type=norm_type)) for limit in limits]
+    watch = progress or Silent()
     dump = _opened([os.fspath(path) for path in paths])
     chosen = gradients(dump, Selection(include, exclude))
-    moments = _measured(dump, chosen, workers, progress or Silent(), p)
-    return report(dump, moments, _notes(dump, chosen, p))
+    with contextlib.ExitStack() as stack:
+        spools = spool(dump, stack) if chances else {}
+        moments = _measured(dump, chosen, workers, watch, p)
+        found = report(dump, moments, _notes(dump, chosen, p))
+        if not chances:
+            return found
+        hands = stack.enter_context(crew(workers))
+        what_if = _what_if(settled(dump, spools), chosen, moments, chances, hands, watch)
+    return dataclasses.replace(found, what_if=what_if)
+
+
+def _what_if(
+    dump: Dump,
+    chosen: Sequence[int],
+    moments: Mapping[int, Moments],
+    chances: Sequence[tuple[Rule, Terms]],
+    hands: Crew,
+    watch: Progress,
+) -> tuple[WhatIf, ...]:
+    """Give what clipping to each limit would do; where it would be refused, nothing is known."""
+    coefficients: list[float | None] = []
+    for rule, terms in chances:
+        try:
+            coefficients.append(_decided(rule, terms, dump, chosen, moments).coefficient)
+        except GradclipError:
+            coefficients.append(None)
+    edits = [Scale(one) for one in coefficients if one is not None and one != 1]
+    dtype = FLOAT64 if holds_only_integers(dump) else None
+    p = chances[0][1].norm_type
+    tried = iter(rehearse(dump.tensors, chosen, edits, dtype, hands, watch, p) if edits else ())
+    norm = merge(moments.values()).norm
+    found = []
+    for (rule, _), coefficient in zip(chances, coefficients, strict=True):
+        limit = rule.clip_norm if isinstance(rule, Global) else 0.0
+        if coefficient is None:
+            found.append(WhatIf(limit))
+        elif coefficient == 1:
+            found.append(WhatIf(limit, 1.0, norm, 0, 0, 0))
+        else:
+            one = next(tried)
+            counts = one.flushed, one.subnormal, one.saturated
+            found.append(WhatIf(limit, coefficient, one.after.norm, *counts))
+    return tuple(found)
 
 
 def apply(

@@ -140,6 +140,16 @@ ClipNorm = Annotated[
         show_default=False,
     ),
 ]
+WhatIf = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--clip-norm",
+        metavar="C",
+        parser=_number("--clip-norm", "1.0"),
+        help="Say what clipping to C would do; repeatable.",
+        show_default=False,
+    ),
+]
 PerTensor = Annotated[
     bool, typer.Option("--per-tensor", help="--clip-norm limits each tensor's own norm.")
 ]

@@ -101,12 +101,29 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What clipping by a global norm would do; None throughout where it would be refused.
+
+    The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
+    others of their dtype, and have not now.
+    """
+
+    clip_norm: float
+    coefficient: float | None = None
+    norm_after: float | None = None
+    flushed: int | None = None
+    subnormal: int | None = None
+    saturated: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
     `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
-    and `worst` is the tensor to blame, whichever rows are shown.
+    and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
+    limit that `inspect` was asked about.
     """
 
     rows: tuple[Row, ...]
@@ -119,6 +136,7 @@ class Report:
     clipped: Clipped | None = None
     worst: Row | None = None
     ruling: Ruling | None = None
+    what_if: tuple[WhatIf, ...] = ()
 
     @property
     def tensors(self) -> tuple[Row, ...]:

@@ -12,7 +12,15 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, clipped_values, columns, ruling_values, values
+from gradclip_cli.render.rows import (
+    COLUMNS,
+    Value,
+    clipped_values,
+    columns,
+    ruling_values,
+    values,
+    what_if_values,
+)
 from gradclip_cli.report import SCHEMA, Report, Row
 
 
@@ -46,6 +54,8 @@ def _summary(report: Report) -> dict[str, Any]:
         "notes": list(report.notes),
     }
     clipped = clipped_values(report.clipped) | ruling_values(report.ruling)
+    if report.what_if:
+        summary["what_if"] = [what_if_values(chance) for chance in report.what_if]
     return summary | {name: _number(value) for name, value in clipped.items()}
 
 
@@ -89,7 +99,8 @@ def _object(row: Row, report: Report) -> dict[str, Any]:
     found: dict[str, Any] = values(row)
     norm = found["norm"]
     if norm is None or not norm < math.inf:  # NaN is not either
-        found = {name: _number(found.get(name)) for name in columns(report)}
+        known = columns(report) if report.clipped else COLUMNS
+        found = {name: _number(found.get(name)) for name in known}
     if row.name is not None and not _is_unicode(row.name):
         found["name"] = escape(row.name)
         found["name_bytes"] = os.fsencode(row.name).hex()

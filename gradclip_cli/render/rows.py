@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from gradclip_cli.moments import Moments
-from gradclip_cli.report import Clipped, Report, Row, Ruling, rms
+from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
 
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
@@ -40,8 +40,13 @@ CLIPPED = (
 )
 
 
+WHAT_IF = ("clip_norm", "coefficient", "norm_after", "flushed", "subnormal", "saturated")
+
+
 def columns(report: Report) -> tuple[str, ...]:
     """Give the names of a report's columns, `row` aside."""
+    if report.what_if:
+        return (*COLUMNS, *CLIPPED, "subnormal")
     return COLUMNS + CLIPPED if report.clipped else COLUMNS
 
 
@@ -113,8 +118,15 @@ def ruling_values(ruling: Ruling | None) -> dict[str, Value]:
     }
 
 
+def what_if_values(chance: WhatIf) -> dict[str, Value]:
+    """Give what clipping to a limit would do."""
+    return {name: getattr(chance, name) for name in WHAT_IF}
+
+
 def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
     """Give every row with its kind; the whole comes last."""
     for row in report.rows:
         yield row.kind, values(row)
+    for chance in report.what_if:
+        yield "what-if", what_if_values(chance)
     yield "global", global_values(report)

@@ -21,7 +21,7 @@ from gradclip_cli.clipping import ByValue, Global, Rms
 from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Clipped, Report, Row, Ruling, rms
+from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
 
 UNKNOWN = "–"
 _BAR = 10
@@ -161,12 +161,13 @@ def table(report: Report, screen: Screen) -> str:
         legacy_windows=False,
     )
     foot = list(_foot(report, screen.width))
+    below = len(report.what_if) + 3 if report.what_if else 0
     with console.capture() as capture:
         if report.clipped is not None:
             for line in _clipping(report.clipped, report.ruling, len(report.tensors)):
                 console.print(line, soft_wrap=True)
         elif report.rows:
-            shown = _shown(report.rows, len(foot), screen.height)
+            shown = _shown(report.rows, len(foot) + below, screen.height)
             console.print(_grid(shown, report, screen.width))
             if len(shown) < len(report.rows):
                 rest = len(report.rows) - len(shown)
@@ -174,6 +175,9 @@ def table(report: Report, screen: Screen) -> str:
             console.print()
         for line in foot:
             console.print(line, soft_wrap=True)
+        if report.what_if:
+            console.print()
+            console.print(_what_if(report.what_if))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
@@ -194,13 +198,7 @@ def _grid(rows: Sequence[Row], report: Report, width: int) -> Table:
         if any(cell not in ("", UNKNOWN) for cell in cells)
     ]
     kept, room = _fitting(columns, max(map(cell_len, (title, *names))), width)
-    grid = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, _GAP - 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-    )
+    grid = _empty_grid()
     grid.add_column(title, no_wrap=True)
     for column, _ in kept:
         grid.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
@@ -209,6 +207,16 @@ def _grid(rows: Sequence[Row], report: Report, width: int) -> Table:
         texts = [Text(elided(name, room)), *(Text(cells[index]) for _, cells in kept)]
         grid.add_row(*texts, style=style)
     return grid
+
+
+def _empty_grid() -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, _GAP - 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+    )
 
 
 def _fitting(
@@ -248,6 +256,21 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
             yield Text(head, "dim")
             line = " ".join(rest)
     yield Text(line, "dim")
+
+
+def _what_if(chances: Sequence[WhatIf]) -> Table:
+    grid = _empty_grid()
+    for title in ("limit", "coefficient", "norm after", "to zero", "subnormal"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for chance in chances:
+        known = (chance.coefficient, chance.norm_after)
+        counts = (chance.flushed, chance.subnormal)
+        grid.add_row(
+            repr(chance.clip_norm),
+            *(UNKNOWN if value is None else repr(value) for value in known),
+            *(UNKNOWN if count is None else f"{count:,}" for count in counts),
+        )
+    return grid
 
 
 def _plural(count: int, noun: str) -> str:
