@@ -7,8 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradclip_cli.choices import Like, Nonfinite
-from gradclip_cli.clipping import Average, ByValue, Global, PerGroup, PerTensor, Rms, Rule, Terms
+from gradclip_cli.choices import Layout, Like, Nonfinite
+from gradclip_cli.clipping import (
+    Agc,
+    Average,
+    ByValue,
+    Global,
+    PerGroup,
+    PerTensor,
+    Rms,
+    Rule,
+    Terms,
+)
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.grouping import group_of
 from gradclip_cli.moments import LARGEST_POWER
@@ -21,7 +31,11 @@ class Wish:
     clip_norm: float | None = None
     clip_value: str | float | Sequence[float] | None = None
     clip_rms: float | None = None
+    agc: float | None = None
+    params: str | None = None
+    agc_layout: Layout | None = None
     per_tensor: bool = False
+    axes: str | Sequence[int] | None = None
     per_group: str | None = None
     average: bool = False
     norm_type: float | None = None
@@ -35,7 +49,11 @@ _OPTIONS = {
     "clip_norm": "--clip-norm",
     "clip_value": "--clip-value",
     "clip_rms": "--clip-rms",
+    "agc": "--agc",
+    "params": "--params",
+    "agc_layout": "--agc-layout",
     "per_tensor": "--per-tensor",
+    "axes": "--axes",
     "per_group": "--per-group",
     "average": "--average",
     "norm_type": "--norm-type",
@@ -43,7 +61,7 @@ _OPTIONS = {
     "like": "--like",
     "use_norm": "--use-norm",
 }
-_LIMITS = ("--clip-norm", "--clip-value", "--clip-rms")
+_LIMITS = ("--clip-norm", "--clip-value", "--clip-rms", "--agc")
 
 _ONE_RULE = "give one rule a run"
 _OF_ALL = "it is for the norm of all tensors together, --clip-norm alone"
@@ -53,21 +71,28 @@ APART: dict[tuple[str, str], str] = {
     ("--clip-value", "--clip-norm"): _ONE_RULE,
     ("--clip-rms", "--clip-norm"): _ONE_RULE,
     ("--clip-rms", "--clip-value"): _ONE_RULE,
+    ("--agc", "--clip-norm"): _ONE_RULE,
+    ("--agc", "--clip-value"): _ONE_RULE,
+    ("--agc", "--clip-rms"): _ONE_RULE,
     ("--per-group", "--per-tensor"): _ONE_RULE,
     ("--average", "--per-tensor"): _ONE_RULE,
     ("--average", "--per-group"): _ONE_RULE,
     ("--norm-type", "--clip-value"): "leave --norm-type out: no norm is limited",
     ("--norm-type", "--clip-rms"): "leave --norm-type out: a root mean square has its own",
+    ("--norm-type", "--agc"): "leave --norm-type out: it is a rule for the L2 norm",
     ("--eps", "--clip-value"): "leave --eps out: no norm is divided by",
     ("--eps", "--like"): "leave --eps out: the framework has its own",
     ("--like", "--per-group"): _NOT_KNOWN,
     ("--like", "--average"): _NOT_KNOWN,
     ("--like", "--clip-rms"): _NOT_KNOWN,
+    ("--like", "--axes"): _NOT_KNOWN,
+    ("--like", "--agc"): _NOT_KNOWN,
     ("--use-norm", "--per-tensor"): _OF_ALL,
     ("--use-norm", "--per-group"): _OF_ALL,
     ("--use-norm", "--average"): _OF_ALL,
     ("--use-norm", "--clip-value"): _OF_ALL,
     ("--use-norm", "--clip-rms"): _OF_ALL,
+    ("--use-norm", "--agc"): _OF_ALL,
 }
 """Options that cannot go together, and the hint."""
 
@@ -75,6 +100,10 @@ NEEDS: dict[str, str] = {
     "--per-tensor": "--clip-norm",
     "--per-group": "--clip-norm",
     "--average": "--clip-norm",
+    "--axes": "--per-tensor",
+    "--params": "--agc",
+    "--agc-layout": "--agc",
+    "--agc": "--params",
 }
 """Options that say nothing without another."""
 
@@ -94,7 +123,7 @@ def chosen_rule(wish: Wish) -> tuple[Rule, Terms]:
         raise GradclipError(
             "",
             "no rule is named",
-            "give a limit, for example --clip-norm 1.0; or --clip-value V, --clip-rms C",
+            "give a limit: --clip-norm C, --clip-value V, --clip-rms C, or --agc L --params FILE",
         )
     for (option, other), hint in APART.items():
         if {option, other} <= given:
@@ -127,13 +156,16 @@ def _rule(wish: Wish) -> Rule:
         return _by_value(wish.clip_value)
     if wish.clip_rms is not None:
         return Rms(_limit("--clip-rms", wish.clip_rms, "a root mean square"))
+    if wish.agc is not None:
+        limit = _limit("--agc", wish.agc, "a ratio of norms")
+        return Agc(limit, wish.agc_layout or "jax")
     limit = wish.clip_norm or 0.0
     if wish.like is None or math.isnan(
         limit
     ):  # what a framework does with any other is worth seeing
         limit = _limit("--clip-norm", limit, "a norm")
     if wish.per_tensor:
-        return PerTensor(limit)
+        return PerTensor(limit, None if wish.axes is None else _axes(wish.axes))
     if wish.per_group is not None:
         group_of(wish.per_group, "--per-group")
         return PerGroup(limit, wish.per_group)
@@ -148,6 +180,16 @@ def _limit(option: str, limit: float, of: str) -> float:
         f"{limit!r} is not a limit for {of}",
         "give a finite number above 0, for example 1.0",
     )
+
+
+def _axes(given: str | Sequence[int]) -> tuple[int, ...]:
+    try:
+        some = given.split(",") if isinstance(given, str) else given
+        return tuple(int(axis) for axis in some)
+    except ValueError:
+        raise GradclipError(
+            "--axes", f"{given!r} are no axes", "give whole numbers, counted from 0, as in 0,1"
+        ) from None
 
 
 def _by_value(given: str | float | Sequence[float]) -> ByValue:
@@ -188,8 +230,10 @@ def norm_type_of(given: float | None) -> float:
 
 
 def _eps(wish: Wish) -> float:
-    if wish.eps is None or 0 <= wish.eps < math.inf:
-        return wish.eps or 0.0
+    if wish.eps is None:
+        return 0.0 if wish.agc is None else 1e-3  # as Brock et al. have it
+    if 0 <= wish.eps < math.inf:
+        return wish.eps
     raise GradclipError(
         "--eps", f"{wish.eps!r} cannot be added to a norm", "give a number, 0 or more, such as 1e-6"
     )

@@ -10,9 +10,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli import likeness, rules
-from gradclip_cli.choices import Like, Nonfinite
+from gradclip_cli.choices import Layout, Like, Nonfinite
 from gradclip_cli.dump import Tensor
-from gradclip_cli.edits import Clamp, Edit, Follow, Scale
+from gradclip_cli.edits import Clamp, Edit, Follow, Scale, ScaleUnits
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.grouping import group_of
 from gradclip_cli.likeness import Recipe
@@ -36,9 +36,10 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class PerTensor:
-    """Each tensor by its own norm."""
+    """Each tensor by its own norm, or each of its slices by the norm over `axes`."""
 
     clip_norm: float
+    axes: tuple[int, ...] | None = None
 
     @property
     def word(self) -> str:
@@ -99,7 +100,41 @@ class ByValue:
         return "value"
 
 
-Rule = Global | PerTensor | PerGroup | Average | Rms | ByValue
+@dataclass(frozen=True, slots=True)
+class Agc:
+    """Each unit of a tensor by its norm beside that of the parameter's (Brock et al. 2021)."""
+
+    clipping: float
+    layout: Layout = "jax"
+
+    @property
+    def word(self) -> str:
+        """What the rule is called in reports."""
+        return "agc"
+
+
+Rule = Global | PerTensor | PerGroup | Average | Rms | ByValue | Agc
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """The norms of a tensor's units over some axes, and of its parameter's where the rule asks."""
+
+    axes: tuple[int, ...]
+    norms: rules.Floats
+    parameter_norms: rules.Floats | None = None
+
+
+def axes_of(rule: Rule, tensors: Sequence[Tensor]) -> list[tuple[int, ...]] | None:
+    """Give the axes that the norms of each tensor's units are over; None of a rule without units.
+
+    Raises `GradclipError` where a tensor has not got them.
+    """
+    if isinstance(rule, PerTensor) and rule.axes is not None:
+        return [rules.normalized_axes(rule.axes, len(tensor.shape)) for tensor in tensors]
+    if isinstance(rule, Agc):
+        return [rules.unit_axes(tensor.shape, rule.layout) for tensor in tensors]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +175,14 @@ def decide(
     terms: Terms,
     tensors: Sequence[Tensor],
     moments: Sequence[Moments | None],
+    units: Sequence[Units] = (),
 ) -> Decision:
     """Give a rule's decision about tensors from their moments, in the same order.
 
-    Only for the global rule with a known norm may moments be None, not measured. Raises
-    `RefusedError` for a norm beyond float64, and for non-finite values unless the policy says what
-    to do with them; `GradclipError` where the rule cannot be applied to a tensor.
+    Where the rule has units, `units` are those of each tensor. Only for the global rule with a
+    known norm may moments be None, not measured. Raises `RefusedError` for a norm beyond float64,
+    and for non-finite values unless the policy says what to do with them; `GradclipError` where the
+    rule cannot be applied to a tensor.
     """
     bad = [part is not None and part.nonfinite > 0 for part in moments]
     if terms.like is not None:
@@ -157,6 +194,8 @@ def decide(
         terms.nonfinite == "zero" and (is_bad or part is None)
         for part, is_bad in zip(moments, bad, strict=True)
     ]
+    if isinstance(rule, Agc) or (isinstance(rule, PerTensor) and rule.axes is not None):
+        return _scaled_by_units(rule, terms, tensors, units, zeroed, left)
     if isinstance(rule, ByValue):
         return _clamped(rule, tensors, moments, zeroed, left)
     if isinstance(rule, Global):
@@ -182,6 +221,29 @@ def _scaled(
     for at in left:
         edits[at], each[at] = None, 1.0
     return tuple(edits), tuple(each), tuple(sorted(left))
+
+
+def _scaled_by_units(
+    rule: PerTensor | Agc,
+    terms: Terms,
+    tensors: Sequence[Tensor],
+    units: Sequence[Units],
+    zeroed: Sequence[bool],
+    left: set[int],
+) -> Decision:
+    """Give the edits of a rule that has a norm for each unit of a tensor."""
+    edits: list[Edit | None] = []
+    for at, (tensor, own, zero) in enumerate(zip(tensors, units, zeroed, strict=True)):
+        if isinstance(rule, Agc):
+            limits = own.norms if own.parameter_norms is None else own.parameter_norms
+            found = rules.clip_adaptively(own.norms, limits, rule.clipping, terms.eps)
+        else:
+            found = rules.clip_by_norm(own.norms, rule.clip_norm, terms.eps)
+        _checked(rule, own.norms.tolist(), found)
+        unchanged = at in left or (bool((found == 1).all()) and not zero)
+        edit = ScaleUnits(found.ravel(), tensor.shape, own.axes, tensor.fortran, zero)
+        edits.append(None if unchanged else edit)
+    return Decision(None, None, tuple(edits), (None,) * len(edits), tuple(sorted(left)))
 
 
 def _joint_norm(terms: Terms, moments: Sequence[Moments | None], left: set[int]) -> float:
@@ -252,8 +314,15 @@ def _norms_of_groups(
 def _checked(rule: Rule, norms: Sequence[float], coefficients: rules.Floats) -> list[float]:
     """Give the coefficients; raises where float64 has too few digits for one."""
     if rules.beyond_float64(norms, coefficients):
-        option = "--clip-rms" if isinstance(rule, Rms) else "--clip-norm"
-        limit = rule.clip_rms if isinstance(rule, Rms) else getattr(rule, "clip_norm", 0.0)
+        match rule:
+            case Rms(limit):
+                option = "--clip-rms"
+            case Agc(limit):
+                option = "--agc"
+            case ByValue(limit):
+                raise AssertionError("a rule without coefficients")
+            case _:
+                option, limit = "--clip-norm", rule.clip_norm
         raise GradclipError(
             option,
             f"{limit!r} is too small for a norm of {max(norms)!r}: float64 cannot hold the "

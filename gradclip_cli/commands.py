@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradclip_cli import targets
-from gradclip_cli.choices import Like, Nonfinite
+from gradclip_cli.choices import Layout, Like, Nonfinite
 from gradclip_cli.choosing import Wish, chosen_rule, norm_type_of
-from gradclip_cli.clipping import Decision, Global, Rule, Terms, decide
+from gradclip_cli.clipping import Decision, Global, Rule, Terms, Units, axes_of, decide
 from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import FLOAT64
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
@@ -29,9 +29,16 @@ from gradclip_cli.passes import (
     rewrite_to_stream,
 )
 from gradclip_cli.report import Clipping, Report, WhatIf, report
-from gradclip_cli.selection import Selection, gradients, holds_only_integers, undecodable
+from gradclip_cli.selection import (
+    Selection,
+    gradients,
+    holds_only_integers,
+    paired,
+    undecodable,
+)
 from gradclip_cli.spooling import finish, has_stream, settled, spool
 from gradclip_cli.staging import copy_into, staging
+from gradclip_cli.units import Floats, check_units, unit_norms
 
 Path = str | os.PathLike[str]
 Write = Callable[[bytes], object]
@@ -121,7 +128,11 @@ def apply(
     clip_norm: float | None = None,
     clip_value: str | float | Sequence[float] | None = None,
     clip_rms: float | None = None,
+    agc: float | None = None,
+    params: Path | None = None,
+    agc_layout: Layout | None = None,
     per_tensor: bool = False,
+    axes: str | Sequence[int] | None = None,
     per_group: str | None = None,
     average: bool = False,
     norm_type: float | None = None,
@@ -140,11 +151,12 @@ def apply(
 ) -> Report:
     """Clip dumps by one rule and write the result to `output`, or in place.
 
-    The limit names the rule: `clip_norm` for the joint norm of all tensors, or `per_tensor`,
-    `per_group` (as `--group-by`) or, by the norm divided by the number of values, on `average`;
-    `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms` for a root mean square. Norms are of
-    `norm_type`, 2 if not given, and `eps` is added to them. `like` names a
-    framework to follow to the bit.
+    The limit names the rule: `clip_norm` for the joint norm of all tensors, or `per_tensor` (each
+    slice of one by its norm over `axes`), `per_group` (as `--group-by`) or, by the norm divided by
+    the number of values, on `average`; `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms`
+    for a root mean square; `agc` for the ratio of each unit's norm to that of its parameter in the
+    dump `params`. Norms are of `norm_type`, 2 if not given, and `eps` is added to them. `like`
+    names a framework to follow to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
     `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
@@ -156,7 +168,11 @@ def apply(
             clip_norm,
             clip_value,
             clip_rms,
+            agc,
+            None if params is None else os.fspath(params),
+            agc_layout,
             per_tensor,
+            axes,
             per_group,
             average,
             norm_type,
@@ -172,11 +188,15 @@ def apply(
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
+    axes_by_index = _axes(rule, dump, chosen)
+    weights = _opened([os.fspath(params)]) if params is not None else None
+    partners = paired(dump, chosen, weights) if weights is not None else []
     with contextlib.ExitStack() as stack:
         target = None
         spools: Mapping[int, int] = {}
         if not dry_run:
             target = _destination(dump, operands, output, in_place, force, stack)
+        if target is not None or axes_by_index is not None:
             spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -192,7 +212,19 @@ def apply(
             moments = _measured(dump, chosen, workers, watch, terms.norm_type)
             _refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
-        decision = _decided(rule, terms, dump, chosen, moments)
+        units: Sequence[Units] = ()
+        if axes_by_index is not None:
+            norms = _unit_norms(dump, axes_by_index, moments, terms, workers, watch)
+            beside: Sequence[Floats | None] = [None] * len(chosen)
+            if weights is not None:
+                beside = _parameter_norms(
+                    weights, partners, list(axes_by_index.values()), workers, watch
+                )
+            units = [
+                Units(axes_by_index[index], norms[index], other)
+                for index, other in zip(chosen, beside, strict=True)
+            ]
+        decision = _decided(rule, terms, dump, chosen, moments, units)
         edits = _edits(dump, chosen, decision)
         hands = stack.enter_context(crew(workers))
         with _written(
@@ -202,7 +234,56 @@ def apply(
                 moments = _before(outcomes, chosen, terms.norm_type)
                 _refuse_nonfinite(dump, moments, terms)
     clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
-    return report(dump, moments, _notes(dump, chosen, terms.norm_type, writing=True), clipping)
+    notes = _notes(dump, chosen, terms.norm_type, writing=True)
+    if weights is not None and len(weights.tensors) > len(chosen):
+        notes.append(f"{len(weights.tensors) - len(chosen):,} parameters without a gradient")
+    return report(dump, moments, notes, clipping)
+
+
+def _axes(rule: Rule, dump: Dump, chosen: Sequence[int]) -> dict[int, tuple[int, ...]] | None:
+    """Give the axes of the units of each chosen tensor, if the rule has units."""
+    tensors = dump.tensors
+    found = axes_of(rule, [tensors[index] for index in chosen])
+    if found is None:
+        return None
+    check_units([tensors[index] for index in chosen], found)
+    return dict(zip(chosen, found, strict=True))
+
+
+def _unit_norms(
+    dump: Dump,
+    axes: Mapping[int, tuple[int, ...]],
+    moments: Mapping[int, Moments],
+    terms: Terms,
+    workers: int | None,
+    watch: Progress,
+) -> dict[int, Floats]:
+    finite_only = terms.nonfinite != "propagate"
+    with crew(workers) as hands:
+        return unit_norms(dump.tensors, axes, moments, hands, watch, terms.norm_type, finite_only)
+
+
+def _parameter_norms(
+    parameters: Dump,
+    partners: Sequence[int],
+    axes: Sequence[tuple[int, ...]],
+    workers: int | None,
+    watch: Progress,
+) -> list[Floats]:
+    """Give the norms of the units of the parameters, in the order of their gradients."""
+    tensors = parameters.tensors
+    moments = _measured(parameters, partners, workers, watch, 2.0)
+    for place, part in moments.items():
+        if part.nonfinite:
+            raise GradclipError(
+                "--params",
+                f"{quoted(tensors[place].name)} holds values that are not finite",
+                "leave its gradient out with --exclude 'PATTERN'",
+            )
+    with crew(workers) as hands:
+        own = dict(zip(partners, axes, strict=True))
+        norms = unit_norms(tensors, own, moments, hands, watch)
+    return [norms[place] for place in partners]
 
 
 def _opened(operands: Sequence[str]) -> Dump:
@@ -225,7 +306,12 @@ def _measured(
 
 
 def _decided(
-    rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int], moments: Mapping[int, Moments]
+    rule: Rule,
+    terms: Terms,
+    dump: Dump,
+    chosen: Sequence[int],
+    moments: Mapping[int, Moments],
+    units: Sequence[Units] = (),
 ) -> Decision:
     tensors = dump.tensors
     try:
@@ -234,6 +320,7 @@ def _decided(
             terms,
             [tensors[index] for index in chosen],
             [moments.get(index) for index in chosen],
+            units,
         )
     except RefusedError as error:
         raise RefusedError(_called(dump.files), error.problem, error.hint) from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradclip_cli.dtypes import Values
 from gradclip_cli.likeness import Recipe
+from gradclip_cli.rules import unit_numbers
 from gradclip_cli.scratch import scratch
 
 Floats = NDArray[np.float64]
@@ -73,6 +74,29 @@ class Follow:
         return Follow
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaleUnits:
+    """`x * coefficient`, each unit of a tensor by its own; see `rules.unit_numbers`."""
+
+    coefficients: Floats
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    fortran: bool
+    zero_nonfinite: bool = False
+
+    def apply(self, values: Values, first: int, lanes: int) -> Floats:
+        """Give the products."""
+        count = values.size // lanes
+        numbers = unit_numbers(self.shape, self.axes, first, count, self.fortran)
+        factors = np.repeat(self.coefficients[numbers], lanes)
+        return _product(values, factors, self.zero_nonfinite, lanes)
+
+    @property
+    def kind(self) -> Hashable:
+        """What edits have in common that may share a span."""
+        return ScaleUnits
+
+
 @dataclass(frozen=True, slots=True)
 class ScaleEach:
     """Whole small tensors side by side, `counts` values each, each times its own coefficient."""
@@ -105,7 +129,7 @@ class Together:
         return results
 
 
-Edit = Scale | Clamp | Follow
+Edit = Scale | Clamp | Follow | ScaleUnits
 SpanEdit = Edit | ScaleEach | Together
 
 
@@ -123,7 +147,10 @@ ScaleEach(coefficients=(0.5, 0.25), counts=(2, 1), zero_nonfinite=False))
         alike = True
     else:
         alike = isinstance(edit, Scale) and all(other == edit for other in edits)
-    if alike and not (isinstance(edit, Follow) and edit.recipe.rest is not None):
+    positional = isinstance(edit, ScaleUnits) or (
+        isinstance(edit, Follow) and edit.recipe.rest is not None
+    )
+    if alike and not positional:
         return edit
     if isinstance(edit, Scale):
         factors = tuple(other.coefficient for other in edits if isinstance(other, Scale))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradclip_cli.choices import Format, Like, Nonfinite, Sort
+from gradclip_cli.choices import Format, Layout, Like, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
 
 
@@ -152,6 +152,43 @@ WhatIf = Annotated[
 ]
 PerTensor = Annotated[
     bool, typer.Option("--per-tensor", help="--clip-norm limits each tensor's own norm.")
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        metavar="I,J",
+        help="With --per-tensor: each slice's norm, over these axes.",
+        show_default=False,
+    ),
+]
+AgcLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--agc",
+        metavar="L",
+        parser=_number("--agc", "0.01"),
+        help="Adaptive: the limit for each unit's norm / its parameter's; eps 1e-3.",
+        show_default=False,
+    ),
+]
+Params = Annotated[
+    str | None,
+    typer.Option(
+        "--params",
+        metavar="PATH",
+        help="The parameters for --agc, found by name.",
+        show_default=False,
+    ),
+]
+AgcLayout = Annotated[
+    Layout | None,
+    typer.Option(
+        "--agc-layout",
+        metavar="LAYOUT",
+        help="Where weights have their units: jax (last axis, if not given) or torch (first).",
+        show_default=False,
+    ),
 ]
 PerGroup = Annotated[
     str | None,

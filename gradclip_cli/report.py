@@ -15,7 +15,7 @@ from gradclip_cli.choices import Like
 from gradclip_cli.clipping import Decision, Rule, Terms
 from gradclip_cli.departure import departures
 from gradclip_cli.dump import Dump, Shape, multi_index
-from gradclip_cli.edits import Clamp, Scale
+from gradclip_cli.edits import Clamp, Scale, ScaleUnits
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import natural
 from gradclip_cli.passes import Outcome
@@ -190,7 +190,7 @@ class Clipping:
         outcome = (self.outcomes or {}).get(self.chosen[position])
         after = before if outcome is None else outcome.after
         known = self.outcomes is not None
-        zero = isinstance(edit, Scale | Clamp) and edit.zero_nonfinite
+        zero = isinstance(edit, Scale | Clamp | ScaleUnits) and edit.zero_nonfinite
         replaced = before.nonfinite if zero else 0
         if isinstance(edit, Scale) or not known:
             clipped = edit is not None and coefficient != 1

@@ -29,7 +29,7 @@ FLOORS: list[list[set[str]]] = [
     [{"crew", "formats", "likeness"}, {"edits"}, {"clipping"}],
     [
         {"choosing", "departure", "journal", "passes", "spooling", "targets"},
-        {"checking", "report", "staging"},
+        {"checking", "report", "staging", "units"},
         {"arrangement"},
     ],
     [
@@ -44,7 +44,7 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "edits", "likeness", "moments", "passes", "rules", "scratch"},
+    "numpy": {"dtypes", "edits", "likeness", "moments", "passes", "rules", "scratch", "units"},
     "rich": {"render.progress", "render.table"},
     "safetensors": {"formats"},
     "typer": {"cli", "options"},

@@ -60,6 +60,7 @@ for _rule, _names in CASES.items():
 INTEGERS = ("tf-value-0type-int32", "tf-value-0type-uint8")
 """Integers alone are taken as gradients and written as float64."""
 EXPECTED = {name: given for name, given in EXPECTED.items() if "axes" not in given}
+"""By slices: see `test_units`."""
 
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name not in INTEGERS])
@@ -325,7 +326,11 @@ SAMPLES: dict[str, Options] = {
     "--clip-norm": {"clip_norm": 1.0},
     "--clip-value": {"clip_value": 1.0},
     "--clip-rms": {"clip_rms": 1.0},
+    "--agc": {"agc": 0.1, "params": "params"},
+    "--params": {"params": "params"},
+    "--agc-layout": {"agc_layout": "jax"},
     "--per-tensor": {"per_tensor": True},
+    "--axes": {"per_tensor": True, "axes": "0"},
     "--per-group": {"per_group": "1"},
     "--average": {"average": True},
     "--norm-type": {"norm_type": 1.0},
@@ -349,9 +354,15 @@ def test_options_that_exclude_each_other_are_refused(pair: tuple[str, str], tmp_
 
 @pytest.mark.parametrize("option", NEEDS)
 def test_an_option_that_needs_another_is_refused_without_it(option: str, tmp_path: Path) -> None:
-    other = {"clip_value": 1.0} if NEEDS[option] == "--clip-norm" else {"clip_norm": 1.0}
-    with pytest.raises(GradclipError, match=f"says nothing without {NEEDS[option]}") as caught:
-        written(tmp_path, {}, **other, **SAMPLES[option])
+    needed = NEEDS[option]
+    other: Options = {"clip_value": 1.0} if needed == "--clip-norm" else {"clip_norm": 1.0}
+    given = SAMPLES[option]
+    if option == "--agc":
+        other, given = {}, {"agc": 0.1}
+    if option == "--axes":
+        given = {"axes": "0"}
+    with pytest.raises(GradclipError, match=f"says nothing without {needed}") as caught:
+        written(tmp_path, {}, **other, **given)
     assert caught.value.subject == option
 
 

@@ -195,6 +195,21 @@ FAULTS = {
         "--use-norm: cannot go with --per-tensor",
         "--clip-norm alone",
     ),
+    "adaptive clipping without parameters": Wrong(
+        "apply x.npy --agc 0.1 -o out", "--agc: says nothing without --params", "add --params"
+    ),
+    "parameters of another model": Wrong(
+        "apply x.npy --agc 0.1 --params good.safetensors -o out",
+        "--params: 1 of 1 gradients have no parameter, the first is 'x'",
+        "--exclude",
+    ),
+    "axes that are not there": Wrong(
+        f"apply x.npy {CLIP} --per-tensor --axes 5", "--axes: 5 does not fit", "counted from 0"
+    ),
+    "a norm of no type": Wrong("inspect x.npy --norm-type -1", "--norm-type: -1.0 is no", "give"),
+    "a limit to ask about that is none": Wrong(
+        "inspect x.npy --clip-norm 0", "--clip-norm: 0.0 is not a limit", "1.0"
+    ),
     "an unknown framework": Wrong(f"apply x.npy {CLIP} --like caffe", "", "--help"),
     "eps beside a framework": Wrong(
         f"apply x.npy {CLIP} --like torch --eps 1e-6", "--eps: cannot go with --like", "its own"

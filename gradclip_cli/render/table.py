@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradclip_cli.clipping import ByValue, Global, Rms
+from gradclip_cli.clipping import Agc, ByValue, Global, Rms
 from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.screen import Screen
@@ -334,7 +334,9 @@ def _named(row: Row, room: int) -> str:
 def _clipping(clipped: Clipped, ruling: Ruling | None, tensors: int) -> Iterator[Text]:
     lines = []
     if ruling is not None and not isinstance(ruling.rule, Global):
-        lines.append(("rule", _RULES[ruling.rule.word]))
+        axes = getattr(ruling.rule, "axes", None)
+        over = "" if axes is None else f", over axes {','.join(map(str, axes))}"
+        lines.append(("rule", _RULES[ruling.rule.word] + over))
     lines.append(("norm before", repr(clipped.norm_before)))
     if ruling is not None:
         lines.append(("limit", _limit(ruling)))
@@ -365,6 +367,7 @@ _RULES = {
     "average": "each tensor by its norm / number of values",
     "rms": "each tensor by its root mean square",
     "value": "each value by itself",
+    "agc": "each unit by the norm of its parameter's",
 }
 
 
@@ -372,7 +375,7 @@ def _limit(ruling: Ruling) -> str:
     match ruling.rule:
         case ByValue(low, high):
             return f"{low!r} to {high!r}"
-        case Rms(limit):
+        case Rms(limit) | Agc(limit):
             return repr(limit)
         case _:
             return repr(ruling.rule.clip_norm)
