@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.choices import Like
+from gradclip_cli.edits import Follow, together
 from gradclip_cli.likeness import clip_by_global_norm, clip_by_norm, clip_by_value, rounded_norm
 from gradclip_cli.report import Report
 from gradclip_cli.spans import BLOCK
@@ -109,6 +110,15 @@ def test_a_recipe_is_the_same_in_a_file_whatever_lies_beside(
     for mine, values in zip(found, arrays.values(), strict=True):
         recipe = clip_by_value(like, -2.0, 2.0, dtype, values.size)
         assert not differing(mine, applied(recipe, values), dtype)
+
+
+def test_one_edit_for_two_tensors_starts_anew_with_each() -> None:
+    recipe = clip_by_value("tensorflow", 0.0, 1.0, "float32", 9)  # the ninth goes by itself
+    edit = Follow(recipe)
+    values = np.full(18, -0.0, np.float32)
+    found = together([edit, edit], (9, 9)).apply(values, 0, 1)
+    assert np.signbit(found).tolist() == np.signbit(np.tile(recipe.apply(values[:9]), 2)).tolist()
+    assert np.signbit(found).tolist() != np.signbit(recipe.apply(values)).tolist()
 
 
 @every_dtype

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,19 @@ def test_integers_alone_would_become_float64(tmp_path: Path) -> None:
     source = write_npy(tmp_path / "a.npy", ("<i8", (2,), np.array([30, 40]).tobytes()))
     (chance,) = gradclip_cli.inspect(source, clip_norm=5.0).what_if
     assert (chance.coefficient, chance.norm_after, chance.flushed) == (0.1, 5.0, 0)
+
+
+def test_a_pipe_is_kept_to_be_read_again(tmp_path: Path) -> None:
+    source = write_npy(tmp_path / "a.npy", floats("<f4", (2,), [3.0, 4.0]))
+    done = subprocess.run(
+        [sys.executable, "-m", "gradclip_cli", "inspect", "--clip-norm", "2.5", "--json"],
+        input=source.read_bytes(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    (chance,) = json.loads(done.stdout)["what_if"]
+    assert (chance["coefficient"], chance["norm_after"]) == (0.5, 2.5)
 
 
 def test_where_apply_would_refuse_nothing_is_known(tmp_path: Path) -> None:
