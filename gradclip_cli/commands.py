@@ -235,8 +235,9 @@ def apply(
                 _refuse_nonfinite(dump, moments, terms)
     clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
     notes = _notes(dump, chosen, terms.norm_type, writing=True)
-    if weights is not None and len(weights.tensors) > len(chosen):
-        notes.append(f"{len(weights.tensors) - len(chosen):,} parameters without a gradient")
+    spare = 0 if weights is None else len(weights.tensors) - len(chosen)
+    if spare:
+        notes.append(f"{spare:,} parameter{'s' if spare > 1 else ''} without a gradient")
     return report(dump, moments, notes, clipping)
 
 

@@ -185,7 +185,7 @@ def test_adaptive_clipping_limits_each_unit_by_its_parameters_norm(
         limits = 0.5 * np.maximum(norm_of(weights[name], axes), 1e-3)
         expected = grad * np.minimum(1, limits / norm_of(grad, axes))
         np.testing.assert_allclose(mine, expected, rtol=1e-13)
-    assert "1 parameters without a gradient" in report.notes
+    assert "1 parameter without a gradient" in report.notes
     again, _ = written(
         tmp_path,
         dict(zip(grads, found, strict=True)),
@@ -195,6 +195,46 @@ def test_adaptive_clipping_limits_each_unit_by_its_parameters_norm(
     )
     for once, twice in zip(found, again, strict=True):
         np.testing.assert_allclose(once, twice, rtol=2**-51)
+
+
+@given(
+    shape=some.lists(some.integers(1, 4), max_size=4),
+    clipping=some.floats(0.01, 2),
+    ratio=some.sampled_from([0.0, 1e-4, 1.0, 1e3]),
+    layout=some.sampled_from(["jax", "torch"]),
+    code=some.sampled_from(["f2", "f4", "f8"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_adaptive_clipping_keeps_each_units_limit_and_its_direction(
+    shape: list[int],
+    clipping: float,
+    ratio: float,
+    layout: Any,
+    code: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    numbers = np.random.default_rng(len(shape))
+    grad = numbers.standard_normal(shape).astype(code)
+    weight = np.asarray(numbers.standard_normal(shape) * ratio)
+    folder = tmp_path_factory.mktemp("agc")
+    params = write(folder / "params", {"w": weight})
+    options = {"agc": clipping, "params": params, "agc_layout": layout}
+
+    (once,), _ = written(folder, {"w": grad}, **options)
+    (twice,), _ = written(folder, {"w": once}, **options)
+
+    axes = unit_axes(grad.shape, layout)
+    found = np.finfo(code)
+    rounding, smallest = float(found.eps), float(found.smallest_subnormal)
+    limits = clipping * np.maximum(norm_of(weight, axes), 1e-3)
+    norms, after = (norm_of(each.astype(float), axes) for each in (grad, once))
+    assert (after <= limits * (1 + rounding) + 16 * smallest).all()
+    np.testing.assert_allclose(
+        once, grad * np.minimum(1, limits / norms), rtol=rounding, atol=smallest
+    )
+    kept = np.broadcast_to(norms < limits * (1 - 1e-12), grad.shape)
+    assert (once[kept] == grad[kept]).all()
+    np.testing.assert_allclose(once, twice, rtol=2 * rounding, atol=smallest)
 
 
 def test_units_of_half_precision_are_rounded_once(tmp_path: Path) -> None:

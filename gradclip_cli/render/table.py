@@ -367,7 +367,7 @@ _RULES = {
     "average": "each tensor by its norm / number of values",
     "rms": "each tensor by its root mean square",
     "value": "each value by itself",
-    "agc": "each unit by the norm of its parameter's",
+    "agc": "each unit by its parameter's norm",
 }
 
 
