@@ -106,7 +106,7 @@ def shapes(draw: some.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
     limit=some.floats(0.1, 3),
     fortran=some.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_norm_of_each_slice_is_kept_and_slices_within_the_limit_do_not_change(
     shaped: tuple[tuple[int, ...], tuple[int, ...]],
     p: float,
