@@ -128,12 +128,20 @@ def apply(
 
 
 def _opened(operands: Sequence[str]) -> Dump:
-    """Read the headers of a dump, once no interrupted run has left it half replaced."""
+    """Read the headers of a dump, while no run has it half replaced."""
     found = find(operands)
     finished = [settle(folder) for folder in found.folders]
     if any(finished):
         found = find(operands)
-    return found.open()
+    dump = found.open()
+    for folder in found.folders:
+        if settle(folder):  # some headers may be of before, others of after
+            raise GradclipError(
+                folder,
+                "another gradclip replaced the files here while this one opened them",
+                "run gradclip again",
+            )
+    return dump
 
 
 def _measured(

@@ -7,10 +7,11 @@ a set that is half old and half new would clip by a wrong norm.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
@@ -19,6 +20,7 @@ from gradclip_cli.hidden import (
     is_run,
     is_still,
     lock,
+    make,
     new_token,
     run_name,
     token_of,
@@ -26,19 +28,24 @@ from gradclip_cli.hidden import (
 from gradclip_cli.source import flush, naming, write_at
 
 _LIMIT = 1 << 28  # bytes of a journal: millions of files
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Stamp = list[int]  # inode, size, modification time: a list, as JSON has it
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """A result under its hidden name, and the target in the same folder that it is to become.
 
-    Unless it may `replace` what is there, it takes only a place that is free.
+    Unless it may `replace` what is there, it takes only a place that is free. `old` is what stood
+    there when the moves began.
     """
 
     folder: str
     staged: str
     target: str
     replace: bool
+    old: Stamp | None = None
 
     @property
     def source(self) -> str:
@@ -62,7 +69,6 @@ class Run:
         self.token = new_token()
         self.stuck = False
         self._folders: dict[str, str] = {}
-        self._claimed: list[str] = []
         self._descriptor = -1
 
     def join(self, folder: str) -> None:
@@ -72,9 +78,7 @@ class Run:
         mark = os.path.join(folder, run_name(self.token))
         self._folders[folder] = mark  # noted before it is made: a signal may come in between
         if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(mark, flags, 0o600)
-            lock(self._descriptor)
+            self._descriptor = make(mark, 0o600)
         else:
             _link(self._file, mark)
 
@@ -88,9 +92,12 @@ class Run:
         An error that comes before the first move leaves every target as it was; `check` may raise
         one, when nothing but the moves is left to do.
         """
-        if len(moves) > 1:
-            for folder in sorted(self._folders):  # in one order, so that no two wait for each other
-                self._claim(folder)
+        several = len(moves) > 1
+        # In one order, so that no two wait for each other.
+        for folder in sorted(self._folders) if several else ():
+            self._claim(folder)
+        moves = [dataclasses.replace(move, old=_stamp(move.path)) for move in moves]
+        if several:
             top = os.path.dirname(self._file)
             write_at(self._descriptor, _written(moves, top), 0, top)
             with naming(top):
@@ -107,9 +114,8 @@ class Run:
             if not done:  # nobody has seen a new file yet: all of it can still be called off
                 raise
             try:
-                finish(moves)
+                self._finish(moves)
             except OSError:
-                self.stuck = True
                 raise GradclipError(
                     moves[done].path,
                     f"{reason(error)}; {done:,} of {len(moves):,} files have been replaced",
@@ -118,10 +124,15 @@ class Run:
             if isinstance(error, GradclipError):
                 raise
         except BaseException:  # a signal: what was begun is brought to its end
-            finish(moves)
+            self._finish(moves)
             raise
         for folder in self._folders:
             flush(folder)
+
+    def _finish(self, moves: Iterable[Move]) -> None:
+        self.stuck = True  # a signal, too, may keep this from its end
+        finish(moves)
+        self.stuck = False
 
     def void(self) -> None:
         """Let the journal say nothing: what is staged is not to be used."""
@@ -134,8 +145,9 @@ class Run:
         if not self.stuck:
             with contextlib.suppress(OSError):
                 self.void()
-            for folder in self._claimed:
-                _remove(os.path.join(folder, JOURNAL))
+            for folder in self._folders:
+                if _run_of(folder) == self._file:
+                    _remove(os.path.join(folder, JOURNAL))
             for mark in reversed(self._folders.values()):  # the file itself last
                 _remove(mark)
         if self._descriptor >= 0:
@@ -156,34 +168,44 @@ class Run:
                         journal, "is in the way, and leads nowhere", "remove it: rm FILE"
                     ) from None
             else:
-                self._claimed.append(folder)
                 return
 
 
 def settle(folder: str) -> bool:
     """Finish what an interrupted run left half done in a folder; says whether there was anything.
 
-    One that is just at it is waited for. Raises `GradclipError` where the renames cannot be done.
+    One that is just at it is waited for. `folder` is a real path, without links. Raises
+    `GradclipError` where the renames cannot be done.
     """
     found = False
     while (run := _run_of(folder)) is not None:
+        if _ended(run, folder) and _run_of(folder) == run:
+            break  # a read-only folder keeps the mark, but nothing is left to do
         found = True
-        try:
-            descriptor = os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            with _locked(folder):
-                if _run_of(folder) == run and not os.path.lexists(run):
-                    _remove(os.path.join(folder, JOURNAL))
-            if _run_of(folder) == run:
-                return found  # a read-only folder: what the mark led to was finished
-            continue
-        try:
-            lock(descriptor, wait=True)
-            if is_still(descriptor, run):
-                _finish_dead(descriptor, run, folder)
-        finally:
-            os.close(descriptor)
     return found
+
+
+def _ended(run: str, folder: str) -> bool:
+    """Wait for a run, and finish what it left; False if another did so meanwhile."""
+    try:
+        descriptor = os.open(run, _READ)
+    except FileNotFoundError:
+        _unmark(folder, run)
+        return True
+    except PermissionError as error:
+        raise GradclipError(
+            folder,
+            "another user's gradclip is replacing the files here, or was stopped while it did",
+            "if it has ended, let that user run any gradclip command on them",
+        ) from error
+    try:
+        lock(descriptor, wait=True)
+        if not is_still(descriptor, run):
+            return False
+        _finish_dead(descriptor, run, folder)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _run_of(folder: str) -> str | None:
@@ -199,43 +221,56 @@ def _run_of(folder: str) -> str | None:
 def _finish_dead(descriptor: int, run: str, folder: str) -> None:
     """Do the renames of a run that is no more, and take its marks away."""
     status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+    moves = _read(descriptor, status, os.path.dirname(run)) or []
+    due = [move for move in moves if os.path.lexists(move.source)]
+    if due and status.st_uid != os.geteuid():
         raise GradclipError(
             folder,
             "another user's gradclip was stopped while it replaced the files here",
             "some may be clipped and some not: let that user run any gradclip command on them",
         )
-    moves = _read(descriptor, status, os.path.dirname(run)) or []
     try:
-        finish(moves)
+        kept = finish(due)
     except OSError as error:
         raise GradclipError(
             folder,
             f"a gradclip that was stopped left some files replaced and others not: {reason(error)}",
             "run gradclip on them where it may write, and it replaces the rest",
         ) from error
-    with contextlib.suppress(OSError):
-        os.truncate(run, 0)
     marked = {folder, *(move.folder for move in moves)} - {os.path.dirname(run)}
     for each in (*marked, os.path.dirname(run)):
-        with _locked(each):
-            if _run_of(each) == run:
-                _remove(os.path.join(each, JOURNAL))
-        _remove(os.path.join(each, os.path.basename(run)))
+        _remove(os.path.join(each, os.path.basename(run)))  # first: a mark leading nowhere is swept
+        _unmark(each, run)
+    if kept:
+        raise GradclipError(
+            kept[0],
+            "was written to after a gradclip that was replacing it was stopped; it stays so, and "
+            f"{len(moves) - len(kept):,} of {len(moves):,} files are as that gradclip wrote them",
+            "make sure that they belong together, then run gradclip again",
+        )
 
 
-def finish(moves: Iterable[Move]) -> None:
-    """Do the moves that are not done yet."""
+def finish(moves: Iterable[Move]) -> list[str]:
+    """Do the moves that are not done yet.
+
+    A target that somebody else wrote to since they began stays; gives the paths of those.
+    """
     folders = set()
+    kept = []
     for move in moves:
         if not os.path.lexists(move.source):
             continue
-        with contextlib.suppress(GradclipError):  # somebody took the free place: theirs stays
-            move_into_place(move)
+        # A result that took a free place by a link may still have its hidden name as well.
+        if _stamp(move.path) not in (None, move.old, _stamp(move.source)):
+            kept.append(move.path)
+        else:
+            with contextlib.suppress(GradclipError):  # the free place is taken
+                move_into_place(move)
         _remove(move.source)
         folders.add(move.folder)
     for folder in folders:
         flush(folder)
+    return kept
 
 
 def move_into_place(move: Move) -> None:
@@ -263,7 +298,7 @@ def appeared(path: str) -> GradclipError:
 
 def _written(moves: Iterable[Move], top: str) -> bytes:
     entries = [
-        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace]
+        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace, move.old]
         for move in moves
     ]
     return json.dumps(entries).encode("ascii")
@@ -279,8 +314,8 @@ def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | Non
     try:
         entries = json.loads(os.pread(descriptor, status.st_size, 0))
         moves = [
-            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace)
-            for folder, staged, target, replace in entries
+            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old)
+            for folder, staged, target, replace, old in entries
         ]
         return moves if all(map(_is_sound, moves)) else None
     except (ValueError, TypeError, RecursionError):
@@ -292,6 +327,7 @@ def _is_sound(move: Move) -> bool:
         token_of(move.staged) is not None
         and move.target not in ("", ".", "..")
         and os.sep not in move.staged + move.target
+        and b"\0" not in os.fsencode(move.source + move.path)
         and isinstance(move.replace, bool)
     )
 
@@ -311,15 +347,27 @@ def _link(run: str, path: str) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Hold a folder while one of its marks is looked at and taken away."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _unmark(folder: str, run: str) -> None:
+    """Take away a folder's mark that leads to a run, where that is possible."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_DIRECTORY | _READ)
+        try:
+            lock(descriptor, wait=True)  # or another run's mark may have come between
+            if _run_of(folder) == run:
+                _remove(os.path.join(folder, JOURNAL))
+        finally:
+            os.close(descriptor)
+
+
+def _stamp(path: str) -> Stamp | None:
+    """Give what tells a file from another that takes its place; None where there is none."""
     try:
-        lock(descriptor, wait=True)
-        yield
-    finally:
-        os.close(descriptor)
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def reason(error: BaseException) -> str:

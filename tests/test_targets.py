@@ -102,6 +102,33 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Forms of -o
 
 
+HIDDEN = ".x.npy.gradclip-0123456789abcdef.tmp"
+
+
+@pytest.mark.parametrize(
+    ("operand", "output"),
+    [(HIDDEN, "new.npy"), ("link.npy", "new.npy"), ("x.npy", HIDDEN), ("x.npy", f"{HIDDEN}/")],
+)
+def test_what_the_next_run_would_sweep_away_is_refused(
+    operand: str, output: str, here: Path
+) -> None:
+    array(here / "x.npy")
+    shutil.copy("x.npy", HIDDEN if not output.endswith("/") else "y.npy")
+    (here / "link.npy").symlink_to(HIDDEN)
+    with untouched(here), pytest.raises(GradclipError, match="a name that gradclip gives to"):
+        gradclip_cli.apply(operand, clip_norm=2.5, output=output, force=True)
+    if operand != "x.npy":
+        with untouched(here), pytest.raises(GradclipError, match="a name that gradclip gives to"):
+            gradclip_cli.apply(operand, clip_norm=2.5, in_place=True)
+
+
+def test_what_is_staged_in_a_folder_is_no_part_of_the_dump(here: Path) -> None:
+    array(here / "in" / "x.npy")
+    array(here / "in" / HIDDEN / "y.npy")
+    assert gradclip_cli.inspect("in").global_norm == 5
+    assert len(gradclip_cli.check("in")) == 1
+
+
 @pytest.mark.parametrize("output", ["out.npy", "./out", "../out.npy", "no.suffix", "-x.npy"])
 def test_one_file_goes_to_the_file_that_is_named(output: str, here: Path) -> None:
     array(here / "x.npy")

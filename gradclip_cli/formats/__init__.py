@@ -111,10 +111,11 @@ class Found:
     def folders(self) -> set[str]:
         """The folders in which the files really lie."""
         paths = (place.path for place in self.files if place.path != STDIN)
-        return {
-            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
+        folders = {
+            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path)
             for path in paths
         }
+        return set(map(os.path.realpath, folders))
 
     def open(self) -> Dump:
         """Read the headers of all files, as one gradient.
@@ -225,7 +226,8 @@ def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple
 def _members(folder: str) -> tuple[list[str], list[str], int]:
     """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
     dumps, indexes, others = [], [], 0
-    for place, _, names in os.walk(folder, onerror=_raise):
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = (name for name in folders if not is_ours(name))
         for name in names:
             member = os.path.relpath(os.path.join(place, name), folder)
             if is_ours(name):
