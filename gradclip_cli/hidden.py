@@ -136,3 +136,9 @@ def _unlink(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         os.unlink(path)
+
+
+def remove(path: str) -> None:
+    """Take a file away, where that is possible."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)

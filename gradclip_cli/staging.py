@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.hidden import is_still, lock, make, new_token, staged_path, sweep
-from gradclip_cli.journal import Move, Run, appeared, move_into_place, settle
+from gradclip_cli.hidden import is_still, lock, make, new_token, remove, staged_path, sweep
+from gradclip_cli.journal import Move, appeared, move_into_place, settle
+from gradclip_cli.run import Run
 from gradclip_cli.source import flush, naming, reserve
 from gradclip_cli.targets import Target, Targets, checked, is_special
 
@@ -140,7 +141,7 @@ class _OneFile:
 
     def discard(self) -> None:
         if self._hidden is not None:
-            _remove(self._hidden)
+            remove(self._hidden)
             self._hidden = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -239,7 +240,7 @@ class _SeveralFiles:
             with contextlib.suppress(OSError):
                 self._run.void()
             for path in self._moves:
-                _remove(path)
+                remove(path)
         self._run.close()
         for folder in reversed(self._new_folders):
             with contextlib.suppress(OSError):
@@ -305,8 +306,3 @@ def _keep_rights(descriptor: int, old: os.stat_result) -> None:
     with contextlib.suppress(OSError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)

@@ -26,8 +26,8 @@ FLOORS: list[list[set[str]]] = [
     [{"clipping", "crew", "formats"}],
     [
         {"journal", "passes", "spooling", "targets"},
-        {"checking", "report", "staging"},
-        {"arrangement"},
+        {"checking", "report", "run"},
+        {"arrangement", "staging"},
     ],
     [
         {"executors", "render.rows", "render.screen"},

@@ -292,6 +292,15 @@ def test_the_same_file_given_twice_is_refused_and_not_counted_twice(here: Path) 
             gradclip_cli.inspect(*twice)
 
 
+def test_one_file_under_two_names_is_refused_and_not_counted_twice(here: Path) -> None:
+    array(here / "in" / "sub" / "x.npy")
+    (here / "in" / "link.npy").symlink_to("sub/x.npy")
+    (here / "in" / "hard.npy").hardlink_to(here / "in" / "sub" / "x.npy")
+    for twice in (("in/sub/x.npy", "in/link.npy"), ("in/hard.npy", "in/sub"), ("in",)):
+        with pytest.raises(GradclipError, match="is the same file as"):
+            gradclip_cli.inspect(*twice)
+
+
 # --force
 
 

@@ -124,7 +124,7 @@ class Found:
         tensor name that stands in two files.
         """
         files = [place.open() for place in self.files]
-        _check_names(files)
+        _check_different(files)
         return Dump(tuple(files), self.companions, self.ignored)
 
 
@@ -305,7 +305,7 @@ def _ask_reference(path: str, label: str) -> None:
         ) from error
 
 
-def _check_names(files: Iterable[DumpFile]) -> None:
+def _check_different(files: Sequence[DumpFile]) -> None:
     places: dict[str | None, DumpFile] = {}
     for file in files:
         for tensor in file.tensors:
@@ -315,4 +315,14 @@ def _check_names(files: Iterable[DumpFile]) -> None:
                     file.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
                     "all files together are one gradient; for several, make one run per file",
+                )
+    inodes: dict[tuple[int, int], DumpFile] = {}
+    for file in files:
+        if file.source.stream is None:
+            other = inodes.setdefault((file.source.device, file.source.inode), file)
+            if other is not file:
+                raise GradclipError(
+                    file.source.label,
+                    f"is the same file as {escape(other.source.label)}",
+                    "give each file once, or its values count twice",
                 )
