@@ -26,7 +26,7 @@ FLOORS: list[list[set[str]]] = [
     [{"clipping", "crew", "formats"}],
     [
         {"journal", "passes", "spooling", "targets"},
-        {"checking", "report", "staging"},
+        {"checking", "opening", "report", "staging"},
         {"arrangement"},
     ],
     [
