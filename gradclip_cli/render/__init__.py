@@ -4,6 +4,7 @@ from typing import BinaryIO
 
 from gradclip_cli.choices import Format
 from gradclip_cli.render import json, screen, text
+from gradclip_cli.render.rows import sheet
 from gradclip_cli.report import Report
 
 _WRITERS = {
@@ -18,7 +19,7 @@ _WRITERS = {
 def plain(report: Report, form: Format | None) -> str:
     """Write a report for a file: TSV if no format is asked for, a table in 80 columns."""
     if form != "table":
-        return _WRITERS[form or "tsv"](report)
+        return _WRITERS[form or "tsv"](sheet(report))
     from gradclip_cli.render.table import table
 
     return table(report, screen.Screen())

@@ -8,60 +8,52 @@ that no name can reach a terminal raw.
 import json
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, clipped_values, columns, values
-from gradclip_cli.report import SCHEMA, Report, Row
+from gradclip_cli.render.rows import Sheet, Value
+from gradclip_cli.report import SCHEMA
 
 
-def whole(report: Report) -> str:
-    """Write one object: the whole dump, and its rows under `tensors`, or under `groups`."""
-    document = _summary(report)
-    document["tensors"] = [_object(row, report) for row in report.rows if row.kind == "tensor"]
-    groups = [_object(row, report) for row in report.rows if row.kind == "group"]
-    return dumps(document | ({"groups": groups} if groups else {}))
+def whole(sheet: Sheet) -> str:
+    """Write one object: what is true of the whole, and the rows under `tensors` or `groups`."""
+    rows: dict[str, list[dict[str, Value]]] = {"tensors": []}
+    for kind, row in sheet.rows:
+        rows.setdefault(f"{kind}s", []).append(_object(row, sheet))
+    return dumps(_summary(sheet) | rows)
 
 
-def lines(report: Report) -> str:
+def lines(sheet: Sheet) -> str:
     """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
-    rows = [{"row": row.kind, **_object(row, report)} for row in report.rows]
-    return "".join(dumps(row) for row in [*rows, {"row": "global", **_summary(report)}])
+    rows = [{"row": kind, **_object(row, sheet)} for kind, row in sheet.rows]
+    return "".join(dumps(row) for row in [*rows, {"row": "global", **_summary(sheet)}])
 
 
-def _summary(report: Report) -> dict[str, Any]:
-    summary: dict[str, Any] = {
-        "schema": SCHEMA,
-        "global_norm": _number(report.global_norm),
-        "finite_norm": _number(report.finite_norm),
-        "norm_type": 2,
-        "count": report.moments.count,
-        "nonfinite": report.moments.nonfinite,
-        "overflow": report.overflows,
-        "measured": report.measured,
-        "total": report.total,
-        "files": [exact(file) for file in report.files],
-        "ignored": report.ignored,
-        "notes": list(report.notes),
-    }
-    return summary | {
-        name: _number(value) for name, value in clipped_values(report.clipped).items()
-    }
+def _summary(sheet: Sheet) -> dict[str, Any]:
+    return {"schema": SCHEMA} | {name: _plain(value) for name, value in sheet.summary.items()}
 
 
-def _object(row: Row, report: Report) -> dict[str, Any]:
-    found: dict[str, Any] = values(row)
-    norm = found["norm"]
-    if norm is None or not norm < math.inf:  # NaN is not either
-        found = {name: _number(found.get(name)) for name in columns(report)}
-    if row.name is not None and not _is_unicode(row.name):
-        found["name"] = escape(row.name)
-        found["name_bytes"] = os.fsencode(row.name).hex()
-    return found
-
-
-def _number(value: Value) -> Value:
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return exact(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _object(row: Mapping[str, Value], sheet: Sheet) -> dict[str, Value]:
+    found = {
+        name: None
+        if (value := row.get(name)).__class__ is float and not math.isfinite(value)
+        else value
+        for name in sheet.columns
+    }
+    name = found.get("name")
+    if isinstance(name, str) and not _is_unicode(name):
+        found["name"] = escape(name)
+        found["name_bytes"] = os.fsencode(name).hex()
+    return found
 
 
 def exact(text: str) -> str:

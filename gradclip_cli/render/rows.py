@@ -1,10 +1,14 @@
 """A report as flat rows: the columns that every format has in common.
 
-Columns are only ever appended. A value that is unknown is None; numbers are not rounded.
+Columns are only ever appended. A value that is unknown is None; numbers are not rounded. Whatever
+a command reports becomes a `Sheet`, which is all that the writers of TSV, CSV, Markdown and JSON
+know.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from gradclip_cli.moments import Moments
 from gradclip_cli.report import Clipped, Report, Row
@@ -40,9 +44,44 @@ CLIPPED = (
 )
 
 
-def columns(report: Report) -> tuple[str, ...]:
-    """Give the names of a report's columns, `row` aside."""
-    return COLUMNS + CLIPPED if report.clipped else COLUMNS
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A report laid out: the columns, each row's kind and values, and what is true of the whole.
+
+    `whole` are the values of the last row, called "global", under the same columns; `summary` is
+    what JSON says of the whole instead. The rows can be gone through once.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterable[tuple[str, Mapping[str, Value]]]
+    whole: Mapping[str, Value]
+    summary: Mapping[str, Any]
+
+
+def sheet(report: Report) -> Sheet:
+    """Lay out a report of `inspect` or `apply`."""
+    return Sheet(
+        COLUMNS + CLIPPED if report.clipped else COLUMNS,
+        ((row.kind, values(row)) for row in report.rows),
+        _values(report.moments) | clipped_values(report.clipped),
+        _summary(report) | clipped_values(report.clipped),
+    )
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    return {
+        "global_norm": report.global_norm,
+        "finite_norm": report.finite_norm,
+        "norm_type": 2,
+        "count": report.moments.count,
+        "nonfinite": report.moments.nonfinite,
+        "overflow": report.overflows,
+        "measured": report.measured,
+        "total": report.total,
+        "files": report.files,
+        "ignored": report.ignored,
+        "notes": report.notes,
+    }
 
 
 def values(row: Row) -> dict[str, Value]:
@@ -59,11 +98,6 @@ def values(row: Row) -> dict[str, Value]:
         if row.moments.first_nonfinite is not None:
             found["first_nonfinite"] = row.first_nonfinite
     return found if row.clipped is None else found | clipped_values(row.clipped)
-
-
-def global_values(report: Report) -> dict[str, Value]:
-    """Give the values of all measured tensors together; what only a tensor has is None."""
-    return _values(report.moments) | clipped_values(report.clipped)
 
 
 def _values(moments: Moments | None) -> dict[str, Value]:
@@ -94,10 +128,3 @@ def _values(moments: Moments | None) -> dict[str, Value]:
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
     """Give the columns that only a clipped dump has."""
     return {} if clipped is None else {name: getattr(clipped, name) for name in CLIPPED}
-
-
-def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Give every row with its kind; the whole comes last."""
-    for row in report.rows:
-        yield row.kind, values(row)
-    yield "global", global_values(report)
