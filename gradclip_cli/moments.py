@@ -58,10 +58,6 @@ class Moments:
     @property
     def finite_norm(self) -> float:
         """The L2 norm of the finite values; inf where it is beyond float64."""
-        if not self.squares:
-            return 0.0
-        if len(self.squares) == 1 and self.squares[0][0] == 0:
-            return math.sqrt(self.squares[0][1][0])  # the first term is the rounded sum of all
         try:
             return math.ldexp(*root(self.squares))
         except OverflowError:
@@ -119,7 +115,9 @@ def root(squares: Sums) -> tuple[float, int]:
     """
     if not squares:
         return 0.0, 0
-    lowest = squares[0][0]  # the smallest shift belongs to the largest values
+    lowest, terms = squares[0]  # the smallest shift belongs to the largest values
+    if len(squares) == 1:
+        return math.sqrt(terms[0]), -lowest  # the first term is the rounded sum of all
     total = math.fsum(
         math.ldexp(term, 2 * (lowest - shift)) for shift, terms in squares for term in terms
     )

@@ -22,6 +22,8 @@ from gradclip_cli.spans import BLOCK, Work, cut
 
 Pair = tuple[Tensor, Tensor]
 
+BOX = BLOCK  # real numbers a box
+
 _BYTE = numeric("u", 8)
 
 
@@ -100,7 +102,7 @@ def cut_alike(pairs: Sequence[Pair], b_leads: bool = False) -> Iterator[Spans | 
     for index, (a, b) in enumerate(pairs):
         if is_mixed((a, b)) and a.count:
             lanes = max(a.dtype.lanes, b.dtype.lanes)
-            for low, sides in _boxes(a.shape, BLOCK // lanes):
+            for low, sides in _boxes(a.shape, BOX // lanes):
                 yield Box(index, a, b, low, sides)
 
 

@@ -4,6 +4,7 @@ Tensors that are identical say nothing and are only counted, unless all are aske
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.table import Table
@@ -121,12 +122,12 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Compared], str], bool], ...] = (
 
 
 def _parts(found: Comparison, screen: Screen, everything: bool) -> Iterator[Text | Table]:
-    head = [line for line in _head(found, screen.width) if line]
+    first, *others = [textwrap.wrap(line, screen.width) for line in _head(found, screen.width)]
+    head = [*(Text(line, "bold" if found.same else "bold red") for line in first)]
+    head += [Text(line) for lines in others for line in lines]
     foot = list(_foot(found, screen.width, everything))
     rows = [row for row in found.rows if everything or row.state != "identical"]
-    yield Text(head[0], "bold" if found.same else "bold red")
-    yield from map(Text, head[1:])
-    yield Text()
+    yield from (*head, Text())
     if rows:
         shown = rows[: room_for(len(rows), len(head) + 1 + len(foot), screen.height)]
         yield _grid(shown, screen.width)
@@ -227,7 +228,7 @@ def _foot(found: Comparison, width: int, everything: bool) -> Iterator[Text]:
     told = [plural(sum(found.counts.values()), "tensor"), *found.notes]
     hidden = found.counts.get("identical", 0)
     if hidden and not everything and found.verdict != "identical":
-        told.insert(1, f"{hidden:,} identical ones not shown")
+        told.insert(1, f"{hidden:,} identical not shown")
     if whole.changed:
         told.insert(1, f"{whole.changed:,} of {plural(whole.a.count, 'value')} changed")
     for side, files in (("A", found.files_a), ("B", found.files_b)):
