@@ -180,7 +180,9 @@ def loaded_by(*arguments: str) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "inspect --help", "apply --help"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "--version", "inspect --help", "apply --help", "diff --help"]
+)
 def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
     loaded = loaded_by(*arguments.split())
     assert {PACKAGE, "typer"} <= loaded
