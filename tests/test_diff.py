@@ -155,6 +155,29 @@ def test_times_2_to_the_16_is_said_in_words(write: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_a_multiple_with_a_value_gone_astray_is_a_difference_but_the_factor_is_said(
+    write: Any, tmp_path: Path
+) -> None:
+    values = [8 * value for value in lanes(TENSORS["head.w"])]
+    b = scaled(8.0) | {"head.w": floats("F64", (3, 3), [*values[:-1], math.inf])}
+    write("b", b)
+    done = gradclip("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.decode().splitlines()[1:3] == [
+        "1 value newly not finite in B, the first in head.w at [2, 2]",
+        "elsewhere B = 8.0000 · A, cosine 1.000000",
+    ]
+
+
+def test_a_round_number_is_not_named_where_many_would_fit(tmp_path: Path) -> None:
+    for name, value in (("a", 3.0), ("b", 760.0)):  # in bfloat16 252 to 255 fit
+        path = tmp_path / f"{name}.safetensors"
+        write_safetensors(path, {"x": floats("BF16", (1,), [value])})
+    found = gradclip_cli.diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert found.factor == pytest.approx(760 / 3)
+    assert not found.likely
+
+
 @pytest.mark.parametrize("name", ["layers.0.w", "layers.1.w", "layers.1.b", "head.w"])
 def test_one_value_that_does_not_fit_is_no_multiple(write: Any, tmp_path: Path, name: str) -> None:
     code, shape, _ = TENSORS[name]
@@ -497,6 +520,24 @@ def test_cosine_and_errors_are_right_at_every_size(
     check_numbers(known(row_of(found, "x")), sides[0], sides[1], 1e-12)
 
 
+@pytest.mark.parametrize("size", SCALES)
+def test_what_is_identical_has_cosine_1_at_every_size(tmp_path: Path, size: float) -> None:
+    values = [size, -size / 3, size / 7] * 1400
+    write_npy(tmp_path / "a.npy", ("<f8", (len(values),), doubles(values)))
+    found = gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "a.npy").difference
+    assert (found.cosine, found.ratio, found.relative_error) == (1, 1, 0)
+
+
+def test_the_same_bytes_in_another_byte_order_are_other_values(tmp_path: Path) -> None:
+    data = struct.pack("<2f", 1.0, 2.0)
+    for name, code in (("a", "<f4"), ("b", ">f4")):
+        write_npy(tmp_path / f"{name}.npy", (code, (2,), data))
+    write_npy(tmp_path / "c.npy", (">f4", (2,), struct.pack(">2f", 1.0, 2.0)))
+    found = gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert (found.verdict, found.difference.changed) == ("differ", 2)
+    assert gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "c.npy").verdict == "identical"
+
+
 def test_rows_of_very_different_sizes_are_compared_exactly(tmp_path: Path) -> None:
     generator = random.Random(2)
     sizes = [1e200, 1e-200, 1.0, 1e150, 1e-300]
@@ -832,6 +873,18 @@ def test_a_stream_is_compared_as_a_file_is(
     done = in_shell(script, tmp_path)
     assert (done.returncode, done.stderr) == (1, b"")
     assert done.stdout == expected.stdout
+
+
+def test_a_stream_of_many_tensors_is_read_in_order_whatever_the_workers(tmp_path: Path) -> None:
+    codes = itertools.cycle(["F32", "F64", "BF16"])  # so that none shares a span with the next
+    dump = {
+        f"t{n}": (code, (1,), bytes(item_size(code)))
+        for n, code in zip(range(3000), codes, strict=False)
+    }
+    write_safetensors(tmp_path / "a.safetensors", dump)
+    script = "cat a.safetensors | gradclip diff a.safetensors - --workers 4 -q"
+    done = in_shell(script, tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("piped", ["a", "b"])
