@@ -43,11 +43,6 @@ class Tolerance:
                     "give a finite number, 0 or more, for example 1e-6",
                 )
 
-    @property
-    def given(self) -> bool:
-        """Whether anything but the same bits may pass."""
-        return self.relative is not None or self.absolute is not None
-
     def allows(self, difference: Difference) -> bool:
         """Say whether a tensor passes; values that are not finite must be the same in both."""
         if difference.astray:
