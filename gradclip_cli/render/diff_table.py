@@ -30,6 +30,7 @@ from gradclip_cli.render.grid import (
 )
 from gradclip_cli.render.screen import Screen
 
+_NAME_ENOUGH = 56  # half a name does not say which layer it is
 _ONE = 1 - 1e-12  # what is nearer to one than arithmetic can tell
 
 
@@ -142,7 +143,8 @@ def _grid(rows: Sequence[Compared], width: int) -> Table:
         Column(title, rank, [cell(row) for row in rows], left)
         for title, rank, cell, left in _COLUMNS
     ]
-    return grid("tensor", [row.name for row in rows], columns, [*map(_style, rows)], width)
+    names = [row.name for row in rows]
+    return grid("tensor", names, columns, [*map(_style, rows)], width, _NAME_ENOUGH)
 
 
 def _style(row: Compared) -> str:

@@ -22,7 +22,7 @@ from gradclip_cli.render.screen import Screen
 UNKNOWN = "–"
 NAME_LEAST = 12
 _GAP = 2
-_NAME_ENOUGH = 40  # columns are left out until a name has this much, or all that it needs
+_NAME_ENOUGH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,15 @@ def grid(
     columns: Sequence[Column],
     styles: Sequence[str],
     width: int,
+    name_enough: int = _NAME_ENOUGH,
 ) -> Table:
-    """Give a table whose first column has the names; columns that say nothing are left out."""
+    """Give a table whose first column has the names; columns that say nothing are left out.
+
+    So are others, until names have room enough, or all that they need.
+    """
     written = [UNKNOWN if name is None else escape(name) for name in names]
     telling = [column for column in columns if not column.says_nothing]
-    kept, room = _fitting(telling, max(map(cell_len, (title, *written))), width)
+    kept, room = _fitting(telling, max(map(cell_len, (title, *written))), width, name_enough)
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, _GAP - 1, 0, 0),
@@ -103,12 +107,14 @@ def grid(
     return table
 
 
-def _fitting(columns: list[Column], longest: int, width: int) -> tuple[list[Column], int]:
+def _fitting(
+    columns: list[Column], longest: int, width: int, enough: int
+) -> tuple[list[Column], int]:
     """Leave out columns by rank until names have room; give the rest and the room for names."""
     while True:
         room = width - sum(column.width for column in columns)
         last = max(columns, key=lambda column: column.rank, default=None)
-        if room >= min(longest, _NAME_ENOUGH) or last is None or not last.rank:
+        if room >= min(longest, enough) or last is None or not last.rank:
             return columns, max(room, NAME_LEAST)
         columns = [column for column in columns if column is not last]
 
