@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gradclip_cli.checking import check as check
     from gradclip_cli.commands import apply as apply
     from gradclip_cli.commands import inspect as inspect
+    from gradclip_cli.comparison import Comparison as Comparison
+    from gradclip_cli.diffing import diff as diff
     from gradclip_cli.errors import GradclipError as GradclipError
     from gradclip_cli.errors import RefusedError as RefusedError
     from gradclip_cli.report import Report as Report
@@ -19,22 +21,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Checked",
+    "Comparison",
     "GradclipError",
     "RefusedError",
     "Report",
     "__version__",
     "apply",
     "check",
+    "diff",
     "inspect",
 ]
 
 _HOMES = {
     "Checked": "checking",
+    "Comparison": "comparison",
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "report",
     "apply": "commands",
     "check": "checking",
+    "diff": "diffing",
     "inspect": "commands",
 }
 

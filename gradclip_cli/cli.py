@@ -19,9 +19,12 @@ from gradclip_cli import __version__, boundary
 from gradclip_cli.choices import Format
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import (
+    Atol,
     BadOnly,
     ClipNorm,
     DryRun,
+    DumpA,
+    DumpB,
     Everything,
     Exclude,
     FailAbove,
@@ -35,16 +38,20 @@ from gradclip_cli.options import (
     Output,
     Paths,
     Quiet,
+    Rename,
     ReportFile,
     ReportFormat,
     Reverse,
+    Rtol,
     SortBy,
+    StripPrefix,
     Top,
     UseNorm,
     WorkerCount,
 )
 
 if TYPE_CHECKING:
+    from gradclip_cli.comparison import Comparison
     from gradclip_cli.passes import Progress
     from gradclip_cli.report import Report
 
@@ -182,6 +189,58 @@ def apply(
 @app.command(
     epilog="""\b
 Examples:
+  gradclip diff step-19.safetensors step-20.safetensors
+  gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed
+  gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.
+  gradclip diff a/ b/ --rename '_fsdp_wrapped_module\\.=' --json | jq .verdict
+  zstdcat old.zst | gradclip diff - new.safetensors"""
+)
+def diff(
+    a: DumpA,
+    b: DumpB,
+    rtol: Rtol = None,
+    atol: Atol = None,
+    strip_prefix: StripPrefix = None,
+    rename: Rename = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    sort: SortBy = None,
+    reverse: Reverse = False,
+    top: Top = None,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    form: ReportFormat = None,
+    json: Json = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Say how two dumps differ; status 1 if they do."""
+    form = _one_format(form, json)
+    from gradclip_cli.comparison import arranged
+    from gradclip_cli.diffing import diff as compare
+
+    with _progress(hidden=quiet) as progress:
+        found = compare(
+            a,
+            b,
+            rtol=rtol,
+            atol=atol,
+            strip_prefix=strip_prefix or (),
+            rename=rename or (),
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+        )
+    if not quiet:
+        shown = arranged(found, sort, reverse, top)
+        _print(shown, form, boundary.stdout(), everything or top is not None)
+    if not found.same:
+        raise typer.Exit(Status.VERDICT)
+
+
+@app.command(
+    epilog="""\b
+Examples:
   gradclip check grads.safetensors
   gradclip check step-*/ -q || echo "a dump is damaged"
   gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'"""
@@ -290,7 +349,9 @@ def _progress(hidden: bool) -> Iterator["Progress | None"]:
         meter.end()
 
 
-def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: bool) -> None:
+def _print(
+    report: "Report | Comparison", form: Format | None, stream: BinaryIO, everything: bool
+) -> None:
     from gradclip_cli.render import render
 
     boundary.writer(stream)(

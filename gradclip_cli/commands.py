@@ -13,14 +13,15 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
-from gradclip_cli.formats import find, promoted
-from gradclip_cli.journal import settle
+from gradclip_cli.formats import promoted
 from gradclip_cli.moments import Moments
 from gradclip_cli.names import quoted
+from gradclip_cli.opening import opened
 from gradclip_cli.passes import (
     Outcome,
     Output,
     Progress,
+    Silent,
     measure_tensors,
     rewrite,
     rewrite_to_stream,
@@ -36,16 +37,6 @@ Write = Callable[[bytes], object]
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
 
 
-class Silent:
-    """Progress that nobody watches."""
-
-    def begin(self, doing: str, size: int) -> None:
-        """Do nothing."""
-
-    def advance(self, size: int, label: str) -> None:
-        """Do nothing."""
-
-
 def inspect(
     *paths: Path,
     include: Sequence[str] = (),
@@ -58,7 +49,7 @@ def inspect(
     `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
-    dump = _opened([os.fspath(path) for path in paths])
+    dump = opened([os.fspath(path) for path in paths])
     chosen = gradients(dump, Selection(include, exclude))
     moments = _measured(dump, chosen, workers, progress or Silent())
     return report(dump, moments, _notes(dump, chosen))
@@ -88,7 +79,7 @@ def apply(
     _check_limits(clip_norm, use_norm)
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = _opened(operands)
+    dump = opened(operands)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
@@ -125,23 +116,6 @@ def apply(
                 _refuse_nonfinite(dump, moments, nonfinite)
     clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
     return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
-
-
-def _opened(operands: Sequence[str]) -> Dump:
-    """Read the headers of a dump, while no run has it half replaced."""
-    found = find(operands)
-    finished = [settle(folder) for folder in found.folders]
-    if any(finished):
-        found = find(operands)
-    dump = found.open()
-    for folder in found.folders:
-        if settle(folder):  # some headers may be of before, others of after
-            raise GradclipError(
-                folder,
-                "another gradclip replaced the files here while this one opened them",
-                "run gradclip again",
-            )
-    return dump
 
 
 def _measured(

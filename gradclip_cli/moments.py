@@ -60,18 +60,8 @@ class Moments:
     @property
     def finite_norm(self) -> float:
         """The L2 norm of the finite values; inf where it is beyond float64."""
-        if not self.squares:
-            return 0.0
-        if len(self.squares) == 1 and self.squares[0][0] == 0:
-            return math.sqrt(self.squares[0][1][0])  # the first term is the rounded sum of all
-        lowest = self.squares[0][0]  # the smallest shift belongs to the largest values
-        total = math.fsum(
-            math.ldexp(term, 2 * (lowest - shift))
-            for shift, terms in self.squares
-            for term in terms
-        )
         try:
-            return math.ldexp(math.sqrt(total), -lowest)
+            return math.ldexp(*root(self.squares))
         except OverflowError:
             return math.inf
 
@@ -92,14 +82,10 @@ def merge(parts: Iterable[Moments]) -> Moments:
     parts = tuple(parts)
     if len(parts) == 1:
         return parts[0]
-    terms: dict[int, list[float]] = {}
-    for part in parts:
-        for shift, some in part.squares:
-            terms.setdefault(shift, []).extend(some)
     largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
     return Moments(
         sum(part.count for part in parts),
-        _sums(terms),
+        add(part.squares for part in parts),
         largest,
         _first(part.max_abs_at for part in parts if part.max_abs == largest),
         sum(part.zeros for part in parts),
@@ -112,6 +98,32 @@ def merge(parts: Iterable[Moments]) -> Moments:
 
 def _first(positions: Iterable[int | None]) -> int | None:
     return min((position for position in positions if position is not None), default=None)
+
+
+def add(parts: Iterable[Sums]) -> Sums:
+    """Give the exact sum of exact sums."""
+    terms: dict[int, list[float]] = {}
+    for part in parts:
+        for shift, some in part:
+            terms.setdefault(shift, []).extend(some)
+    return _sums(terms)
+
+
+def root(squares: Sums) -> tuple[float, int]:
+    """Give (r, e) where r * 2**e is the root of a sum of squares, wherever float64 ends.
+
+    >>> root(((0, (9.0,)),)), root(((-1000, (9.0,)),))
+    ((3.0, 0), (3.0, 1000))
+    """
+    if not squares:
+        return 0.0, 0
+    lowest, terms = squares[0]  # the smallest shift belongs to the largest values
+    if len(squares) == 1:
+        return math.sqrt(terms[0]), -lowest  # the first term is the rounded sum of all
+    total = math.fsum(
+        math.ldexp(term, 2 * (lowest - shift)) for shift, terms in squares for term in terms
+    )
+    return math.sqrt(total), -lowest
 
 
 def _sums(terms: dict[int, list[float]]) -> Sums:

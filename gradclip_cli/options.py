@@ -45,6 +45,12 @@ Paths = Annotated[
         show_default=False,
     ),
 ]
+DumpA = Annotated[
+    str, typer.Argument(metavar="A", help="A file, a folder, or - for standard input.")
+]
+DumpB = Annotated[
+    str, typer.Argument(metavar="B", help="The same, to compare with A; errors are relative to A.")
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(
@@ -174,5 +180,43 @@ OnNonfinite = Annotated[
         "--nonfinite",
         metavar="POLICY",
         help="NaN and infinities: refuse, zero, skip or propagate.",
+    ),
+]
+Rtol = Annotated[
+    float | None,
+    typer.Option(
+        "--rtol",
+        metavar="R",
+        parser=_number("--rtol", "1e-6"),
+        help="A tensor passes if its relative L2 error is at most R.",
+        show_default=False,
+    ),
+]
+Atol = Annotated[
+    float | None,
+    typer.Option(
+        "--atol",
+        metavar="T",
+        parser=_number("--atol", "1e-8"),
+        help="A tensor passes if no value differs by more than T.",
+        show_default=False,
+    ),
+]
+StripPrefix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strip-prefix",
+        metavar="TEXT",
+        help="Take TEXT off the front of names first; repeatable.",
+        show_default=False,
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename",
+        metavar="REGEX=NEW",
+        help="Replace what matches in names first; repeatable.",
+        show_default=False,
     ),
 ]

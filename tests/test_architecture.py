@@ -22,17 +22,23 @@ HOME = Path(gradclip_cli.__file__).parent
 FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
     [{"dump"}],
-    [{"formats.npy", "formats.safetensors", "moments", "selection"}, {"spans"}],
+    [
+        {"alignment", "formats.npy", "formats.safetensors", "moments", "selection"},
+        {"difference", "spans"},
+        {"pairs"},
+    ],
     [{"clipping", "crew", "formats"}],
     [
         {"journal", "passes", "spooling", "targets"},
-        {"checking", "report", "run"},
+        {"checking", "comparison", "opening", "report", "run", "sweep"},
         {"arrangement", "staging"},
     ],
     [
         {"executors", "render.rows", "render.screen"},
-        {"render.json", "render.table", "render.text"},
-        {"commands", "render", "render.progress", "render.soundness"},
+        {"render.diff_rows"},
+        {"render.grid", "render.json", "render.text"},
+        {"render.diff_table", "render.table"},
+        {"commands", "diffing", "render", "render.progress", "render.soundness"},
         {""},  # the package itself, which names its functions and imports them when asked
     ],
     [{"boundary", "options"}, {"cli"}],
@@ -41,8 +47,8 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "moments", "passes", "scratch"},
-    "rich": {"render.progress", "render.table"},
+    "numpy": {"difference", "dtypes", "moments", "pairs", "passes", "scratch", "sweep"},
+    "rich": {"render.diff_table", "render.grid", "render.progress", "render.table"},
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
     # of the standard library
@@ -174,7 +180,9 @@ def loaded_by(*arguments: str) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "inspect --help", "apply --help"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "--version", "inspect --help", "apply --help", "diff --help"]
+)
 def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
     loaded = loaded_by(*arguments.split())
     assert {PACKAGE, "typer"} <= loaded

@@ -524,7 +524,7 @@ def test_completion_knows_commands_options_and_choices_and_imports_nothing_heavy
     shell: str,
 ) -> None:
     for line, wanted in (
-        ("gradclip ", {"inspect", "apply", "check"}),
+        ("gradclip ", {"inspect", "apply", "diff", "check"}),
         ("gradclip inspect --fail", {"--fail-above", "--fail-nonfinite"}),
         ("gradclip inspect --format js", {"json", "jsonl"}),
     ):

@@ -6,42 +6,41 @@ says; Markdown puts a backslash before what would be markup. The escape of names
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, all_rows, columns
-from gradclip_cli.report import Report
+from gradclip_cli.render.rows import Sheet, Value
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
 
 
-def tsv(report: Report) -> str:
+def tsv(sheet: Sheet) -> str:
     """Write a header and a row a line, parted by tabs."""
-    return "".join("\t".join(cells) + "\n" for cells in _cells(report))
+    return "".join("\t".join(cells) + "\n" for cells in _cells(sheet))
 
 
-def comma_separated(report: Report) -> str:
+def comma_separated(sheet: Sheet) -> str:
     """Write CSV with the line ends of RFC 4180."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows(_cells(report))
+    csv.writer(out, lineterminator="\r\n").writerows(_cells(sheet))
     return out.getvalue()
 
 
-def markdown(report: Report) -> str:
+def markdown(sheet: Sheet) -> str:
     """Write a table of GitHub's Markdown."""
-    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(report))
+    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(sheet))
     lines = [head, ["---"] * len(head), *body]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _cells(report: Report) -> Iterable[list[str]]:
-    names = columns(report)
-    yield ["row", *names]
-    for kind, row in all_rows(report):
-        yield [kind, *(cell(row.get(name)) for name in names)]
+def _cells(sheet: Sheet) -> Iterable[list[str]]:
+    yield ["row", *sheet.columns]
+    for kind, row in itertools.chain(sheet.rows, [("global", sheet.whole)]):
+        yield [kind, *(cell(row.get(name)) for name in sheet.columns)]
 
 
 def cell(value: Value) -> str:
