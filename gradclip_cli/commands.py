@@ -13,7 +13,7 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
-from gradclip_cli.formats import find, promoted
+from gradclip_cli.formats import Found, find, promoted
 from gradclip_cli.journal import settle
 from gradclip_cli.moments import Moments
 from gradclip_cli.names import quoted
@@ -58,10 +58,10 @@ def inspect(
     `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
-    dump = _opened([os.fspath(path) for path in paths])
+    dump = found([os.fspath(path) for path in paths]).open()
     chosen = gradients(dump, Selection(include, exclude))
     moments = _measured(dump, chosen, workers, progress or Silent())
-    return report(dump, moments, _notes(dump, chosen))
+    return report(dump, moments, notes(dump, chosen))
 
 
 def apply(
@@ -88,7 +88,7 @@ def apply(
     _check_limits(clip_norm, use_norm)
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = _opened(operands)
+    dump = found(operands).open()
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
@@ -124,16 +124,14 @@ def apply(
                 moments = _before(outcomes, chosen)
                 _refuse_nonfinite(dump, moments, nonfinite)
     clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
-    return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
+    return report(dump, moments, notes(dump, chosen, writing=True), clipping)
 
 
-def _opened(operands: Sequence[str]) -> Dump:
-    """Read the headers of a dump, once no interrupted run has left it half replaced."""
-    found = find(operands)
-    finished = [settle(folder) for folder in found.folders]
-    if any(finished):
-        found = find(operands)
-    return found.open()
+def found(operands: Sequence[str]) -> Found:
+    """Find the files of a dump, once no interrupted run has left them half replaced."""
+    files = find(operands)
+    finished = [settle(folder) for folder in files.folders]
+    return find(operands) if any(finished) else files
 
 
 def _measured(
@@ -311,19 +309,19 @@ def _listed(lines: Sequence[str]) -> tuple[str, ...]:
     return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))
 
 
-def _notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
+def notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
     """Say what a reader of the numbers must not miss."""
-    notes = []
+    said = []
     if len(dump.files) > 1:
-        notes.append(f"one gradient from {len(dump.files):,} files")
+        said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
-        notes.append(f"{dump.ignored:,} other files ignored")
+        said.append(f"{dump.ignored:,} other files ignored")
     tensors = dump.tensors
     if len(chosen) < len(tensors):
-        notes.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+        said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     if holds_only_integers(dump):
-        notes.append("integers taken as gradients" + (", written as float64" if writing else ""))
+        said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
     if opaque:
-        notes.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
-    return notes
+        said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
+    return said

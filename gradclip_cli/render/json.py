@@ -32,8 +32,8 @@ def lines(report: Report) -> str:
 def _summary(report: Report) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "schema": SCHEMA,
-        "global_norm": _number(report.global_norm),
-        "finite_norm": _number(report.finite_norm),
+        "global_norm": number(report.global_norm),
+        "finite_norm": number(report.finite_norm),
         "norm_type": 2,
         "count": report.moments.count,
         "nonfinite": report.moments.nonfinite,
@@ -44,24 +44,27 @@ def _summary(report: Report) -> dict[str, Any]:
         "ignored": report.ignored,
         "notes": list(report.notes),
     }
-    return summary | {
-        name: _number(value) for name, value in clipped_values(report.clipped).items()
-    }
+    return summary | {name: number(value) for name, value in clipped_values(report.clipped).items()}
 
 
 def _object(row: Row, report: Report) -> dict[str, Any]:
     found: dict[str, Any] = values(row)
     norm = found["norm"]
     if norm is None or not norm < math.inf:  # NaN is not either
-        found = {name: _number(found.get(name)) for name in columns(report)}
-    if row.name is not None and not _is_unicode(row.name):
-        found["name"] = escape(row.name)
-        found["name_bytes"] = os.fsencode(row.name).hex()
-    return found
+        found = {name: number(found.get(name)) for name in columns(report)}
+    return found | named(row.name) if row.name is not None else found
 
 
-def _number(value: Value) -> Value:
+def number(value: Value) -> Value:
+    """Give a value as JSON can hold it: null for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def named(name: str | None, key: str = "name") -> dict[str, str | None]:
+    """Give a name under a key; one that is not Unicode is escaped, its bytes beside it in hex."""
+    if name is None or _is_unicode(name):
+        return {key: name}
+    return {key: escape(name), f"{key}_bytes": os.fsencode(name).hex()}
 
 
 def exact(text: str) -> str:

@@ -148,17 +148,7 @@ def table(report: Report, screen: Screen) -> str:
 
     The report of `apply` has no rows here: what it did is said in a few lines.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=screen.width,
-        force_terminal=screen.colour,
-        no_color=not screen.colour,
-        color_system="standard" if screen.colour else None,
-        highlight=False,
-        emoji=False,
-        markup=False,
-        legacy_windows=False,
-    )
+    console = console_of(screen)
     foot = list(_foot(report, screen.width))
     with console.capture() as capture:
         if report.clipped is not None:
@@ -174,6 +164,21 @@ def table(report: Report, screen: Screen) -> str:
         for line in foot:
             console.print(line, soft_wrap=True)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def console_of(screen: Screen) -> Console:
+    """Give a console that draws for a screen, into memory, and takes no text for markup."""
+    return Console(
+        file=io.StringIO(),
+        width=screen.width,
+        force_terminal=screen.colour,
+        no_color=not screen.colour,
+        color_system="256" if screen.colour else None,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+    )
 
 
 def _shown(rows: Sequence[Row], foot: int, height: int | None) -> Sequence[Row]:

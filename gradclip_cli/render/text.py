@@ -9,18 +9,19 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gradclip_cli.names import escape
 from gradclip_cli.render.rows import Value, all_rows, columns
 from gradclip_cli.report import Report
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
+_ESCAPED = r"\\\1"
 
 
 def tsv(report: Report) -> str:
     """Write a header and a row a line, parted by tabs."""
-    return "".join("\t".join(cells) + "\n" for cells in _cells(report))
+    return "".join(map(tsv_line, _cells(report)))
 
 
 def comma_separated(report: Report) -> str:
@@ -32,9 +33,30 @@ def comma_separated(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """Write a table of GitHub's Markdown."""
-    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(report))
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    head, *body = _cells(report)
+    return "".join([markdown_head(head), *map(markdown_line, body)])
+
+
+def tsv_line(cells: Iterable[str]) -> str:
+    """Write one row of TSV."""
+    return "\t".join(cells) + "\n"
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """Write one row of CSV."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()
+
+
+def markdown_line(cells: Iterable[str]) -> str:
+    """Write one row of a Markdown table."""
+    return f"| {' | '.join(_MARKUP.sub(_ESCAPED, cell) for cell in cells)} |\n"
+
+
+def markdown_head(titles: Sequence[str]) -> str:
+    """Write the head of a Markdown table, and the rule below it."""
+    return markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
 
 
 def _cells(report: Report) -> Iterable[list[str]]:
