@@ -20,19 +20,22 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
+    [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
     [{"dump"}],
     [{"formats.npy", "formats.safetensors", "moments", "selection"}, {"spans"}],
-    [{"clipping", "crew", "formats"}],
+    [{"clipping", "crew", "formats", "trajectory"}, {"layers", "recorded"}, {"findings"}],
     [
-        {"journal", "passes", "spooling", "targets"},
+        {"history", "journal", "passes", "spooling", "suggestion", "targets"},
         {"checking", "report", "staging"},
         {"arrangement"},
     ],
     [
         {"executors", "render.rows", "render.screen"},
         {"render.json", "render.table", "render.text"},
-        {"commands", "render", "render.progress", "render.soundness"},
+        {"commands", "render.answers", "render.picture", "render.progress", "render.trend"},
+        {"following", "render.plot", "render.steps", "render.suggestion"},
+        {"render", "render.soundness"},
+        {"render.follower"},
         {""},  # the package itself, which names its functions and imports them when asked
     ],
     [{"boundary", "options"}, {"cli"}],
@@ -41,8 +44,12 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "moments", "passes", "scratch"},
-    "rich": {"render.progress", "render.table"},
+    "matplotlib": {"render.plot"},
+    "numpy": {"dtypes", "moments", "passes", "render.plot", "scratch"},
+    "rich": {
+        *("render.answers", "render.picture", "render.progress"),
+        *("render.steps", "render.suggestion", "render.table"),
+    },
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
     # of the standard library
@@ -50,7 +57,10 @@ ROOMS: dict[str, set[str]] = {
     "concurrent": {"crew", "executors"},
     "importlib": {""},
     "fcntl": {"hidden"},
-    "json": {"formats.safetensors", "journal", "render.json", "render.text"},
+    "json": {
+        *("formats.safetensors", "history", "journal"),
+        *("recorded", "render.json", "render.text"),
+    },
     "signal": {"__main__", "boundary"},
     "tempfile": {"formats", "spooling"},
     "traceback": {"boundary"},
@@ -174,7 +184,10 @@ def loaded_by(*arguments: str) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "inspect --help", "apply --help"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--version", "inspect --help", "apply --help", "trend --help"],
+)
 def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
     loaded = loaded_by(*arguments.split())
     assert {PACKAGE, "typer"} <= loaded
