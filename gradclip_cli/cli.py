@@ -238,14 +238,13 @@ def trend(
     if plot is not None:
         _check_plot(plot, force, [*given, *([cache] if cache else [])])
     from gradclip_cli.following import trend as follow
-    from gradclip_cli.spikes import SpikeRule
 
     with _progress(hidden=quiet) as progress:
         out = None if quiet else _follower(form, everything, suggest, progress)
         report = follow(
             *given,
             step_from=step_from,
-            spike=SpikeRule(*spike) if spike else None,
+            spike=spike,
             cache=cache,
             include=include or (),
             exclude=exclude or (),

@@ -6,6 +6,7 @@ whole lines and at most one that is torn, which is measured again.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -79,27 +80,19 @@ class History:
                     self._take(line, number)
                     self._end += len(line)
         if torn:
-            start = min(len(torn), len(_BEGINNING))
-            if torn[:start] != _BEGINNING[:start]:
+            beginning = _BEGINNING if self._end == 0 else _BEGINNING[: len(torn)]
+            if not torn.startswith(beginning):
                 raise self._foreign(0)
             os.ftruncate(self._descriptor, self._end)
 
     def _take(self, line: bytes, number: int) -> None:
         try:
             key, measured = _parsed(json.loads(line))
+            # Thousands of steps share the names of their tensors.
+            layout = self._layouts.setdefault(measured.layout, measured.layout)
+            self._known[key] = dataclasses.replace(measured, layout=layout)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise self._foreign(number) from None
-        layout = self._layouts.setdefault(measured.layout, measured.layout)
-        if layout is not measured.layout:  # thousands of steps share the names of their tensors
-            measured = Measured(
-                layout,
-                measured.norms,
-                measured.sizes,
-                measured.nonfinite,
-                measured.finite_norm,
-                measured.notes,
-            )
-        self._known[key] = measured
 
     def _foreign(self, number: int) -> GradclipError:
         where = f", see line {number:,}" if number else ""
@@ -166,8 +159,16 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
     layout = Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"]))
     norms = array("d", [math.inf if norm is None else norm for norm in line["norms"]])
     sizes = array("d", [math.nan if size is None else size for size in line["max_abs"]])
-    if not len(layout.names) == len(layout.dtypes) == len(layout.counts) == len(norms):
+    if (
+        not len(layout.names)
+        == len(layout.dtypes)
+        == len(layout.counts)
+        == len(norms)
+        == len(sizes)
+    ):
         raise ValueError("columns of different lengths")
+    if not all(0 <= entry[0] < len(norms) for entry in line["nonfinite_at"]):
+        raise ValueError("a tensor that there is not")
     finite_norm = line["finite_norm"]
     measured = Measured(
         layout,

@@ -12,7 +12,7 @@ import typer
 
 from gradclip_cli.choices import Format, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.spikes import LEAST as LEAST_BEFORE
+from gradclip_cli.spikes import LEAST, SpikeRule
 
 
 def _number(option: str, example: str) -> Callable[[str], float]:
@@ -40,17 +40,17 @@ def _count(option: str) -> Callable[[str], int]:
     return count
 
 
-def _spike(text: str) -> tuple[float, int]:
+def _spike(text: str) -> SpikeRule:
     """Parse when a norm is a spike: deviations and window."""
     deviations, _, window = text.partition(",")
     count = int(window) if window.isdecimal() and len(window) < 7 else 0
     with contextlib.suppress(ValueError):
-        if 0 < float(deviations) < math.inf and count >= LEAST_BEFORE:
-            return float(deviations), count
+        if 0 < float(deviations) < math.inf and count >= LEAST:
+            return SpikeRule(float(deviations), count)
     raise GradclipError(
         "--spike",
         f"{text!r} is not a rule for spikes",
-        f"give a number above 0 and a window of {LEAST_BEFORE} or more, for example 6,128",
+        f"give a number above 0 and a window of {LEAST} or more, for example 6,128",
     )
 
 
@@ -211,7 +211,7 @@ StepFrom = Annotated[
     ),
 ]
 Spike = Annotated[
-    tuple[float, int] | None,
+    SpikeRule | None,
     typer.Option(
         "--spike",
         metavar="Z,WINDOW",
