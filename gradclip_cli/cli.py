@@ -232,7 +232,7 @@ def trend(
     json: Json = False,
     workers: WorkerCount = None,
 ) -> None:
-    """Follow a run over its steps: when it went wrong, where, and how it looked before."""
+    """Follow a run over its steps: when and where it went wrong."""
     form = _one_format(form, json)
     given = _given(steps)
     if plot is not None:
