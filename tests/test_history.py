@@ -144,6 +144,15 @@ def test_a_torn_last_line_is_measured_again(tmp_path: Path, rest: int) -> None:
     assert cache.read_bytes() == whole
 
 
+def test_nothing_of_a_torn_line_is_left_behind_a_shorter_one(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path / "run", STEPS[0], STEPS[4], STEPS[2])
+    cache = tmp_path / "c.jsonl"
+    looked(paths[:2], cache)
+    cache.write_bytes(cache.read_bytes()[:-9])
+    assert looked([paths[0], paths[2]], cache) == names(2)
+    assert looked([paths[0], paths[2]], cache) == []
+
+
 def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
     paths = write_steps(tmp_path / "run", *STEPS[:1])
     cache = tmp_path / "c.jsonl"

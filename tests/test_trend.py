@@ -191,6 +191,9 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         pytest.skip("this file system takes only names in UTF-8")
     report = tmp_path / "report.jsonl"
     report.write_bytes(gradclip("inspect", str(folder), "--format", "jsonl").stdout)
+    done = gradclip("trend", str(folder), "--json")
+    (row,) = strict(done.stdout.decode())["steps"]
+    assert bytes.fromhex(row["tensor_bytes"]) in FOREIGN
     dump, read = (gradclip_cli.trend(path).steps[0] for path in (folder, report))
     assert sorted(read.measured.layout.names, key=repr) == sorted(
         dump.measured.layout.names, key=repr
@@ -285,13 +288,15 @@ def test_a_norm_that_is_not_finite_counts_in_no_median_and_no_mean(tmp_path: Pat
 
 def test_the_worst_tensor_and_its_share_are_those_of_inspect(tmp_path: Path) -> None:
     steps = [{"a": [3.0], "b": [4.0]}, {"a": [3.0], "b": [0.0, INF]}, {"a": [0.0], "b": [0.0]}]
+    steps.append({"a": [1.0], "b": [INF], "c": [INF, NAN]})
     paths = write_steps(tmp_path, *steps)
     rows = gradclip_cli.trend(*paths).steps
-    assert [(row.worst, row.share) for row in rows] == [
+    assert [(row.worst, row.share) for row in rows[:3]] == [
         ("b", (4 / 5) ** 2),
         ("b", None),
         (None, None),
     ]
+    assert (rows[3].worst, rows[3].first_nonfinite) == ("b", (0,))
     assert rows[1].first_nonfinite == (1,)
     for path, row in zip(paths, rows, strict=True):
         report = gradclip_cli.inspect(path)
@@ -363,7 +368,7 @@ def test_a_norm_that_falls_geometrically_along_the_layers_is_told_with_its_rate(
 
 @pytest.mark.parametrize(
     "norms",
-    [[1.0, 1.0, 1.0, 1.0], [1.0, 0.1, 0.01], [1.0, 1e-4, 1.0, 1e-4, 1.0], [0.0] * 6],
+    [[1.0, 1.0, 1.0, 1.0], [1.0, 0.1, 0.01], [1.0, 1e-8, 1.0, 1e-8, 1e-3, 1e-9], [0.0] * 6],
     ids=["level", "three layers", "no line", "zero"],
 )
 def test_layers_that_do_not_fade_are_not_said_to(tmp_path: Path, norms: list[float]) -> None:
