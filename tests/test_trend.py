@@ -465,6 +465,17 @@ def test_a_step_that_is_a_stranger_is_written_safely(tmp_path: Path) -> None:
     assert next(csv.reader([text]))
 
 
+def test_a_report_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    (path,) = write_steps(tmp_path, {"a": [INF]})
+    text = gradclip("inspect", path, "--format", "jsonl").stdout.decode()
+    text = text.replace('"notes": []', r'"notes": ["\u001b[2J"]').replace("float64", r"\u001b[2J")
+    (tmp_path / "step-1").write_text(text)
+    for form in ("table", "tsv", "csv", "md", "json", "jsonl"):
+        done = gradclip("trend", "step-1", "--format", form, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"\x1b" not in done.stdout
+
+
 # In pipes
 
 

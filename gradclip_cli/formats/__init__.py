@@ -316,5 +316,6 @@ def _check_names(files: Iterable[DumpFile]) -> None:
                 raise RepeatedNameError(
                     file.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
-                    "all files together are one gradient; for several, make one run per file",
+                    "all files together are one gradient; for several, make one run per file, or "
+                    "follow the steps of a run with gradclip trend",
                 )

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from gradclip_cli.findings import FirstNonfinite, Growth, Spike, Trend
 from gradclip_cli.layers import Fading
-from gradclip_cli.names import escape
+from gradclip_cli.names import escape, printable
 from gradclip_cli.render.table import elided, nonfinite, number, percent
 from gradclip_cli.trajectory import Step
 
@@ -57,7 +57,7 @@ def _paragraphs(trend: Trend) -> Iterator[tuple[str, str]]:
         what = "tensor is" if count == 1 else "tensors are"
         yield f"{count:,} {what} zero in every step: {_listed(trend.always_zero)}", ""
     count = len(trend.steps)
-    notes = [f"{count:,} step" if count == 1 else f"{count:,} steps", *trend.notes]
+    notes = [f"{count:,} step" if count == 1 else f"{count:,} steps", *map(printable, trend.notes)]
     yield " · ".join(notes), "dim"
 
 
