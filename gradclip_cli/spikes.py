@@ -4,7 +4,6 @@ Everything here is over finite numbers that are not negative, as norms are, and 
 wherever the answer is.
 """
 
-import bisect
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -90,14 +89,3 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     if part >= 0.5:
         return high - (high - low) * (1 - part)
     return low + (high - low) * part
-
-
-class Sorted:
-    """Values that stay sorted as they come."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def add(self, value: float) -> None:
-        """Put a value where it belongs."""
-        bisect.insort(self.values, value)

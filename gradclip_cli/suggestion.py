@@ -4,12 +4,13 @@ A candidate is a function from the norms to a coefficient for each. All of it is
 what was recorded; a run that had been clipped otherwise would have gone another way.
 """
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.findings import Trend
-from gradclip_cli.spikes import Sorted, percentile
+from gradclip_cli.spikes import percentile
 
 PERCENTILES = (50, 75, 90, 95, 99)
 RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
@@ -126,11 +127,11 @@ def autoclip(norms: Sequence[float], percent: float = _AUTOCLIP_PERCENT) -> list
     >>> autoclip([4.0, 2.0, 8.0], 50)
     [1.0, 1.0, 0.5]
     """
-    seen = Sorted()
+    seen: list[float] = []
     coefficients = []
     for norm in norms:
-        seen.add(norm)
-        coefficients.append(_coefficient(norm, percentile(seen.values, percent)))
+        bisect.insort(seen, norm)
+        coefficients.append(_coefficient(norm, percentile(seen, percent)))
     return coefficients
 
 

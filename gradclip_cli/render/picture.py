@@ -23,7 +23,7 @@ BAD = "×"
 ZERO = "·"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _SHADES = "░▒▓█"
-_COLOURS = (53, 54, 60, 61, 31, 30, 36, 35, 71, 77, 113, 149, 185, 220, 227)  # as viridis goes
+_COLOURS = (53, 54, 55, 61, 25, 31, 30, 36, 35, 77, 113, 149, 185, 227)  # as viridis goes
 _WIDEST = 5  # characters a step
 _MOST_ROWS = 24
 

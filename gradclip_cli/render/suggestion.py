@@ -13,7 +13,7 @@ from gradclip_cli.render.json import dumps
 from gradclip_cli.render.rows import Value
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.render.table import UNKNOWN, console_of, number
-from gradclip_cli.render.text import cell, csv_line, markdown_head, markdown_line, tsv_line
+from gradclip_cli.render.text import HEADS, LINES, cell
 from gradclip_cli.report import SCHEMA
 from gradclip_cli.suggestion import CAVEAT, RECOMMENDED, Candidate, Suggestion
 
@@ -30,7 +30,6 @@ COLUMNS = (
     "recommended",
 )
 _TITLES = ("candidate", "limit", "clipped", "last tenth", "mean", "worst", "caught", "missed")
-_LINES = {"tsv": tsv_line, "csv": csv_line, "md": markdown_line}
 
 
 def text(suggestion: Suggestion, form: Format) -> str:
@@ -50,10 +49,8 @@ def text(suggestion: Suggestion, form: Format) -> str:
     if form == "jsonl":
         lines = [{"row": kind, **found} for kind, found in rows]
         return "".join(map(dumps, [*lines, {"row": "suggestion", **_summary(suggestion)}]))
-    line = _LINES.get(form, tsv_line)
-    head = markdown_head if form == "md" else line
     body = [[kind, *(cell(found.get(column)) for column in COLUMNS)] for kind, found in rows]
-    return "".join([head(["row", *COLUMNS]), *map(line, body)])
+    return "".join([HEADS[form](["row", *COLUMNS]), *map(LINES[form], body)])
 
 
 def _values(one: Candidate, suggestion: Suggestion) -> dict[str, Value]:

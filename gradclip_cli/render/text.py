@@ -21,7 +21,7 @@ _ESCAPED = r"\\\1"
 
 def tsv(report: Report) -> str:
     """Write a header and a row a line, parted by tabs."""
-    return "".join(map(tsv_line, _cells(report)))
+    return "".join(map(_tsv_line, _cells(report)))
 
 
 def comma_separated(report: Report) -> str:
@@ -34,29 +34,32 @@ def comma_separated(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Write a table of GitHub's Markdown."""
     head, *body = _cells(report)
-    return "".join([markdown_head(head), *map(markdown_line, body)])
+    return "".join([_markdown_head(head), *map(_markdown_line, body)])
 
 
-def tsv_line(cells: Iterable[str]) -> str:
-    """Write one row of TSV."""
+def _tsv_line(cells: Iterable[str]) -> str:
     return "\t".join(cells) + "\n"
 
 
-def csv_line(cells: Iterable[str]) -> str:
-    """Write one row of CSV."""
+def _csv_line(cells: Iterable[str]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n").writerow(cells)
     return out.getvalue()
 
 
-def markdown_line(cells: Iterable[str]) -> str:
-    """Write one row of a Markdown table."""
+def _markdown_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(_MARKUP.sub(_ESCAPED, cell) for cell in cells)} |\n"
 
 
-def markdown_head(titles: Sequence[str]) -> str:
-    """Write the head of a Markdown table, and the rule below it."""
-    return markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
+def _markdown_head(titles: Sequence[str]) -> str:
+    return _markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
+
+
+LINES = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_line}
+"""By format: writes the cells of one row, for rows that are written as they become known."""
+
+HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
+"""By format: writes the titles of the columns."""
 
 
 def _cells(report: Report) -> Iterable[list[str]]:

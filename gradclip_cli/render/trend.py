@@ -12,7 +12,7 @@ from gradclip_cli.findings import Trend
 from gradclip_cli.names import escape
 from gradclip_cli.render.json import dumps, exact, named, number
 from gradclip_cli.render.rows import Value
-from gradclip_cli.render.text import cell, csv_line, markdown_head, markdown_line, tsv_line
+from gradclip_cli.render.text import HEADS, LINES, cell
 from gradclip_cli.report import SCHEMA
 from gradclip_cli.trajectory import Step
 
@@ -32,21 +32,18 @@ COLUMNS = (
 
 Write = Callable[[str], None]
 
-_LINES = {"tsv": tsv_line, "csv": csv_line, "md": markdown_line}
-
 
 class Rows:
     """TSV, CSV or Markdown: a line as soon as its step is known."""
 
     def __init__(self, form: Format, write: Write) -> None:
         self._form = form
-        self._line = _LINES[form]
+        self._line = LINES[form]
         self._write = write
 
     def begin(self, _steps: Sequence[int | str]) -> None:
         """Write the head."""
-        head = markdown_head if self._form == "md" else self._line
-        self._write(head(["row", *COLUMNS]))
+        self._write(HEADS[self._form](["row", *COLUMNS]))
 
     def step(self, step: Step) -> None:
         """Write a row."""
