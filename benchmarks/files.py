@@ -43,12 +43,13 @@ class File:
 
 
 def files(size: Size) -> Mapping[str, File]:
-    """Give every file that a row may name: the large ones of 4 and 2 GiB, or a 64th of that."""
+    """Give every file that a row may name: the large ones of 4, 2 and 1 GiB, or a 64th of that."""
     unit = (1 << 30) if size == "full" else (16 << 20)
     many, members = (100_000, 10_000) if size == "full" else (2_000, 500)
     return {
         "large": _large("float32", "F32", 4 * unit),
         "float32": _large("float32", "F32", 2 * unit),
+        "loaded": _large("float32", "F32", unit),
         "bfloat16": _large("bfloat16", "BF16", 2 * unit),
         "float16": _large("float16", "F16", 2 * unit),
         "float8_e4m3": _large("float8_e4m3", "F8_E4M3", 2 * unit),

@@ -19,6 +19,18 @@ Format = Literal["table", "tsv", "csv", "json", "jsonl", "md"]
 Paths = Annotated[list[str] | None, typer.Argument(help="Files.", show_default=False)]
 Include = Annotated[list[str] | None, typer.Option("--include", help="Only these.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Not these.")]
+Sort = Annotated[
+    Literal["name", "norm", "size", "max", "file"] | None,
+    typer.Option("--sort", help="By which column."),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Turn the order round.")]
+Top = Annotated[int | None, typer.Option("--top", help="Only the first rows.")]
+Everything = Annotated[bool, typer.Option("--all", help="All rows.")]
+BadOnly = Annotated[bool, typer.Option("--bad-only", help="Only the bad rows.")]
+GroupBy = Annotated[str | None, typer.Option("--group-by", help="A row a group.")]
+FailAbove = Annotated[float | None, typer.Option("--fail-above", help="A limit.")]
+FailNonfinite = Annotated[bool, typer.Option("--fail-nonfinite", help="Status 1 if so.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Threads.")]
 Form = Annotated[Format | None, typer.Option("--format", help="How to print.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -52,9 +64,18 @@ def inspect(
     paths: Paths = None,
     include: Include = None,  # noqa: ARG001
     exclude: Exclude = None,  # noqa: ARG001
-    workers: Workers = None,  # noqa: ARG001
+    sort: Sort = None,  # noqa: ARG001
+    reverse: Reverse = False,  # noqa: ARG001
+    top: Top = None,  # noqa: ARG001
+    everything: Everything = False,  # noqa: ARG001
+    bad_only: BadOnly = False,  # noqa: ARG001
+    group_by: GroupBy = None,  # noqa: ARG001
+    fail_above: FailAbove = None,  # noqa: ARG001
+    fail_nonfinite: FailNonfinite = False,  # noqa: ARG001
+    quiet: Quiet = False,  # noqa: ARG001
     form: Form = None,
     json: Json = False,  # noqa: ARG001
+    workers: Workers = None,  # noqa: ARG001
 ) -> None:
     """Print how many files were given."""
     import numpy as np
@@ -83,10 +104,11 @@ def apply(
     use_norm: UseNorm = None,
     include: Include = None,
     exclude: Exclude = None,
-    workers: Workers = None,
     report_file: ReportFile = None,
+    quiet: Quiet = False,
     form: Form = None,
     json: Json = False,
+    workers: Workers = None,
 ) -> None:
     """Do nothing; the options alone take time."""
 

@@ -96,7 +96,8 @@ def _grouped(name: str | None, rows: list[Row], report: Report) -> Row:
         moments.count,
         files.pop() if len(files) == 1 else "",
         moments,
-        share_of(moments, report.global_norm),
+        moments.norm,
+        share_of(moments.norm, report.global_norm),
     )
 
 

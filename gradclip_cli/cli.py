@@ -5,7 +5,6 @@ it, so help, version and completion answer at once.
 """
 
 import contextlib
-import gc
 import math
 import os
 import stat
@@ -390,9 +389,6 @@ def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
-    # A run is short and makes no cycles worth collecting, but a dump of 100,000 tensors makes
-    # objects enough for the collector to take a third of the time.
-    gc.disable()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -58,7 +58,7 @@ def inspect(
     `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
-    dump = found([os.fspath(path) for path in paths]).open()
+    dump = opened(found([os.fspath(path) for path in paths]))
     chosen = gradients(dump, Selection(include, exclude))
     moments = _measured(dump, chosen, workers, progress or Silent())
     return report(dump, moments, notes(dump, chosen))
@@ -88,7 +88,7 @@ def apply(
     _check_limits(clip_norm, use_norm)
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = found(operands).open()
+    dump = opened(found(operands))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
@@ -132,6 +132,19 @@ def found(operands: Sequence[str]) -> Found:
     files = find(operands)
     finished = [settle(folder) for folder in files.folders]
     return find(operands) if any(finished) else files
+
+
+def opened(files: Found) -> Dump:
+    """Read the headers of a dump, while no run has it half replaced."""
+    dump = files.open()
+    for folder in files.folders:
+        if settle(folder):  # some headers may be of before, others of after
+            raise GradclipError(
+                folder,
+                "another gradclip replaced the files here while this one opened them",
+                "run gradclip again",
+            )
+    return dump
 
 
 def _measured(

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gradclip_cli.commands import Path, Silent, found, notes
+from gradclip_cli.commands import Path, Silent, found, notes, opened
 from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, multi_index
 from gradclip_cli.errors import GradclipError
@@ -139,7 +139,7 @@ class _Place:
         if is_report(self.operand.path):
             return self.key, read_report(self.operand.path, self._selection)
         try:
-            dump = self._found.open()
+            dump = opened(self._found)
         except RepeatedNameError as error:
             raise GradclipError(
                 error.subject,

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from gradclip_cli.clipping import Edit
 from gradclip_cli.crew import Crew
-from gradclip_cli.dtypes import DType, Stored, Values, decode, encode
+from gradclip_cli.dtypes import DType, Stored, Values, decode, encode, magnitudes
 from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import Moments, measure, measure_each, merge
 from gradclip_cli.scratch import scratch
-from gradclip_cli.source import Source, write_at
+from gradclip_cli.source import Source, write_at, write_back
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
@@ -128,7 +128,7 @@ def measure_tensors(
         for index, part in results:
             parts[index].append(part)
         progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
-    return {index: merge(some) for index, some in parts.items()}
+    return {index: some[0] if len(some) == 1 else merge(some) for index, some in parts.items()}
 
 
 def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
@@ -137,19 +137,22 @@ def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
         for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
             with source.opened() as descriptor:
                 for work in group:
-                    for first, stored in blocks(descriptor, work.span):
-                        values = decode(stored, work.span.dtype)
-                        results += zip(
-                            work.indices, _measure(values, work.span, first), strict=True
-                        )
+                    found = [
+                        _measure(stored, work.span.dtype, work.span, first)
+                        for first, stored in blocks(descriptor, work.span)
+                    ]
+                    whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
+                    results += zip(work.indices, whole, strict=True)
     return results
 
 
-def _measure(values: Values, span: Span, first: int) -> list[Moments]:
-    """Measure a block of a span: one `Moments` for each of its tensors."""
+def _measure(stored: Stored, dtype: DType, span: Span, first: int) -> list[Moments]:
+    """Measure a block of a span, stored as a dtype: one `Moments` for each of its tensors."""
+    values = decode(stored, dtype)
     if span.small:
         return measure_each(values, span.counts)
-    return [measure(values, span.dtype.lanes, span.start + first, span.fortran_shape)]
+    sizes = magnitudes(stored.view(dtype.words)) if dtype.is_narrow else None
+    return [measure(values, span.dtype.lanes, span.start + first, span.fortran_shape, sizes)]
 
 
 def rewrite(
@@ -236,10 +239,11 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
     found: _Results = []
 
     for output, group in itertools.groupby(batch, key=lambda task: task.output):
+        tasks = tuple(group)
         target = os.open(output.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             with output.file.source.opened() as descriptor, np.errstate(all="ignore"):
-                for task in group:
+                for task in tasks:
                     if isinstance(task, _Copy):
                         _copy(descriptor, target, task)
                         continue
@@ -247,6 +251,9 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
                         offset = task.offset + first * task.dtype.itemsize
                         write_at(target, data.data, offset, output.label)
                         found += results
+            begin = tasks[0].offset
+            end = max(task.offset + task.size for task in tasks)
+            write_back(target, begin, end - begin)
         finally:
             os.close(target)
     return found
@@ -270,17 +277,16 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
     """
     span = patch.work.span
     for first, stored in blocks(descriptor, span):
-        values = decode(stored, span.dtype)
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
         if patch.measure_before:
-            before = _measure(values, span, first)
-        product = _product(values, patch.edit, span.dtype.lanes)
+            before = _measure(stored, span.dtype, span, first)
+        product = _product(decode(stored, span.dtype), patch.edit, span.dtype.lanes)
         count = product.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
         saturated = encode(product, patch.dtype, data)
         # The first few bytes nearly always tell, and cost nothing.
         changed = not (np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored))
-        after = _measure(decode(data, patch.dtype), span, first)
+        after = _measure(data, patch.dtype, span, first)
         saturations = (saturated, *[0] * (len(after) - 1))
         outcomes = map(Outcome, after, before, saturations, itertools.repeat(changed))
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))
@@ -289,7 +295,9 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
 def _product(values: Values, edit: Edit, lanes: int) -> NDArray[np.float64]:
     """Give `float64(x * coefficient)`; NaN and infinities as 0 where the edit says so."""
     product: NDArray[np.float64] = scratch("product", np.float64, values.size)
-    np.multiply(values, edit.coefficient, out=product, dtype=np.float64)
+    # Asked for the product of float32 as float64, NumPy widens it in small pieces first.
+    np.copyto(product, values)
+    product *= edit.coefficient
     if edit.zero_nonfinite:
         pairs = product.reshape(-1, lanes)
         pairs[~np.isfinite(pairs).all(axis=1)] = 0

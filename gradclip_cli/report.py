@@ -43,9 +43,9 @@ class Clipped:
 class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
-    `share` is its part of the sum of squares; None where that is zero or not finite. A group has no
-    shape, its dtype is that of all its tensors or None, and what no group pattern matched has no
-    name.
+    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares,
+    None where that is zero or not finite. A group has no shape, its dtype is that of all its
+    tensors or None, and what no group pattern matched has no name.
     """
 
     kind: Literal["tensor", "group"]
@@ -55,6 +55,7 @@ class Row:
     count: int
     file: str
     moments: Moments | None
+    norm: float | None = None
     share: float | None = None
     clipped: Clipped | None = None
 
@@ -185,6 +186,7 @@ def report(
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())
     norm = whole.norm
+    norms = {index: part.norm for index, part in moments.items()}
     clipped: dict[int, Clipped] = {}
     together = None
     if clipping is not None:
@@ -200,7 +202,8 @@ def report(
             tensor.count,
             tensor.source.label,
             moments.get(index),
-            share_of(moments[index], norm) if index in moments else None,
+            norms.get(index),
+            share_of(norms[index], norm) if index in norms else None,
             clipped.get(index),
         )
         for index, tensor in enumerate(dump.tensors)
@@ -219,9 +222,9 @@ def report(
     )
 
 
-def share_of(part: Moments, global_norm: float) -> float | None:
+def share_of(norm: float, global_norm: float) -> float | None:
     """Give a part's share of the sum of squares; None where that is zero or not finite."""
-    return (part.norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
+    return (norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
@@ -229,16 +232,29 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 
     Equals come in the natural order of their names, which is too slow a key for all rows.
     """
+    rows = list(rows)
+    finite = [row for row in rows if row.norm is not None and row.norm < math.inf]
+    if len({row.norm for row in finite}) == len(finite):  # 100,000 rows: a third of the time
+        finite.sort(key=operator.attrgetter("norm"), reverse=True)
+        others = [row for row in rows if row.norm is None or not row.norm < math.inf]
+        measured = [row for row in others if row.norm is not None]
+        unmeasured = [row for row in others if row.norm is None]
+        return [*_ranked(measured), *finite, *_ranked(unmeasured)]
+    return _ranked(rows)
+
+
+def _ranked(rows: Iterable[Row]) -> list[Row]:
     keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
     groups = itertools.groupby(keyed, key=operator.itemgetter(0))
     return [row for _, equals in groups for row in _by_name([row for _, row in equals])]
 
 
 def _badness(row: Row) -> tuple[bool, bool, float]:
-    moments = row.moments
-    if moments is None:
+    if row.norm is None or row.moments is None:
         return True, True, 0.0
-    return not moments.nonfinite, False, -moments.finite_norm
+    if row.norm < math.inf:
+        return True, False, -row.norm
+    return not row.moments.nonfinite, False, -row.moments.finite_norm
 
 
 def _by_name(rows: list[Row]) -> list[Row]:

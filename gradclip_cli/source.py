@@ -103,7 +103,8 @@ class Source:
         if self.stream is not None:
             yield self.stream.descriptor
             return
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        # What took its place may be a FIFO, whose writer would be waited for.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._check(descriptor)
             yield descriptor
@@ -192,6 +193,9 @@ def flush(path: str) -> None:
     try:
         with naming(path):
             os.fsync(descriptor)
+    except OSError as error:  # some file systems cannot do it for a folder
+        if not (error.errno == errno.EINVAL and stat.S_ISDIR(os.fstat(descriptor).st_mode)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -203,6 +207,15 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str)
     with naming(label):
         while done < len(view):
             done += os.pwrite(descriptor, view[done:], offset + done)
+
+
+def write_back(descriptor: int, offset: int, size: int) -> None:
+    """Let the kernel begin to write what has just been written, which `fsync` would only do later.
+
+    Asking it to forget the range has that effect, and keeps what is not on the disk yet.
+    """
+    if size > 0 and hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def kind_of_file(mode: int) -> str:

@@ -84,7 +84,7 @@ def _is_small(tensor: Tensor, count: int) -> bool:
 def _adjacent(before: Tensor, tensor: Tensor) -> bool:
     return (
         tensor.source is before.source
-        and tensor.dtype == before.dtype
+        and (tensor.dtype is before.dtype or tensor.dtype == before.dtype)
         and tensor.offset == before.offset + before.size
     )
 

@@ -7,6 +7,7 @@ call is written to a log before it is made, so that a test can show where its fa
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -35,9 +36,10 @@ CHANGING = tuple(kind for kind in KINDS if kind != "read")
 class Fault:
     """What goes wrong at the call number `number` (from 1) among those of these kinds.
 
-    `deed` is the name of an error, as `EIO`; of a signal, as `SIGKILL`; or `truncate`, `append` or
-    `overwrite`, done to the file at `path`. It comes before the call, or `after` it. `named` takes
-    unnamed files away.
+    `deed` is the name of an error, as `EIO`; of a signal, as `SIGKILL`; or `truncate`, `append`,
+    `overwrite` or `fifo` (one takes its place), done to the file at `path`. It comes before the
+    call, or `after` it. `named` takes unnamed files away, `lockless`
+    locks.
     """
 
     number: int = 0
@@ -46,6 +48,7 @@ class Fault:
     path: str = ""
     named: bool = False
     after: bool = False
+    lockless: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def _run(wished: dict[str, Any], log: str) -> None:
     status = 70
     try:
         os.chdir(wished["folder"])
+        signal.alarm(60)  # a hang is a failure of its own
         _arm(Fault(**wished["fault"]), log)
         sys.argv = ["gradclip", *wished["arguments"]]
         from gradclip_cli import cli
@@ -157,6 +161,8 @@ def _arm(fault: Fault, log: str) -> None:
     write = os.write
     if fault.named and hasattr(os, "O_TMPFILE"):
         del os.O_TMPFILE
+    if fault.lockless:
+        fcntl.flock = _no_locks
 
     def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **named: Any) -> Any:
@@ -167,10 +173,11 @@ def _arm(fault: Fault, log: str) -> None:
                 due = kind in fault.kinds and count == fault.number
             if due and not fault.after:
                 _do(fault)
-            result = call(*arguments, **named)
-            if due and fault.after:
-                _do(fault)
-            return result
+            try:
+                return call(*arguments, **named)
+            finally:  # also where the call itself fails, as that of a file that is gone
+                if due and fault.after:
+                    _do(fault)
 
         return wrapper
 
@@ -184,6 +191,7 @@ def _do(fault: Fault) -> None:
         "truncate": lambda: os.truncate(fault.path, os.path.getsize(fault.path) // 2),
         "append": lambda: _changed(fault.path, "ab"),
         "overwrite": lambda: _changed(fault.path, "r+b"),
+        "fifo": lambda: _replaced_by_fifo(fault.path),
     }
     if fault.deed in deeds:
         deeds[fault.deed]()
@@ -192,6 +200,15 @@ def _do(fault: Fault) -> None:
     else:
         number = getattr(errno, fault.deed)
         raise OSError(number, os.strerror(number))
+
+
+def _replaced_by_fifo(path: str) -> None:
+    os.unlink(path)
+    os.mkfifo(path)
+
+
+def _no_locks(*_: object) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def _changed(path: str, mode: str) -> None:

@@ -26,8 +26,8 @@ FLOORS: list[list[set[str]]] = [
     [{"clipping", "crew", "formats", "trajectory"}, {"layers", "recorded"}, {"findings"}],
     [
         {"history", "journal", "passes", "spooling", "suggestion", "targets"},
-        {"checking", "report", "staging"},
-        {"arrangement"},
+        {"checking", "report", "run"},
+        {"arrangement", "staging"},
     ],
     [
         {"executors", "render.rows", "render.screen"},

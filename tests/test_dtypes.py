@@ -336,6 +336,20 @@ def test_encoding_float32_values_agrees_with_ml_dtypes_and_numpy(code: str) -> N
     assert not saturated
 
 
+@pytest.mark.parametrize("code", ["F16", ">f2"])
+def test_float16_is_rounded_once_beside_every_one_and_every_tie(code: str) -> None:
+    sizes = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float64)
+    sizes[-1] = 65536.0  # where the next would be, if there were one
+    ties = (sizes[:-1] + sizes[1:]) / 2
+    nudges = [0.0, *(sign * 2.0**-bits for bits in (23, 24, 25, 30, 52) for sign in (1, -1))]
+    values = np.concatenate([some * (1 + nudge) for some in (sizes, ties) for nudge in nudges])
+
+    for sign in (1.0, -1.0):
+        with np.errstate(all="ignore"):
+            expected = (sign * values).astype(np.float16).view(np.uint16)  # NumPy rounds once
+        assert encoded(code, sign * values)[0] == tuple(expected.tolist())
+
+
 @pytest.mark.parametrize("code", [">f2", ">f4", ">f8", ">c8", ">c16"])
 @settings(max_examples=50)
 @given(values=st.lists(any_float(), min_size=2, max_size=2))

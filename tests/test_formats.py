@@ -1,21 +1,20 @@
 """Where tensors lie: what a writer wrote is found to the byte, what a reader refuses is refused.
 
 The oracles are NumPy's own reader and the safetensors library. Where gradclip is stricter than
-they are, the reason stands in a table here.
+they are, the reason stands in a table of `tests.fuzz`.
 """
 
-import copy
+import base64
 import io
 import itertools
-import json
 import os
 import random
 import re
-import struct
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +23,34 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+import gradclip_cli
 from gradclip_cli import GradclipError
-from gradclip_cli.dump import Tensor
 from gradclip_cli.formats import open_dump
 from tests.dumps import Stored, npy_bytes, safetensors_bytes
-
-Found = list[tuple[str | None, str, tuple[int, ...], bytes]]
-"""Name, dtype, shape and bytes of each tensor, as a reader gives them."""
-
-
-def tensors(path: Path) -> tuple[Tensor, ...]:
-    """Give the tensors of a file."""
-    return open_dump([str(path)]).tensors
-
-
-def bytes_of(tensor: Tensor, raw: bytes) -> bytes:
-    """Give what stands in a file where gradclip says that a tensor lies."""
-    assert 0 <= tensor.offset <= tensor.offset + tensor.size <= len(raw)
-    return raw[tensor.offset : tensor.offset + tensor.size]
-
-
-def fresh(path: Path, raw: bytes) -> Path:
-    """Write a new file; to overwrite an old one costs a flush to the disk."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(raw)
-    return path
-
+from tests.fuzz import (
+    REFUSED,
+    STRICTER,
+    STRICTER_THAN_NUMPY,
+    STRICTER_THAN_SAFETENSORS,
+    TAKEN,
+    Finding,
+    Seen,
+    by_numpy,
+    by_safetensors,
+    bytes_of,
+    compare,
+    fresh,
+    fuzz,
+    located,
+    same_norm,
+    tensors,
+)
+from tests.mutants import ENTRY, HUGE, mutant, npy_with, safetensors_with
 
 # What writers write
 
@@ -192,6 +188,55 @@ def test_all_of_many_tensors_are_found(tmp_path: Path) -> None:
     assert found == {name: array.tobytes() for name, array in arrays.items()}
 
 
+FLOATING = ["<f2", ">f4", "<f4", ">f8", "<f8", "<c8"]
+FOLDERS = st.sampled_from(["", "sub/", "sub/layer.2/", "sub/layer.10/"])
+FILE_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), max_size=9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    arrays=st.dictionaries(
+        st.tuples(FOLDERS, FILE_NAMES).map("".join), arrays_of(FLOATING), max_size=4
+    ),
+    shards=st.lists(
+        st.dictionaries(TENSOR_NAMES, arrays_of(KNOWN_TO_SAFETENSORS[:3]), max_size=3), max_size=3
+    ),
+)
+def test_any_number_of_files_in_a_folder_are_one_gradient(
+    arrays: dict[str, NDArray[Any]],
+    shards: list[dict[str, NDArray[Any]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    assume(arrays or shards)
+    seen: list[Seen | None] = []
+    for stem, array in arrays.items():
+        path = folder / f"{stem}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+        seen.append(by_numpy(path))
+    for number, shard in enumerate(shards):
+        path = folder / f"{number}.safetensors"
+        safetensors.numpy.save_file(shard, path)
+        seen.append(by_safetensors(path))
+    names: list[str | None] = [stem.replace("/", ".") or None for stem in arrays]
+    names += itertools.chain.from_iterable(shards)
+    if len(set(names)) < len(names):
+        with pytest.raises(GradclipError, match="also stands in"):
+            open_dump([str(folder)])
+        return
+    found = {
+        tensor.name: (tensor.shape, bytes_of(tensor, Path(tensor.source.path).read_bytes()))
+        for tensor in open_dump([str(folder)]).tensors
+    }
+    held = [*arrays.values(), *(array for shard in shards for array in shard.values())]
+    assert found == {
+        name: (array.shape, array.tobytes()) for name, array in zip(names, held, strict=True)
+    }
+    gradient = [value for one in seen if one is not None for value in one.gradient]
+    assert same_norm(gradclip_cli.inspect(folder).global_norm, gradient)
+
+
 EVERY_DTYPE: dict[str, Stored] = {
     **{code: (code, (3,), b"123") for code in ("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2")},
     **{code: (code, (1, 3), b"abc") for code in ("F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ")},
@@ -210,7 +255,9 @@ def test_every_dtype_of_the_format_is_found_in_any_order_of_the_values(tmp_path:
         raw = safetensors_bytes(EVERY_DTYPE, {"format": "pt"}, lie)
         found = tensors(fresh(tmp_path / "x.safetensors", raw))
         assert [tensor.name for tensor in found] == list(EVERY_DTYPE), "the header's order"
-        assert located(tmp_path / "x.safetensors", raw) == by_safetensors(raw)
+        seen = by_safetensors(tmp_path / "x.safetensors")
+        assert seen is not None
+        assert located(tmp_path / "x.safetensors", raw) == seen.tensors
         for tensor in found:
             assert bytes_of(tensor, raw) == EVERY_DTYPE[tensor.name or ""][2]
 
@@ -307,174 +354,109 @@ def test_a_folders_members_must_parse(tmp_path: Path) -> None:
         open_dump([str(tmp_path)])
 
 
+def test_a_subfolder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(NPY)
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):  # until the path is longer than 4,096 bytes, which not even root can read
+        os.mkdir("n" * 250, dir_fd=here)
+        below = os.open("n" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(OSError, match="too long"):
+        open_dump([str(tmp_path)])
+
+
 def test_a_fifo_in_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npy")
-    with pytest.raises(GradclipError, match=r"x\.npy: a FIFO, not a regular file"):
-        open_dump([str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "gradclip_cli", "inspect", tmp_path],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "x.npy: a FIFO, not a regular file\n" in done.stderr
+
+
+# A file that changes while it is read
+
+
+def becomes_longer(path: Path) -> None:
+    path.write_bytes(NPY + b"\0")
+
+
+def becomes_shorter(path: Path) -> None:
+    os.truncate(path, len(NPY) - 1)
+
+
+def is_replaced(path: Path) -> None:
+    fresh(path.with_suffix(".new"), NPY).replace(path)
+
+
+def is_written_to(path: Path) -> None:
+    later = path.stat().st_mtime_ns + 1_000_000_000
+    os.utime(path, ns=(later, later))
+
+
+def becomes_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES: dict[Callable[[Path], None], str] = {
+    becomes_longer: f"its size went from {len(NPY)} to {len(NPY) + 1} bytes",
+    becomes_shorter: f"its size went from {len(NPY)} to {len(NPY) - 1} bytes",
+    is_replaced: "another file took its place",
+    is_written_to: "it was written to",
+}
+
+
+@pytest.mark.parametrize(("change", "said"), [*CHANGES.items(), (becomes_a_folder, "a folder")])
+def test_a_file_that_changed_since_its_header_was_read_is_refused(
+    change: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    (tensor,) = tensors(fresh(tmp_path / "x.npy", NPY))
+    change(tmp_path / "x.npy")
+    with pytest.raises(GradclipError, match=said), tensor.source.opened():
+        pytest.fail("it was opened")
+
+
+def read_while(change: Callable[[Path], None], path: Path, count: int) -> None:
+    """Read some bytes of a new file's values after it changed."""
+    (tensor,) = tensors(fresh(path, NPY))
+    with tensor.source.opened() as file:
+        change(path)
+        tensor.source.read_exactly(file, memoryview(bytearray(count)), tensor.offset)
+
+
+@pytest.mark.parametrize("change", [becomes_longer, becomes_shorter, is_written_to])
+def test_a_file_that_changes_while_its_values_are_read_is_refused(
+    change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    with pytest.raises(GradclipError, match=CHANGES[change]):
+        read_while(change, tmp_path / "x.npy", count=7)
+
+
+def test_a_file_that_ends_while_its_values_are_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GradclipError, match=f"ends after {len(NPY) - 1} bytes, in the middle"):
+        read_while(becomes_shorter, tmp_path / "x.npy", count=8)
+
+
+def test_a_stream_that_ends_in_a_tensor_that_is_passed_over_is_refused(tmp_path: Path) -> None:
+    stored = {"steps": ("I64", (2,), bytes(16)), "a": ("F32", (2,), NPY[-8:])}
+    fifo = tmp_path / "x"
+    os.mkfifo(fifo)
+    raw = safetensors_bytes(stored)[:-12]
+    threading.Thread(target=fifo.write_bytes, args=[raw], daemon=True).start()
+    with pytest.raises(GradclipError, match=f"ends after {len(raw)} bytes, in the middle"):
+        gradclip_cli.inspect(fifo)
 
 
 # What readers refuse
 
 
-def by_safetensors(raw: bytes) -> Found | None:
-    """Read a file as the safetensors library does; None where it refuses."""
-    try:
-        found = safetensors.deserialize(raw)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError:
-        return None
-    return sorted(
-        (name, part["dtype"], tuple(part["shape"]), bytes(part["data"])) for name, part in found
-    )
-
-
-def by_numpy(raw: bytes) -> Found | None:
-    """Read a file as NumPy does without pickle; None where it refuses."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except Exception:
-        return None
-    return [("x", array.dtype.name, array.shape, array.tobytes("A"))]
-
-
-SAFETENSORS_CODES = {
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-    "bool": "BOOL",
-    "complex64": "C64",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float6_e2m3fn": "F6_E2M3",
-    "float6_e3m2fn": "F6_E3M2",
-    "float4_e2m1fn": "F4",
-}
-
-
-def located(path: Path, raw: bytes) -> Found:
-    """Read a file at the places that gradclip gives; raises `GradclipError` where it refuses."""
-    is_npy = path.suffix == ".npy"
-    return sorted(
-        (
-            tensor.name,
-            tensor.dtype.name if is_npy else SAFETENSORS_CODES[tensor.dtype.name],
-            tensor.shape,
-            bytes_of(tensor, raw),
-        )
-        for tensor in tensors(path)
-    )
-
-
-Reason = tuple[str, str, str]
-"""Why gradclip is stricter than the reference, its message, and what then stands in the file."""
-
-STRICTER_THAN_SAFETENSORS: list[Reason] = [
-    (
-        "an unknown field hides something from one reader that another reads",
-        r"tensor '.*': the field .* is not one of the format",
-        "",
-    ),
-    (
-        "of a key that stands there twice the last wins, elsewhere the first",
-        "the safetensors header says '.*' twice",
-        "",
-    ),
-    (
-        "no framework has arrays of so many dimensions",
-        "tensor '.*': 65 dimensions are more than the limit of 64",
-        "",
-    ),
-    (
-        "metadata that is null is no map",
-        "__metadata__ must map strings to strings, and does not",
-        r'"__metadata__"\s*:\s*null',
-    ),
-]
-STRICTER_THAN_NUMPY: list[Reason] = [
-    (
-        "np.load reads the first array of a file and says nothing of the rest",
-        "[0-9,]+ bytes follow the last tensor",
-        "",
-    ),
-    (
-        "what is no number has no norm, and a number's dtype is written as np.save writes it",
-        "the array's dtype is .*, (which is not a number|as NumPy saves)|bytes without a meaning",
-        r"descr['\"]\s*:\s*(?!['\"][<>|=]?(f[248]|c8|c16)['\"])",
-    ),
-    (
-        "of a key that stands there twice the last wins",
-        r"the \.npy header says '.*' twice",
-        "",
-    ),
-    (
-        "a carriage return at the end means that line ends were converted",
-        "the .npy header ends in a carriage return",
-        r"\r",
-    ),
-    (
-        "no writer puts tabs, continued lines or a parted 2 L into a header",
-        "the .npy header is not a plain Python dict",
-        r"[\t\f\r]|\\\n|[0-9]\s+L",
-    ),
-    (
-        "no writer begins a header with anything but its brace",
-        "the .npy header is not a plain Python dict",
-        r"^\x93NUMPY(\x01\x00(?s:..)|[\x02\x03]\x00(?s:....))[^{]",
-    ),
-]
-# All that the library finds and gradclip's own rules do not: half a surrogate pair in metadata.
-LEFT_TO_THE_LIBRARY = "unexpected end of hex escape"
-
-
-def check_as_strict(
-    path: Path,
-    raw: bytes,
-    reference: Callable[[bytes], Found | None],
-    reasons: Sequence[Reason],
-) -> str:
-    """Check that gradclip takes what the reference takes, but for the reasons, and nothing else.
-
-    Gives a word for what came of it.
-    """
-    fresh(path, raw)
-    expected = reference(raw)
-    try:
-        found = located(path, raw)
-    except GradclipError as error:
-        if "library refuses" in error.problem and LEFT_TO_THE_LIBRARY not in error.problem:
-            raise AssertionError(f"only the library refuses: {error.problem}: {raw!r}") from error
-        if expected is None:
-            return "refused by both"
-        for reason, message, content in reasons:
-            if re.match(message, error.problem) and re.search(content, raw.decode("latin-1")):
-                return reason
-        raise AssertionError(f"stricter without a reason: {error.problem}: {raw!r}") from error
-    except Exception as error:
-        raise AssertionError(f"a crash: {error!r}: {raw!r}") from error
-    assert expected is not None, f"the reference refuses this: {raw!r}"
-    assert found == expected, raw
-    return "taken by both"
-
-
-def npy_with(text: str, data: bytes, version: int = 1) -> bytes:
-    """Put an npy file together whose header is any text."""
-    header = text.encode("utf-8" if version == 3 else "latin-1", "replace")
-    width = "<H" if version == 1 else "<I"
-    return b"\x93NUMPY" + bytes((version, 0)) + struct.pack(width, len(header)) + header + data
-
-
-def safetensors_with(text: str, data: bytes) -> bytes:
-    """Put a safetensors file together whose header is any text."""
-    header = text.encode("utf-8", "surrogatepass")
-    return struct.pack("<Q", len(header)) + header + data
-
-
-HUGE = "0x" + "f" * 5_000
 PLAIN = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"
 NPY_HEADERS = {
     "unpacked dict": PLAIN[:-1] + ", **{}}",
@@ -492,6 +474,13 @@ NPY_HEADERS = {
     "a long within a string": PLAIN.replace("<f4", "<f4L").replace("2", "2L"),
     "indented": "\n " + PLAIN,
     "after a tab": "\t" + PLAIN,
+    "a set": "{'descr', 'fortran_order', 'shape'}",
+    "a dict and more": PLAIN + "['shape']",
+    "a long": PLAIN.replace("2", "2L"),
+    "a long of zero": PLAIN.replace("2", "0L"),
+    "a number as a key": PLAIN[:-1] + ", 1: 1}",
+    "a number as a key twice": PLAIN[:-1] + ", 1: 1, 1: 1}",
+    "bytes as a key": PLAIN.replace("'descr'", "b'descr'"),
     "a carriage return first": "\r" + PLAIN.replace("2", "2L"),
     "a carriage return last": PLAIN + "\r",
     "a parted long": PLAIN.replace("2", "2 L"),
@@ -529,10 +518,10 @@ def test_an_odd_npy_header_is_taken_only_if_numpy_takes_it(
     data = b"" if "0, " in text else bytes(8)
     for end in ("", "\n"):
         raw = npy_with(text + end, data, version)
-        check_as_strict(tmp_path / "x.npy", raw, by_numpy, STRICTER_THAN_NUMPY)
+        compare(tmp_path / "x.npy", raw, STRICTER_THAN_NUMPY)
 
 
-ENTRY = '{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+F32 = '"F32"'
 SAFETENSORS_HEADERS = {
     "65 dimensions": f'{{"a": {ENTRY.replace("[2", "[2" + ", 1" * 64)}}}',
     "null as metadata": f'{{"__metadata__": null, "a": {ENTRY}}}',
@@ -556,7 +545,14 @@ SAFETENSORS_HEADERS = {
     "truth as a side": f'{{"a": {ENTRY.replace("[2]", "[2, true]")}}}',
     "offsets turned round": f'{{"a": {ENTRY.replace("[0, 8]", "[8, 0]")}}}',
     "an end within a byte": f'{{"a": {ENTRY.replace("F32", "F4").replace("[2]", "[15]")}}}',
+    "less than a byte too much": f'{{"a": {ENTRY.replace("F32", "F4").replace("[2]", "[17]")}}}',
+    "a list as a dtype": f'{{"a": {ENTRY.replace(F32, "[]")}}}',
+    "an object as a dtype": f'{{"a": {ENTRY.replace(F32, "{}")}}}',
+    "no offsets": f'{{"a": {ENTRY.replace("[0, 8]", "null")}}}',
+    "a number as offsets": f'{{"a": {ENTRY.replace("[0, 8]", "8")}}}',
+    "a text as offsets": f'{{"a": {ENTRY.replace("[0, 8]", F32)}}}',
     "nested too deep": f'{{"a": {ENTRY}, "b": {"[" * 200 + "]" * 200}}}',
+    "nested until the parser gives up": "[" * 100_000,
     "nothing": "",
     "an empty array": "[]",
 }
@@ -567,15 +563,72 @@ def test_an_odd_safetensors_header_is_taken_only_if_the_library_takes_it(
     text: str, tmp_path: Path
 ) -> None:
     raw = safetensors_with(text, bytes(8))
-    path = tmp_path / "x.safetensors"
-    check_as_strict(path, raw, by_safetensors, STRICTER_THAN_SAFETENSORS)
+    compare(tmp_path / "x.safetensors", raw, STRICTER_THAN_SAFETENSORS)
+
+
+STRICTER_EXAMPLES = {
+    "npy": [
+        NPY + b"\0",
+        npy_with(PLAIN.replace("<f4", "|V2"), bytes(4)),
+        npy_with(PLAIN.replace("<f4", "<f16"), bytes(32)),
+        npy_with(PLAIN.replace("<f4", "<M8[s]"), bytes(16)),
+        npy_with(PLAIN.replace("'<f4'", "[('a', '<f4')]"), bytes(8)),
+        npy_with(PLAIN.replace("<f4", "float32"), bytes(8)),
+        npy_with(PLAIN.replace("'shape'", "'shape': (1,), 'shape'"), bytes(8)),
+        npy_with(PLAIN + "\r", bytes(8)),
+        npy_with(PLAIN.replace("2", "2 L"), bytes(8)),
+        npy_with(PLAIN + "\n  ", bytes(8)),
+        npy_with(f"({PLAIN})", bytes(8)),
+    ],
+    "safetensors": [
+        safetensors_with(f'{{"a": {ENTRY[:-1]}, "scale": 2}}}}', bytes(8)),
+        safetensors_with(f'{{"a": {ENTRY}, "a": {ENTRY}}}', bytes(8)),
+        safetensors_with(SAFETENSORS_HEADERS["65 dimensions"], bytes(8)),
+        safetensors_with(SAFETENSORS_HEADERS["null as metadata"], bytes(8)),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", STRICTER_EXAMPLES)
+def test_gradclip_is_stricter_than_the_reference_for_these_reasons(
+    form: str, tmp_path: Path
+) -> None:
+    ends = [compare(tmp_path / f"x.{form}", raw, STRICTER[form]) for raw in STRICTER_EXAMPLES[form]]
+    assert ends == [reason.why for reason in STRICTER[form]]
+
+
+@pytest.mark.parametrize(("version", "start"), [(1, 10), (2, 12), (3, 12)])
+def test_an_array_that_ends_before_its_header_is_too_short(
+    version: int, start: int, tmp_path: Path
+) -> None:
+    raw = npy_with(PLAIN, bytes(8), version)
+    for size in range(1, start):
+        with pytest.raises(GradclipError, match=f"too short for an .npy file: {size} bytes"):
+            tensors(fresh(tmp_path / "x.npy", raw[:size]))
+    with pytest.raises(GradclipError, match="header is cut short: 0 of 55 bytes are there"):
+        tensors(fresh(tmp_path / "x.npy", raw[:start]))
+
+
+def test_a_brace_in_the_ninth_place_makes_no_safetensors_file(tmp_path: Path) -> None:
+    with pytest.raises(GradclipError, match="an unknown kind of file"):
+        tensors(fresh(tmp_path / "x.c", b"int f() {return 1;}"))
 
 
 def test_the_library_is_asked_where_the_own_rules_have_a_gap(tmp_path: Path) -> None:
     raw = safetensors_with(SAFETENSORS_HEADERS["half a surrogate pair in metadata"], bytes(8))
-    assert by_safetensors(raw) is None
+    path = fresh(tmp_path / "x.safetensors", raw)
+    assert by_safetensors(path) is None
     with pytest.raises(GradclipError, match="the safetensors library refuses the file"):
-        tensors(fresh(tmp_path / "x.safetensors", raw))
+        tensors(path)
+
+
+def test_the_library_is_asked_about_a_stream_too(tmp_path: Path) -> None:
+    raw = safetensors_with(SAFETENSORS_HEADERS["half a surrogate pair in metadata"], bytes(8))
+    fifo = tmp_path / "x"
+    os.mkfifo(fifo)
+    threading.Thread(target=fifo.write_bytes, args=[raw], daemon=True).start()
+    with pytest.raises(GradclipError, match="the safetensors library refuses the file"):
+        tensors(fifo)
 
 
 def test_a_name_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
@@ -605,195 +658,47 @@ def test_python_says_nothing_of_a_header_that_is_odd_python(tmp_path: Path) -> N
 
 # The same for mutants of valid files
 
-NPY_MODELS = [
-    ("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }          \n", 8),
-    ("{'descr': '>f8', 'fortran_order': True, 'shape': (2, 2), }\n", 32),
-    ("{'descr': '|b1', 'fortran_order': False, 'shape': (), }\n", 1),
-    ("{'descr': '<c16', 'fortran_order': False, 'shape': (3L, 0L), }   \n", 0),
-]
-NPY_WORDS = [
-    *"'\"{}[]():,01238#~\\\0\r\t\f\x0b\xa0\né -+",
-    *("None", "True", "False", "-1", "-0", "1L", "0L", "2l", "1.0", "2e0", "1j", "0x2", "1_0"),
-    *("02", "9223372036854775807", "18446744073709551616", "4611686018427387904", HUGE, "1+1"),
-    *("'descr'", "'fortran_order'", "'shape'", "'x'", "''", "'<f4'", "'>f4'", "'=f4'", "'|f4'"),
-    *("'f4'", "'<f2'", "'<f8'", "'<f16'", "'float32'", "'f'", "'|O'", "'|V4'", "'|V2'", "'|S4'"),
-    *("'<U1'", "'<M8[s]'", "'?'", "'>b1'", "'|u1'", "'<i4'", "'<c8'", "'f4,f4'", "'<f4L'"),
-    *("b'<f4'", "u'x'", "f'x'", "'\\ud800'", "'\\x1b[31m'", "**{}", "...", "set()", "{}", "[]"),
-    *("()", "{1}", "[('a','<f4')]", "('<f4',(2,))", "'shape':(2,),", "[]:1,", "#x\n", "\\\n"),
-    *("(" * 100, ")" * 100, "not ", "lambda:"),
-]
-NPY_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|[0-9]+L?|\w+|\s+|.", re.DOTALL)
-
-SAFETENSORS_MODELS = [
-    SAFETENSORS,
-    safetensors_bytes(
-        {
-            "a": ("F32", (2, 2), bytes(16)),
-            "b": ("BF16", (3,), b"123456"),
-            "": ("F8_E4M3", (2,), b"78"),
-        },
-        {"format": "pt"},
-    ),
-    safetensors_bytes(
-        {"x": ("F64", (), bytes(8)), "y": ("I64", (0, 3), b""), "z": ("F4", (4,), b"..")}, {}
-    ),
-    safetensors_bytes(
-        {"é\n": ("C64", (1,), bytes(8)), "s": ("BOOL", (1, 1), b"\1"), "u": ("U8", (2,), b"12")},
-        lie=["u", "é\n", "s"],
-    ),
-]
-SAFETENSORS_WORDS = [
-    *'"{}[],: \n\t\r\0\x7f\x0b\f\xa0\ufeff\u2028',
-    *("null", "true", "NaN", "Infinity", "-Infinity", "-1", "-0", "0", "1", "2", "3", "4", "8"),
-    *("16", "1e0", "1E2", "1.0", "01", "+1", "0x1", "1_0", "18446744073709551615", "4294967296"),
-    *("18446744073709551616", "9223372036854775808", '"F32"', '"F16"', '"BF16"', '"F64"'),
-    *('"U8"', '"F4"', '"F6_E2M3"', '"F8_E8M0"', '"C64"', '"BOOL"', '"I8"', '"f32"', '"F128"'),
-    *('"a"', '""', '"dtype"', '"shape"', '"data_offsets"', '"__metadata__"', '"extra"'),
-    *('"\\ud800"', '"\\ud83d\\ude00"', '"\\u0061"', '"\\x"', '"\\u00"', '"\\/"', '"\\u0000"'),
-    *("//", "/**/", '"\x1f"', "[]", "{}", "[0,0]", '"x":1,', '{"k":"v"}', "[" * 150 + "]" * 150),
-    f'"a":{ENTRY},',
-]
-SAFETENSORS_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.eE+]+|\s+|.', re.DOTALL)
-LEAVES: list[Any] = [
-    *(None, True, 0, 1, 2, 3, 4, 8, 1 << 32, 1 << 63, (1 << 64) - 1, 1 << 64, -1, 1.0, 1.5),
-    *("F32", "F16", "F4", "F64", "C64", "U8", "x", "", [], {}, [0], [1, 2], [0, 0], {"a": "b"}),
-]
+A_FEW = pytest.param("--seed", "7", "--iterations", "5000", id="a few")
+MANY = pytest.param("--seed", "2025", "--seconds", "120", id="many", marks=pytest.mark.heavy)
 
 
-def few(rng: random.Random) -> range:
-    """Give how many changes a mutant has."""
-    return range(rng.choice((1, 1, 1, 2, 2, 3)))
+def fuzzed(form: str, *options: str) -> str:
+    """Run the fuzzer, which must find nothing, and give what it counted."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--format", form, *options],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
 
 
-def with_other_words(
-    rng: random.Random, text: str, token: re.Pattern[str], words: Sequence[str]
-) -> str:
-    """Change a few words of a text."""
-    found = token.findall(text)
-    for _ in few(rng):
-        if not found:
-            break
-        here, there = rng.randrange(len(found)), rng.randrange(len(found))
-        match rng.randrange(7):
-            case 0:
-                del found[here]
-            case 1:
-                found.insert(here, found[there])
-            case 2 | 3:
-                found[here] = rng.choice(words)
-            case 4:
-                found.insert(here, rng.choice(words))
-            case 5:
-                found[here], found[there] = found[there], found[here]
-            case _:
-                found[here:here] = found[min(here, there) : max(here, there)]
-    return "".join(found)
-
-
-def with_other_bytes(rng: random.Random, raw: bytes) -> bytes:
-    """Change a few bytes of a file, its end among them."""
-    data = bytearray(raw)
-    for _ in few(rng):
-        if not data:
-            break
-        here = rng.randrange(len(data))
-        match rng.randrange(6):
-            case 0:
-                data[here] ^= 1 << rng.randrange(8)
-            case 1:
-                data[here] = rng.randrange(256)
-            case 2:
-                del data[here]
-            case 3:
-                data.insert(here, rng.randrange(256))
-            case 4:
-                del data[here:]
-            case _:
-                data += bytes(rng.randrange(1, 20))
-    return bytes(data)
-
-
-def with_other_leaves(rng: random.Random, text: str) -> str:
-    """Change a few values of a JSON object."""
-    tree = json.loads(text)
-    for _ in few(rng):
-        places = [(place, key) for place, key in _places(tree)]
-        if not places:
-            break
-        place, key = rng.choice(places)
-        match rng.randrange(4):
-            case 0 if isinstance(place[key], int):
-                place[key] += rng.choice((-8, -4, -1, 1, 2, 4, 8))
-            case 1:
-                del place[key]
-            case 2 if isinstance(place, dict):
-                name = rng.choice(["extra", "a", "b", "dtype", "__metadata__", "é", "\ud800"])
-                place[name] = copy.deepcopy(rng.choice([*LEAVES, place[key]]))
-            case _:
-                place[key] = copy.deepcopy(rng.choice(LEAVES))
-    return json.dumps(tree, ensure_ascii=rng.random() < 0.5)
-
-
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    for key in list(keys):
-        yield tree, key
-        yield from _places(tree[key])
-
-
-def npy_mutants(seed: int) -> Iterator[bytes]:
-    """Give damaged npy files without end, the same ones for the same seed."""
-    rng = random.Random(seed)
-    while True:
-        text, size = rng.choice(NPY_MODELS)
-        version = rng.choice((1, 1, 2, 3))
-        if rng.random() < 0.3:
-            yield with_other_bytes(rng, npy_with(text, bytes(size), version))
-        else:
-            text = with_other_words(rng, text, NPY_TOKEN, NPY_WORDS)
-            size = size if rng.random() < 0.8 else rng.randrange(40)
-            yield npy_with(text, bytes(size), version)
-
-
-def safetensors_mutants(seed: int) -> Iterator[bytes]:
-    """Give damaged safetensors files without end, the same ones for the same seed."""
-    rng = random.Random(seed)
-    while True:
-        raw = rng.choice(SAFETENSORS_MODELS)
-        length = int.from_bytes(raw[:8], "little")
-        text, data = raw[8 : 8 + length].decode(), raw[8 + length :]
-        match rng.randrange(3):
-            case 0:
-                yield with_other_bytes(rng, raw)
-            case 1:
-                text = with_other_words(rng, text, SAFETENSORS_TOKEN, SAFETENSORS_WORDS)
-                yield safetensors_with(text, data)
-            case _:
-                yield safetensors_with(with_other_leaves(rng, text), data)
-
-
-A_FEW = pytest.param(7, 4_000, id="a few")
-MANY = pytest.param(2_025, 100_000, id="many", marks=pytest.mark.heavy)
-
-
-@pytest.mark.parametrize(("seed", "count"), [A_FEW, MANY])
+@pytest.mark.parametrize(("of", "seed", "until", "limit"), [A_FEW, MANY])
 def test_a_mutant_of_an_npy_file_is_taken_only_if_numpy_takes_it(
-    seed: int, count: int, tmp_path: Path
+    of: str, seed: str, until: str, limit: str
 ) -> None:
-    ends = {
-        check_as_strict(tmp_path / "x.npy", raw, by_numpy, STRICTER_THAN_NUMPY)
-        for raw in itertools.islice(npy_mutants(seed), count)
-    }
-    assert {"refused by both", "taken by both"} <= ends
+    counted = fuzzed("npy", of, seed, until, limit)
+    assert TAKEN in counted
+    assert REFUSED in counted
 
 
-@pytest.mark.parametrize(("seed", "count"), [A_FEW, MANY])
+@pytest.mark.parametrize(("of", "seed", "until", "limit"), [A_FEW, MANY])
 def test_a_mutant_of_a_safetensors_file_is_taken_only_if_the_library_takes_it(
-    seed: int, count: int, tmp_path: Path
+    of: str, seed: str, until: str, limit: str
 ) -> None:
-    path = tmp_path / "x.safetensors"
-    ends = {
-        check_as_strict(path, raw, by_safetensors, STRICTER_THAN_SAFETENSORS)
-        for raw in itertools.islice(safetensors_mutants(seed), count)
-    }
-    assert {"refused by both", "taken by both"} <= ends
+    counted = fuzzed("safetensors", of, seed, until, limit)
+    assert TAKEN in counted
+    assert REFUSED in counted
+
+
+@pytest.mark.parametrize("form", ["npy", "safetensors"])
+def test_a_finding_is_told_with_all_that_repeats_it(form: str, tmp_path: Path) -> None:
+    with pytest.raises(Finding, match="stricter without a reason") as caught:
+        fuzz(form, 1, itertools.count(), tmp_path, stricter=[])
+    iteration = int(re.findall("--start ([0-9]+) --iterations 1", str(caught.value))[0])
+    raw = base64.b64decode(str(caught.value).splitlines()[-1])
+    assert raw == mutant(form, 1, iteration) != mutant(form, 2, iteration)
+    with pytest.raises(Finding) as again:
+        fuzz(form, 1, [iteration], tmp_path, stricter=[])
+    assert str(again.value) == str(caught.value)

@@ -26,6 +26,11 @@ DIMENSION_LIMIT = 64  # as NumPy 2
 
 _DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
 _LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)L\b""")  # Python 2 wrote 2L, but not within strings
+_SIDE = r"(?:0|[1-9][0-9]{0,17})"
+_SAVED = re.compile(  # what np.save writes, to the letter
+    r"\{'descr': '([<>|=][a-z][0-9]{1,2})', 'fortran_order': (True|False), "
+    rf"'shape': \(((?:{_SIDE},|{_SIDE}(?:, {_SIDE})+)?)\), \}} *\n"
+)
 _KEYS = {"descr", "fortran_order", "shape"}
 
 
@@ -43,11 +48,7 @@ def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tu
     label = source.label
     start = read(8)
     if len(start) < 8:
-        raise GradclipError(
-            label,
-            f"too short for an .npy file: {len(start)} bytes, the header alone needs more",
-            "was the copy or download interrupted?",
-        )
+        raise _too_short(len(start), label)
     if not recognised(start):
         raise GradclipError(
             label,
@@ -64,8 +65,10 @@ def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tu
     length_size = 2 if version[0] == 1 else 4
     length_bytes = read(length_size)
     length = int.from_bytes(length_bytes, "little")
+    if len(length_bytes) < length_size:
+        raise _too_short(8 + len(length_bytes), label)
     header = read(min(length, HEADER_LIMIT))
-    if len(length_bytes) < length_size or len(header) < min(length, HEADER_LIMIT):
+    if len(header) < min(length, HEADER_LIMIT):
         raise GradclipError(
             label,
             f"the .npy header is cut short: {len(header):,} of {length:,} bytes are there",
@@ -98,6 +101,14 @@ def promoted(tensors: Sequence[Tensor]) -> bytes:
     unpadded = len(MAGIC) + 4 + len(text) + 1
     text += " " * (-unpadded % 64) + "\n"
     return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+
+
+def _too_short(size: int, label: str) -> GradclipError:
+    return GradclipError(
+        label,
+        f"too short for an .npy file: {size} bytes, the header alone needs more",
+        "was the copy or download interrupted?",
+    )
 
 
 def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shape]:
@@ -147,8 +158,13 @@ def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shap
     return descr, fortran, shape
 
 
-def _parsed(text: str, version: int) -> list[tuple[str, object]]:
-    """Read the literal of a dict whose keys are strings; raises what `ast` raises."""
+def _parsed(text: str, version: int) -> list[tuple[object, object]]:
+    """Read the literal of a dict whose keys are constants; raises what `ast` raises."""
+    # Python's parser takes 40 us for a header, which adds up in a folder of 10,000 arrays.
+    if saved := _SAVED.fullmatch(text):
+        descr, fortran, sides = saved.groups()
+        shape = tuple(int(side) for side in sides.split(",") if side)
+        return [("descr", descr), ("fortran_order", fortran == "True"), ("shape", shape)]
     text = text.lstrip(" \t")
     if not text.startswith("{"):
         raise SyntaxError("not a dict")
@@ -163,10 +179,10 @@ def _parsed(text: str, version: int) -> list[tuple[str, object]]:
             body = ast.parse(text, mode="eval").body
     if not isinstance(body, ast.Dict):
         raise TypeError("not a dict")
-    pairs = []
+    pairs: list[tuple[object, object]] = []
     for key, value in zip(body.keys, body.values, strict=True):
-        if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
-            raise TypeError("a key is not a string")
+        if not isinstance(key, ast.Constant):
+            raise TypeError("a key is not a constant")
         pairs.append((key.value, ast.literal_eval(value)))
     return pairs
 

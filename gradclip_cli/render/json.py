@@ -8,6 +8,7 @@ that no name can reach a terminal raw.
 import json
 import math
 import os
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from gradclip_cli.names import escape
@@ -17,16 +18,16 @@ from gradclip_cli.report import SCHEMA, Report, Row
 
 def whole(report: Report) -> str:
     """Write one object: the whole dump, and its rows under `tensors`, or under `groups`."""
-    document = _summary(report)
-    document["tensors"] = [_object(row, report) for row in report.rows if row.kind == "tensor"]
-    groups = [_object(row, report) for row in report.rows if row.kind == "group"]
-    return dumps(document | ({"groups": groups} if groups else {}))
+    tensors = ", ".join([_written(row, report) for row in report.rows if row.kind == "tensor"])
+    groups = ", ".join([_written(row, report) for row in report.rows if row.kind == "group"])
+    some = f', "groups": [{groups}]' if groups else ""
+    return f'{_line(_summary(report))[:-1]}, "tensors": [{tensors}]{some}}}\n'
 
 
 def lines(report: Report) -> str:
     """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
-    rows = [{"row": row.kind, **_object(row, report)} for row in report.rows]
-    return "".join(dumps(row) for row in [*rows, {"row": "global", **_summary(report)}])
+    rows = "".join([f'{{"row": "{row.kind}", {_written(row, report)[1:]}\n' for row in report.rows])
+    return f"{rows}{_line({'row': 'global', **_summary(report)})}\n"
 
 
 def _summary(report: Report) -> dict[str, Any]:
@@ -45,6 +46,30 @@ def _summary(report: Report) -> dict[str, Any]:
         "notes": list(report.notes),
     }
     return summary | {name: number(value) for name, value in clipped_values(report.clipped).items()}
+
+
+def _written(row: Row, report: Report) -> str:
+    """Write a row; a finite tensor by a template, which 100,000 of them do in half the time."""
+    moments, norm = row.moments, row.norm
+    if moments is None or norm is None or row.share is None or row.clipped or not row.shape:
+        return _line(_object(row, report))
+    if row.name is None or not row.name.isascii() or not norm < math.inf or not moments.count:
+        return _line(_object(row, report))
+    written = repr(norm)
+    at = [moments.max_abs_at] if len(row.shape) == 1 else [*(row.max_abs_index or ())]
+    return (
+        f'{{"name": {_quoted(row.name)}, "dtype": "{row.dtype}", "shape": {[*row.shape]}, '
+        f'"count": {row.count}, "norm": {written}, "share": {row.share!r}, '
+        f'"rms": {norm / math.sqrt(moments.count)!r}, "max_abs": {moments.max_abs!r}, '
+        f'"max_abs_index": {at}, "zeros": {moments.zeros}, "nan": 0, '
+        f'"posinf": 0, "neginf": 0, "first_nonfinite": null, "finite_norm": {written}, '
+        '"measured": true}'
+    )
+
+
+def _quoted(text: str) -> str:
+    # JSON leaves DEL as it is, which is a control character all the same.
+    return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
 
 
 def _object(row: Row, report: Report) -> dict[str, Any]:
@@ -78,5 +103,9 @@ def _is_unicode(text: str) -> bool:
 
 def dumps(value: object) -> str:
     """Write a value as one line of strict JSON in ASCII."""
+    return f"{_line(value)}\n"
+
+
+def _line(value: object) -> str:
     # JSON leaves DEL as it is, which is a control character all the same.
-    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")

@@ -47,7 +47,7 @@ def columns(report: Report) -> tuple[str, ...]:
 
 def values(row: Row) -> dict[str, Value]:
     """Give a row's values by column, in the order of the columns."""
-    found = _values(row.moments)
+    found = _values(row.moments, row.norm)
     found["name"] = row.name
     found["dtype"] = row.dtype
     found["shape"] = row.shape
@@ -63,14 +63,13 @@ def values(row: Row) -> dict[str, Value]:
 
 def global_values(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
-    return _values(report.moments) | clipped_values(report.clipped)
+    return _values(report.moments, report.global_norm) | clipped_values(report.clipped)
 
 
-def _values(moments: Moments | None) -> dict[str, Value]:
+def _values(moments: Moments | None, norm: float | None) -> dict[str, Value]:
     """Give what moments say, under all columns; this is made for each of 100,000 tensors."""
-    if moments is None:
+    if moments is None or norm is None:
         return dict.fromkeys(COLUMNS)
-    norm = moments.norm
     return {
         "name": None,
         "dtype": None,
