@@ -91,7 +91,7 @@ class History:
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
             self._known[key] = dataclasses.replace(measured, layout=layout)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             raise self._foreign(number) from None
 
     def _foreign(self, number: int) -> GradclipError:
@@ -167,6 +167,10 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         == len(sizes)
     ):
         raise ValueError("columns of different lengths")
+    if not all(name is None or isinstance(name, str) for name in layout.names):
+        raise ValueError("a name that is no text")
+    if min(layout.counts, default=0) < 0:
+        raise ValueError("a tensor with fewer values than none")
     if not all(0 <= entry[0] < len(norms) for entry in line["nonfinite_at"]):
         raise ValueError("a tensor that there is not")
     finite_norm = line["finite_norm"]

@@ -39,7 +39,14 @@ def read_report(path: str, selection: Selection) -> Measured:
         with open(path, encoding="utf-8") as stream:
             rows = [json.loads(line, parse_constant=_refuse) for line in stream]
         return _measured(rows, selection)
-    except (_UnfitError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        _UnfitError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         problem = str(error) if isinstance(error, _UnfitError) else _damage(error)
         raise GradclipError(
             path,
@@ -78,7 +85,7 @@ def _measured(rows: list[dict[str, Any]], selection: Selection) -> Measured:
         Layout(
             tuple(names[index] for index in chosen),
             tuple(str(measured[index]["dtype"]) for index in chosen),
-            tuple(int(measured[index]["count"]) for index in chosen),
+            tuple(_count(measured[index]["count"]) for index in chosen),
         ),
         norms,
         array("d", [_size(measured[index]["max_abs"]) for index in chosen]),
@@ -107,10 +114,16 @@ def _number(value: float | None) -> float:
     return norm
 
 
+def _count(value: int) -> int:
+    if int(value) < 0:
+        raise _UnfitError(f"{value!r} is not a number of values")
+    return int(value)
+
+
 def _size(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
 def _nonfinite(row: dict[str, Any]) -> Nonfinite:
     first = tuple(int(side) for side in row["first_nonfinite"] or ())
-    return Nonfinite(int(row["nan"]), int(row["posinf"]), int(row["neginf"]), first)
+    return Nonfinite(_count(row["nan"]), _count(row["posinf"]), _count(row["neginf"]), first)

@@ -177,6 +177,10 @@ def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
         lambda whole: whole.replace(b'"gradclip_trend": 1', b'"gradclip_trend": 2'),
         lambda whole: whole.replace(b'"norms": [', b'"norms": [1, '),
         lambda whole: whole.replace(b'"names": [', b'"names": [[], '),
+        lambda whole: whole.replace(b'"names": ["a"', b'"names": [3'),
+        lambda whole: whole.replace(b'"counts": [2', b'"counts": [-2'),
+        lambda whole: whole.replace(b'"notes": []', b'"notes": ' + b"[" * 100_000),
+        lambda whole: whole.replace(b'"files": [[', b'"files": [[3, '),
         lambda whole: whole.replace(b'"nonfinite_at": [', b'"nonfinite_at": [[7, 1, 0, 0, [0]]'),
     ],
 )

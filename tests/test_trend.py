@@ -210,6 +210,12 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         (lambda text: text.replace('"count": 1', '"count": NaN'), "NaN is not JSON"),
         (lambda text: text.replace('"posinf"', '"posin"'), "posinf' is missing"),
         (lambda text: text[:40], "not a whole report"),
+        (lambda text: text.replace('"count": 1', '"count": -1'), "-1 is not a number of values"),
+        (lambda text: text.replace("null", "[" * 100_000), "not a whole report"),
+        (lambda text: text.replace("null", "[]").replace("true", "{}"), "not a whole report"),
+        (lambda text: text.replace('"finite_norm": 3.0', '"finite_norm": -3.0'), "is not a norm"),
+        (lambda text: text.replace('"max_abs": 3.0', '"max_abs": 1' + "0" * 400), "not a whole"),
+        (lambda _: '{"row": "\n[]\n', "not a whole report"),
     ],
 )
 def test_half_a_report_is_refused(tmp_path: Path, change: Any, said: str) -> None:
