@@ -18,8 +18,9 @@ from gradclip_cli.render.picture import picture
 from gradclip_cli.render.plot import drawn
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.suggestion import suggest
+from tests.readme import README, TOP
 from tests.test_names import STRANGERS
-from tests.test_pipes import COMMAND, GRADS, environment, feeding, gradclip, one_error
+from tests.test_pipes import COMMAND, GRADS, environment, feeding, gradclip, in_shell, one_error
 from tests.test_terminal import Shown, ended, frames, on_terminal, terminal
 from tests.test_trend import INF, NAN, write_steps
 
@@ -258,6 +259,16 @@ def test_a_figure_has_axes_units_legend_and_escaped_names(tmp_path: Path) -> Non
     assert {"global norm", "running median", "spike: above mean + 6σ of 128"} <= said
     assert {"not finite", "zero", "$a_b$", r"c\x1b[31m"} <= said
     assert {str(n) for n in range(8)} <= said
+
+
+def test_the_command_below_the_readmes_picture_makes_one_of_its_kind(tmp_path: Path) -> None:
+    (command,) = re.findall(r"That picture is `(gradclip .*)`\.", README.read_text("utf-8"))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "sample_grads").symlink_to(TOP / "sample_grads")
+    done = in_shell(command, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    made, shown = (top / "docs" / "trend.png" for top in (tmp_path, TOP))
+    assert made.read_bytes()[:24] == shown.read_bytes()[:24], "a PNG of the same width and height"
 
 
 def test_the_sample_run_explodes_where_the_readme_says() -> None:
