@@ -21,6 +21,7 @@ from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import (
     Atol,
     BadOnly,
+    Cache,
     ClipNorm,
     DryRun,
     DumpA,
@@ -37,6 +38,7 @@ from gradclip_cli.options import (
     OnNonfinite,
     Output,
     Paths,
+    Plot,
     Quiet,
     Rename,
     ReportFile,
@@ -44,7 +46,11 @@ from gradclip_cli.options import (
     Reverse,
     Rtol,
     SortBy,
+    Spike,
+    StepFrom,
+    Steps,
     StripPrefix,
+    Suggest,
     Top,
     UseNorm,
     WorkerCount,
@@ -52,7 +58,9 @@ from gradclip_cli.options import (
 
 if TYPE_CHECKING:
     from gradclip_cli.comparison import Comparison
-    from gradclip_cli.passes import Progress
+    from gradclip_cli.findings import Trend
+    from gradclip_cli.render.follower import Follower
+    from gradclip_cli.render.progress import Meter
     from gradclip_cli.report import Report
 
 app = typer.Typer(
@@ -258,6 +266,56 @@ def check(paths: Paths = None, quiet: Quiet = False, json: Json = False) -> None
         raise typer.Exit(Status.TROUBLE)
 
 
+@app.command(
+    epilog="""\b
+Examples:
+  gradclip trend step-*.safetensors
+  gradclip trend run/step-*/ --step-from 'step-(\\d+)' --cache run.jsonl
+  gradclip trend run/*.safetensors --plot norms.png
+  gradclip trend run/*.safetensors --cache run.jsonl --suggest"""
+)
+def trend(
+    steps: Steps = None,
+    step_from: StepFrom = None,
+    spike: Spike = None,
+    suggest: Suggest = False,
+    plot: Plot = None,
+    force: Force = False,
+    cache: Cache = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    form: ReportFormat = None,
+    json: Json = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Follow a run over its steps: when and where it went wrong."""
+    form = _one_format(form, json)
+    given = _given(steps)
+    if plot is not None:
+        _check_plot(plot, force, [*given, *([cache] if cache else [])])
+    from gradclip_cli.following import trend as follow
+
+    with _progress(hidden=quiet) as progress:
+        out = None if quiet else _follower(form, everything, suggest, progress)
+        report = follow(
+            *given,
+            step_from=step_from,
+            spike=spike,
+            cache=cache,
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+            audience=out,
+        )
+    if out is not None:
+        out.end(report)
+    if plot is not None:
+        _draw(report, plot, force)
+
+
 def _one_format(form: Format | None, json: bool) -> Format | None:
     if json and form not in (None, "json"):
         raise GradclipError("--json", f"cannot go with --format {form}", "give one of the two")
@@ -335,7 +393,7 @@ def _save(report: "Report", form: Format | None, path: str, force: bool) -> None
 
 
 @contextlib.contextmanager
-def _progress(hidden: bool) -> Iterator["Progress | None"]:
+def _progress(hidden: bool) -> Iterator["Meter | None"]:
     """Show progress on stderr if that is a terminal."""
     if hidden or not sys.stderr or not sys.stderr.isatty():
         yield None
@@ -347,6 +405,37 @@ def _progress(hidden: bool) -> Iterator["Progress | None"]:
         yield meter
     finally:
         meter.end()
+
+
+def _follower(
+    form: Format | None, everything: bool, suggesting: bool, meter: "Meter | None"
+) -> "Follower":
+    """Give what writes a run's rows to stdout as they become known."""
+    from gradclip_cli.render.follower import follower
+
+    stream = boundary.stdout()
+    write = boundary.writer(stream)
+
+    def say(text: str) -> None:
+        if meter is not None and stream.isatty():  # the bar would stand in the way; it comes back
+            meter.end()
+        write(text.encode("utf-8", "backslashreplace"))
+
+    return follower(form, stream, say, everything, suggesting)
+
+
+def _check_plot(path: str, force: bool, others: Sequence[str]) -> None:
+    from gradclip_cli.render import plot
+
+    plot.check(path)
+    _check_report(path, force, others)
+
+
+def _draw(report: "Trend", path: str, force: bool) -> None:
+    from gradclip_cli.render.plot import drawn
+    from gradclip_cli.staging import write_whole
+
+    write_whole(path, drawn(report, path), force)
 
 
 def _print(

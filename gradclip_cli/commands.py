@@ -16,7 +16,7 @@ from gradclip_cli.executors import crew
 from gradclip_cli.formats import promoted
 from gradclip_cli.moments import Moments
 from gradclip_cli.names import quoted
-from gradclip_cli.opening import opened
+from gradclip_cli.opening import found, opened
 from gradclip_cli.passes import (
     Outcome,
     Output,
@@ -49,10 +49,10 @@ def inspect(
     `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
     path that is no sound dump, and where nothing is selected.
     """
-    dump = opened([os.fspath(path) for path in paths])
+    dump = opened(found([os.fspath(path) for path in paths]))
     chosen = gradients(dump, Selection(include, exclude))
     moments = _measured(dump, chosen, workers, progress or Silent())
-    return report(dump, moments, _notes(dump, chosen))
+    return report(dump, moments, notes(dump, chosen))
 
 
 def apply(
@@ -79,7 +79,7 @@ def apply(
     _check_limits(clip_norm, use_norm)
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = opened(operands)
+    dump = opened(found(operands))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
@@ -115,7 +115,7 @@ def apply(
                 moments = _before(outcomes, chosen)
                 _refuse_nonfinite(dump, moments, nonfinite)
     clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
-    return report(dump, moments, _notes(dump, chosen, writing=True), clipping)
+    return report(dump, moments, notes(dump, chosen, writing=True), clipping)
 
 
 def _measured(
@@ -293,19 +293,19 @@ def _listed(lines: Sequence[str]) -> tuple[str, ...]:
     return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))
 
 
-def _notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
+def notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
     """Say what a reader of the numbers must not miss."""
-    notes = []
+    said = []
     if len(dump.files) > 1:
-        notes.append(f"one gradient from {len(dump.files):,} files")
+        said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
-        notes.append(f"{dump.ignored:,} other files ignored")
+        said.append(f"{dump.ignored:,} other files ignored")
     tensors = dump.tensors
     if len(chosen) < len(tensors):
-        notes.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+        said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     if holds_only_integers(dump):
-        notes.append("integers taken as gradients" + (", written as float64" if writing else ""))
+        said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
     if opaque:
-        notes.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
-    return notes
+        said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
+    return said

@@ -15,7 +15,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import STDIN
 from gradclip_cli.moments import Moments
-from gradclip_cli.opening import opened
+from gradclip_cli.opening import found, opened
 from gradclip_cli.pairs import Pair, is_mixed
 from gradclip_cli.passes import Progress, Silent, measure_tensors
 from gradclip_cli.selection import Selection, holds_only_integers
@@ -51,7 +51,7 @@ def diff(
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     watch = progress or Silent()
-    dumps = opened([operands[0]]), opened([operands[1]])
+    dumps = opened(found(operands[:1])), opened(found(operands[1:]))
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
         named = (_named(*both, aligned) for both in zip(dumps, operands, strict=True))
@@ -65,8 +65,8 @@ def diff(
         pairs = {index: pair for index, pair in enumerate(tensors) if _is_comparable(pair)}
         a_streams, b_streams = map(has_stream, dumps)
         with crew(1 if a_streams or b_streams else workers) as hands:
-            found = compare_tensors([*pairs.values()], b_streams, hands, watch)
-            differences = dict(zip(pairs, found, strict=True))
+            measured = compare_tensors([*pairs.values()], b_streams, hands, watch)
+            differences = dict(zip(pairs, measured, strict=True))
             norms_a, norms_b = (
                 _norms([pair[side] for pair in tensors], differences, hands, watch)
                 for side in (0, 1)

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 from gradclip_cli.dump import Dump
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats import find
+from gradclip_cli.formats import Found, find
 from gradclip_cli.journal import settle
 
 
-def opened(operands: Sequence[str]) -> Dump:
-    """Read the headers of a dump, while no run has it half replaced.
+def found(operands: Sequence[str]) -> Found:
+    """Find the files of a dump, once no interrupted run has left them half replaced."""
+    files = find(operands)
+    finished = [settle(folder) for folder in files.folders]
+    return find(operands) if any(finished) else files
 
-    What an interrupted run left is finished first; raises `GradclipError` as `find` does.
-    """
-    found = find(operands)
-    finished = [settle(folder) for folder in found.folders]
-    if any(finished):
-        found = find(operands)
-    dump = found.open()
-    for folder in found.folders:
+
+def opened(files: Found) -> Dump:
+    """Read the headers of a dump, while no run has it half replaced."""
+    dump = files.open()
+    for folder in files.folders:
         if settle(folder):  # some headers may be of before, others of after
             raise GradclipError(
                 folder,

@@ -3,6 +3,8 @@
 Numbers are parsed here, so that a wrong one is told in one line as every other error is.
 """
 
+import contextlib
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 from gradclip_cli.choices import Format, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.spikes import LEAST, SpikeRule
 
 
 def _number(option: str, example: str) -> Callable[[str], float]:
@@ -35,6 +38,20 @@ def _count(option: str) -> Callable[[str], int]:
         raise GradclipError(option, f"{text!r} is not a whole number above 0", "give 1 or more")
 
     return count
+
+
+def _spike(text: str) -> SpikeRule:
+    """Parse when a norm is a spike: deviations and window."""
+    deviations, _, window = text.partition(",")
+    count = int(window) if window.isdecimal() and len(window) < 7 else 0
+    with contextlib.suppress(ValueError):
+        if 0 < float(deviations) < math.inf and count >= LEAST:
+            return SpikeRule(float(deviations), count)
+    raise GradclipError(
+        "--spike",
+        f"{text!r} is not a rule for spikes",
+        f"give a number above 0 and a window of {LEAST} or more, for example 6,128",
+    )
 
 
 Paths = Annotated[
@@ -217,6 +234,54 @@ Rename = Annotated[
         "--rename",
         metavar="REGEX=NEW",
         help="Replace what matches in names first; repeatable.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STEP",
+        help="One file or folder a step, or a report of inspect --format jsonl.",
+        show_default=False,
+    ),
+]
+StepFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--step-from",
+        metavar="REGEX",
+        help="What a path's step is: the pattern's first group.",
+        show_default=False,
+    ),
+]
+Spike = Annotated[
+    SpikeRule | None,
+    typer.Option(
+        "--spike",
+        metavar="Z,WINDOW",
+        parser=_spike,
+        help="A spike is above mean + Z σ of the last WINDOW; 6,128 if not given.",
+        show_default=False,
+    ),
+]
+Suggest = Annotated[
+    bool, typer.Option("--suggest", help="Say what limits would have done to these norms.")
+]
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw norm and layers into FILE.png or FILE.svg.",
+        show_default=False,
+    ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FILE",
+        help="Keep what was measured in FILE.jsonl; only new steps are measured.",
         show_default=False,
     ),
 ]

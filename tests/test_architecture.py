@@ -20,16 +20,16 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
+    [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
     [{"dump"}],
     [
         {"alignment", "formats.npy", "formats.safetensors", "moments", "selection"},
         {"difference", "spans"},
         {"pairs"},
     ],
-    [{"clipping", "crew", "formats"}],
+    [{"clipping", "crew", "formats", "trajectory"}, {"layers", "recorded"}, {"findings"}],
     [
-        {"journal", "passes", "spooling", "targets"},
+        {"history", "journal", "passes", "spooling", "suggestion", "targets"},
         {"checking", "comparison", "opening", "report", "run", "sweep"},
         {"arrangement", "staging"},
     ],
@@ -38,7 +38,13 @@ FLOORS: list[list[set[str]]] = [
         {"render.diff_rows"},
         {"render.grid", "render.json", "render.text"},
         {"render.diff_table", "render.table"},
-        {"commands", "diffing", "render", "render.progress", "render.soundness"},
+        {
+            *("commands", "diffing", "render.answers", "render.picture", "render.progress"),
+            *("render.soundness", "render.trend"),
+        },
+        {"following", "render.plot", "render.steps", "render.suggestion"},
+        {"render"},
+        {"render.follower"},
         {""},  # the package itself, which names its functions and imports them when asked
     ],
     [{"boundary", "options"}, {"cli"}],
@@ -47,8 +53,15 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"difference", "dtypes", "moments", "pairs", "passes", "scratch", "sweep"},
-    "rich": {"render.diff_table", "render.grid", "render.progress", "render.table"},
+    "matplotlib": {"render.plot"},
+    "numpy": {
+        *("difference", "dtypes", "moments", "pairs", "passes", "render.plot", "scratch"),
+        "sweep",
+    },
+    "rich": {
+        *("render.answers", "render.diff_table", "render.grid", "render.picture"),
+        *("render.progress", "render.steps", "render.suggestion", "render.table"),
+    },
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
     # of the standard library
@@ -56,7 +69,10 @@ ROOMS: dict[str, set[str]] = {
     "concurrent": {"crew", "executors"},
     "importlib": {""},
     "fcntl": {"hidden"},
-    "json": {"formats.safetensors", "journal", "render.json", "render.text"},
+    "json": {
+        *("formats.safetensors", "history", "journal"),
+        *("recorded", "render.json", "render.text"),
+    },
     "signal": {"__main__", "boundary"},
     "tempfile": {"formats", "spooling"},
     "traceback": {"boundary"},
@@ -181,7 +197,8 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "--version", "inspect --help", "apply --help", "diff --help"]
+    "arguments",
+    ["--help", "--version", *(f"{name} --help" for name in ("inspect", "apply", "diff", "trend"))],
 )
 def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
     loaded = loaded_by(*arguments.split())

@@ -21,6 +21,10 @@ from gradclip_cli.source import Source, Stream, kind_of_file
 Read = Callable[[int], bytes]
 
 
+class RepeatedNameError(GradclipError):
+    """Two files of one gradient have a tensor of the same name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A kind of file: its suffix, how its first bytes look, and where its tensors lie.
@@ -311,10 +315,11 @@ def _check_different(files: Sequence[DumpFile]) -> None:
         for tensor in file.tensors:
             other = places.setdefault(tensor.name, file)
             if other is not file:
-                raise GradclipError(
+                raise RepeatedNameError(
                     file.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
-                    "all files together are one gradient; for several, make one run per file",
+                    "all files together are one gradient; for several, make one run per file, or "
+                    "follow the steps of a run with gradclip trend",
                 )
     inodes: dict[tuple[int, int], DumpFile] = {}
     for file in files:

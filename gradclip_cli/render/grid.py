@@ -47,21 +47,26 @@ class Column:
 
 def page(screen: Screen, parts: Iterable[Text | Table]) -> str:
     """Write lines and tables one below the other, in colour where the screen takes it."""
-    console = Console(
+    console = console_of(screen)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text))
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def console_of(screen: Screen) -> Console:
+    """Give a console that draws for a screen, into memory, and takes no text for markup."""
+    return Console(
         file=io.StringIO(),
         width=screen.width,
         force_terminal=screen.colour,
         no_color=not screen.colour,
-        color_system="standard" if screen.colour else None,
+        color_system="256" if screen.colour else None,
         highlight=False,
         emoji=False,
         markup=False,
         legacy_windows=False,
     )
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part, soft_wrap=isinstance(part, Text))
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def room_for(rows: int, lines: int, height: int | None) -> int:

@@ -41,7 +41,7 @@ def _plain(value: Any) -> Any:
         return exact(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return number(value)
 
 
 def _written(row: Mapping[str, Any], sheet: Sheet) -> str:
@@ -66,17 +66,21 @@ def _quoted(text: str) -> str:
 
 
 def _object(row: Mapping[str, Value], sheet: Sheet) -> dict[str, Value]:
-    found = {
-        name: None
-        if (value := row.get(name)).__class__ is float and not math.isfinite(value)
-        else value
-        for name in sheet.columns
-    }
+    found = {name: number(row.get(name)) for name in sheet.columns}
     name = found.get("name")
-    if isinstance(name, str) and not _is_unicode(name):
-        found["name"] = escape(name)
-        found["name_bytes"] = os.fsencode(name).hex()
-    return found
+    return found | named(name) if isinstance(name, str) else found
+
+
+def number(value: Value) -> Value:
+    """Give a value as JSON can hold it: null for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def named(name: str | None, key: str = "name") -> dict[str, str | None]:
+    """Give a name under a key; one that is not Unicode is escaped, its bytes beside it in hex."""
+    if name is None or _is_unicode(name):
+        return {key: name}
+    return {key: escape(name), f"{key}_bytes": os.fsencode(name).hex()}
 
 
 def exact(text: str) -> str:

@@ -10,17 +10,18 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gradclip_cli.names import escape
 from gradclip_cli.render.rows import Sheet, Value
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
+_ESCAPED = r"\\\1"
 
 
 def tsv(sheet: Sheet) -> str:
     """Write a header and a row a line, parted by tabs."""
-    return "".join("\t".join(cells) + "\n" for cells in _cells(sheet))
+    return "".join(map(_tsv_line, _cells(sheet)))
 
 
 def comma_separated(sheet: Sheet) -> str:
@@ -32,9 +33,33 @@ def comma_separated(sheet: Sheet) -> str:
 
 def markdown(sheet: Sheet) -> str:
     """Write a table of GitHub's Markdown."""
-    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(sheet))
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    head, *body = _cells(sheet)
+    return "".join([_markdown_head(head), *map(_markdown_line, body)])
+
+
+def _tsv_line(cells: Iterable[str]) -> str:
+    return "\t".join(cells) + "\n"
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()
+
+
+def _markdown_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(_MARKUP.sub(_ESCAPED, cell) for cell in cells)} |\n"
+
+
+def _markdown_head(titles: Sequence[str]) -> str:
+    return _markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
+
+
+LINES = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_line}
+"""By format: writes the cells of one row, for rows that are written as they become known."""
+
+HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
+"""By format: writes the titles of the columns."""
 
 
 def _cells(sheet: Sheet) -> Iterable[list[str]]:
