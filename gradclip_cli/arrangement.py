@@ -5,13 +5,12 @@ Arranging changes rows only: the whole, its norm and its verdict stay those of a
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.choices import Sort
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.grouping import group_of
 from gradclip_cli.moments import merge
 from gradclip_cli.names import natural
 from gradclip_cli.report import Report, Row, share_of, worst_first
@@ -42,40 +41,6 @@ def arranged(report: Report, wish: Arrangement) -> Report:
     return dataclasses.replace(report, rows=tuple(rows[: wish.top]))
 
 
-def group_of(wish: str) -> Callable[[str], str | None]:
-    r"""Give the function from a tensor's name to its group's.
-
-    A number N takes the first N parts of the dotted name; anything else is a regular expression,
-    whose first group is searched for.
-
-    >>> group_of("2")("layers.10.mlp.weight"), group_of(r"layers\.(\d+)")("layers.10.mlp.weight")
-    ('layers.10', '10')
-    """
-    if wish.isdecimal() and int(wish) > 0:
-        parts = int(wish)
-        return lambda name: ".".join(name.split(".")[:parts])
-    try:
-        pattern = re.compile(wish)
-    except re.error as error:
-        raise GradclipError(
-            "--group-by",
-            f"{wish!r} is not a regular expression: {error}",
-            r"give a number of name parts, or a pattern such as 'layers\.(\d+)'",
-        ) from error
-    if not pattern.groups:
-        raise GradclipError(
-            "--group-by",
-            f"{wish!r} has no group to name the rows by",
-            r"put parentheses around what makes the group, as in 'layers\.(\d+)'",
-        )
-
-    def group(name: str) -> str | None:
-        found = pattern.search(name)
-        return found[1] if found else None
-
-    return group
-
-
 def _groups(report: Report, group: Callable[[str], str | None]) -> list[Row]:
     members: dict[str | None, list[Row]] = {}
     for row in report.rows:
@@ -97,7 +62,7 @@ def _grouped(name: str | None, rows: list[Row], report: Report) -> Row:
         files.pop() if len(files) == 1 else "",
         moments,
         moments.norm,
-        share_of(moments.norm, report.global_norm),
+        share_of(moments.norm, report.moments, report.global_norm),
     )
 
 

@@ -10,3 +10,9 @@ Sort = Literal["name", "norm", "size", "max", "file"]
 
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "md"]
 """How a report is written."""
+
+Like = Literal["tensorflow", "keras", "torch", "optax", "optax-jit"]
+"""Whose arithmetic to reproduce to the bit; optax rounds otherwise inside `jax.jit`."""
+
+Layout = Literal["jax", "torch"]
+"""Where a weight's output units lie: along its last axis, or along its first."""

@@ -19,13 +19,20 @@ from gradclip_cli import __version__, boundary
 from gradclip_cli.choices import Format
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import (
+    AgcLayout,
+    AgcLimit,
     Atol,
+    Average,
+    Axes,
     BadOnly,
     Cache,
     ClipNorm,
+    ClipRms,
+    ClipValue,
     DryRun,
     DumpA,
     DumpB,
+    Eps,
     Everything,
     Exclude,
     FailAbove,
@@ -35,9 +42,14 @@ from gradclip_cli.options import (
     Include,
     InPlace,
     Json,
+    LikeFramework,
+    NormType,
     OnNonfinite,
     Output,
+    Params,
     Paths,
+    PerGroup,
+    PerTensor,
     Plot,
     Quiet,
     Rename,
@@ -53,6 +65,7 @@ from gradclip_cli.options import (
     Suggest,
     Top,
     UseNorm,
+    WhatIf,
     WorkerCount,
 )
 
@@ -96,12 +109,15 @@ Examples:
   gradclip inspect grads.safetensors
   gradclip inspect step-*/ --group-by 'layers\\.(\\d+)' --sort name
   gradclip inspect grads/ --json | jq .global_norm
+  gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10
   gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded"""
 )
 def inspect(
     paths: Paths = None,
     include: Include = None,
     exclude: Exclude = None,
+    norm_type: NormType = None,
+    clip_norm: WhatIf = None,
     sort: SortBy = None,
     reverse: Reverse = False,
     top: Top = None,
@@ -118,8 +134,9 @@ def inspect(
     """Say how large the gradients are, one by one and together."""
     form = _one_format(form, json)
     _check_gate(fail_above)
-    from gradclip_cli.arrangement import Arrangement, arranged, group_of
+    from gradclip_cli.arrangement import Arrangement, arranged
     from gradclip_cli.commands import inspect as measure
+    from gradclip_cli.grouping import group_of
 
     if group_by is not None:
         group_of(group_by)
@@ -128,6 +145,8 @@ def inspect(
             *_given(paths),
             include=include or (),
             exclude=exclude or (),
+            norm_type=norm_type,
+            clip_norm=clip_norm or (),
             workers=workers,
             progress=progress,
         )
@@ -145,12 +164,26 @@ def inspect(
 Examples:
   gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors
   gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero
+  gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\\d+)' -o clipped/
+  gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/
   gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'
   cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect"""
 )
 def apply(
-    clip_norm: ClipNorm,
     paths: Paths = None,
+    clip_norm: ClipNorm = None,
+    per_tensor: PerTensor = False,
+    axes: Axes = None,
+    per_group: PerGroup = None,
+    average: Average = False,
+    norm_type: NormType = None,
+    clip_value: ClipValue = None,
+    clip_rms: ClipRms = None,
+    agc: AgcLimit = None,
+    params: Params = None,
+    agc_layout: AgcLayout = None,
+    eps: Eps = None,
+    like: LikeFramework = None,
     output: Output = None,
     in_place: InPlace = False,
     force: Force = False,
@@ -165,7 +198,7 @@ def apply(
     json: Json = False,
     workers: WorkerCount = None,
 ) -> None:
-    """Clip the gradients by their global norm and write them."""
+    """Clip the gradients by one rule and write them."""
     form = _one_format(form, json)
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
     from gradclip_cli.commands import apply as clip
@@ -176,6 +209,18 @@ def apply(
         report = clip(
             *_given(paths),
             clip_norm=clip_norm,
+            clip_value=clip_value,
+            clip_rms=clip_rms,
+            agc=agc,
+            params=params,
+            agc_layout=agc_layout,
+            per_tensor=per_tensor,
+            axes=axes,
+            per_group=per_group,
+            average=average,
+            norm_type=norm_type,
+            eps=eps,
+            like=like,
             output=boundary.writer(boundary.stdout()) if to_stdout else output,
             in_place=in_place,
             force=force,

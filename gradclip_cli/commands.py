@@ -2,19 +2,21 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gradclip_cli import targets
-from gradclip_cli.choices import Nonfinite
-from gradclip_cli.clipping import Decision, Edit, clip_by_global_norm, clip_coefficient
+from gradclip_cli.choices import Layout, Like, Nonfinite
+from gradclip_cli.choosing import Wish, chosen_rule, norm_type_of
+from gradclip_cli.clipping import Decision, Global, Rule, Terms, Units, axes_of, decide
 from gradclip_cli.crew import Crew
+from gradclip_cli.dtypes import FLOAT64
 from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
+from gradclip_cli.edits import Edit, Scale
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import promoted
-from gradclip_cli.moments import Moments
+from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import quoted
 from gradclip_cli.opening import found, opened
 from gradclip_cli.passes import (
@@ -23,13 +25,21 @@ from gradclip_cli.passes import (
     Progress,
     Silent,
     measure_tensors,
+    rehearse,
     rewrite,
     rewrite_to_stream,
 )
-from gradclip_cli.report import Clipping, Report, report
-from gradclip_cli.selection import Selection, gradients, holds_only_integers, undecodable
+from gradclip_cli.report import Clipping, Report, WhatIf, report
+from gradclip_cli.selection import (
+    Selection,
+    gradients,
+    holds_only_integers,
+    paired,
+    undecodable,
+)
 from gradclip_cli.spooling import finish, has_stream, settled, spool
 from gradclip_cli.staging import copy_into, staging
+from gradclip_cli.units import Floats, check_units, unit_norms
 
 Path = str | os.PathLike[str]
 Write = Callable[[bytes], object]
@@ -41,23 +51,84 @@ def inspect(
     *paths: Path,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    norm_type: float | None = None,
+    clip_norm: float | Sequence[float] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure dumps: files, or folders of them, together one gradient.
 
-    `include` and `exclude` are shell patterns over whole tensor names. Raises `GradclipError` for a
-    path that is no sound dump, and where nothing is selected.
+    `include` and `exclude` are shell patterns over whole tensor names. `norm_type` is the p of the
+    norms, 2 if not given, infinite for the largest magnitude. With one or more limits `clip_norm`
+    the report says what clipping to each would do, for which the values are read again. Raises
+    `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
+    p = norm_type_of(norm_type)
+    limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
+    chances = [chosen_rule(Wish(limit, norm_type=norm_type)) for limit in limits]
+    watch = progress or Silent()
     dump = opened(found([os.fspath(path) for path in paths]))
     chosen = gradients(dump, Selection(include, exclude))
-    moments = _measured(dump, chosen, workers, progress or Silent())
-    return report(dump, moments, notes(dump, chosen))
+    with contextlib.ExitStack() as stack:
+        spools = spool(dump, stack) if chances else {}
+        moments = _measured(dump, chosen, workers, watch, p)
+        measured = report(dump, moments, notes(dump, chosen, p))
+        if not chances:
+            return measured
+        hands = stack.enter_context(crew(workers))
+        what_if = _what_if(settled(dump, spools), chosen, moments, chances, hands, watch)
+    return dataclasses.replace(measured, what_if=what_if)
+
+
+def _what_if(
+    dump: Dump,
+    chosen: Sequence[int],
+    moments: Mapping[int, Moments],
+    chances: Sequence[tuple[Rule, Terms]],
+    hands: Crew,
+    watch: Progress,
+) -> tuple[WhatIf, ...]:
+    """Give what clipping to each limit would do; where it would be refused, nothing is known."""
+    coefficients: list[float | None] = []
+    for rule, terms in chances:
+        try:
+            coefficients.append(_decided(rule, terms, dump, chosen, moments).coefficient)
+        except GradclipError:
+            coefficients.append(None)
+    edits = [Scale(one) for one in coefficients if one is not None and one != 1]
+    dtype = FLOAT64 if holds_only_integers(dump) else None
+    p = chances[0][1].norm_type
+    tried = iter(rehearse(dump.tensors, chosen, edits, dtype, hands, watch, p) if edits else ())
+    norm = merge(moments.values()).norm
+    said = []
+    for (rule, _), coefficient in zip(chances, coefficients, strict=True):
+        limit = rule.clip_norm if isinstance(rule, Global) else 0.0
+        if coefficient is None:
+            said.append(WhatIf(limit))
+        elif coefficient == 1:
+            said.append(WhatIf(limit, 1.0, norm, 0, 0, 0))
+        else:
+            one = next(tried)
+            counts = one.flushed, one.subnormal, one.saturated
+            said.append(WhatIf(limit, coefficient, one.after.norm, *counts))
+    return tuple(said)
 
 
 def apply(
     *paths: Path,
-    clip_norm: float,
+    clip_norm: float | None = None,
+    clip_value: str | float | Sequence[float] | None = None,
+    clip_rms: float | None = None,
+    agc: float | None = None,
+    params: Path | None = None,
+    agc_layout: Layout | None = None,
+    per_tensor: bool = False,
+    axes: str | Sequence[int] | None = None,
+    per_group: str | None = None,
+    average: bool = False,
+    norm_type: float | None = None,
+    eps: float | None = None,
+    like: Like | None = None,
     output: Path | Write | None = None,
     in_place: bool = False,
     force: bool = False,
@@ -69,25 +140,54 @@ def apply(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Clip dumps by their joint L2 norm and write the result to `output`, or in place.
+    """Clip dumps by one rule and write the result to `output`, or in place.
+
+    The limit names the rule: `clip_norm` for the joint norm of all tensors, or `per_tensor` (each
+    slice of one by its norm over `axes`), `per_group` (as `--group-by`) or, by the norm divided by
+    the number of values, on `average`; `clip_value` for a value, as `V` or `(LO, HI)`; `clip_rms`
+    for a root mean square; `agc` for the ratio of each unit's norm to that of its parameter in the
+    dump `params`. Norms are of `norm_type`, 2 if not given, and `eps` is added to them. `like`
+    names a framework to follow to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
     `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was.
     """
-    _check_limits(clip_norm, use_norm)
+    rule, terms = chosen_rule(
+        Wish(
+            clip_norm,
+            clip_value,
+            clip_rms,
+            agc,
+            None if params is None else os.fspath(params),
+            agc_layout,
+            per_tensor,
+            axes,
+            per_group,
+            average,
+            norm_type,
+            eps,
+            like,
+            use_norm,
+            nonfinite,
+        )
+    )
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
     dump = opened(found(operands))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
+    axes_by_index = _axes(rule, dump, chosen)
+    weights = opened(found([os.fspath(params)])) if params is not None else None
+    partners = paired(dump, chosen, weights) if weights is not None else []
     with contextlib.ExitStack() as stack:
         target = None
         spools: Mapping[int, int] = {}
         if not dry_run:
             target = _destination(dump, operands, output, in_place, force, stack)
+        if target is not None or axes_by_index is not None:
             spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -95,52 +195,121 @@ def apply(
             use_norm is not None
             and isinstance(target, targets.Targets)
             and nonfinite != "skip"
-            and clip_coefficient(use_norm, clip_norm) != 1
             and not spools
+            and _rewrites_all(_decided(rule, terms, dump, chosen, {}))
         )
         moments: Mapping[int, Moments] = {}
         if not one_pass:
-            moments = _measured(dump, chosen, workers, watch)
-            _refuse_nonfinite(dump, moments, nonfinite)
+            moments = _measured(dump, chosen, workers, watch, terms.norm_type)
+            _refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
-        known = [moments.get(index) for index in chosen]
-        try:
-            decision = clip_by_global_norm(known, clip_norm, nonfinite, use_norm)
-        except RefusedError as error:
-            raise RefusedError(_called(dump.files), error.problem, error.hint) from error
+        units: Sequence[Units] = ()
+        if axes_by_index is not None:
+            norms = _unit_norms(dump, axes_by_index, moments, terms, workers, watch)
+            beside: Sequence[Floats | None] = [None] * len(chosen)
+            if weights is not None:
+                beside = _parameter_norms(
+                    weights, partners, list(axes_by_index.values()), workers, watch
+                )
+            units = [
+                Units(axes_by_index[index], norms[index], other)
+                for index, other in zip(chosen, beside, strict=True)
+            ]
+        decision = _decided(rule, terms, dump, chosen, moments, units)
         edits = _edits(dump, chosen, decision)
         hands = stack.enter_context(crew(workers))
-        with _written(dump, edits, target, in_place, hands, watch, one_pass) as outcomes:
+        with _written(
+            dump, edits, target, in_place, hands, watch, one_pass, terms.norm_type
+        ) as outcomes:
             if one_pass:
-                moments = _before(outcomes, chosen)
-                _refuse_nonfinite(dump, moments, nonfinite)
-    clipping = Clipping(clip_norm, decision, chosen, None if dry_run else outcomes)
-    return report(dump, moments, notes(dump, chosen, writing=True), clipping)
+                moments = _before(outcomes, chosen, terms.norm_type)
+                _refuse_nonfinite(dump, moments, terms)
+    clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
+    said = notes(dump, chosen, terms.norm_type, writing=True)
+    if weights is not None and len(weights.tensors) > len(chosen):
+        said.append(f"{len(weights.tensors) - len(chosen):,} parameters without a gradient")
+    return report(dump, moments, said, clipping)
+
+
+def _axes(rule: Rule, dump: Dump, chosen: Sequence[int]) -> dict[int, tuple[int, ...]] | None:
+    """Give the axes of the units of each chosen tensor, if the rule has units."""
+    tensors = dump.tensors
+    found = axes_of(rule, [tensors[index] for index in chosen])
+    if found is None:
+        return None
+    check_units([tensors[index] for index in chosen], found)
+    return dict(zip(chosen, found, strict=True))
+
+
+def _unit_norms(
+    dump: Dump,
+    axes: Mapping[int, tuple[int, ...]],
+    moments: Mapping[int, Moments],
+    terms: Terms,
+    workers: int | None,
+    watch: Progress,
+) -> dict[int, Floats]:
+    finite_only = terms.nonfinite != "propagate"
+    with crew(workers) as hands:
+        return unit_norms(dump.tensors, axes, moments, hands, watch, terms.norm_type, finite_only)
+
+
+def _parameter_norms(
+    parameters: Dump,
+    partners: Sequence[int],
+    axes: Sequence[tuple[int, ...]],
+    workers: int | None,
+    watch: Progress,
+) -> list[Floats]:
+    """Give the norms of the units of the parameters, in the order of their gradients."""
+    tensors = parameters.tensors
+    moments = _measured(parameters, partners, workers, watch, 2.0)
+    for place, part in moments.items():
+        if part.nonfinite:
+            raise GradclipError(
+                "--params",
+                f"{quoted(tensors[place].name)} holds values that are not finite",
+                "leave its gradient out with --exclude 'PATTERN'",
+            )
+    with crew(workers) as hands:
+        own = dict(zip(partners, axes, strict=True))
+        norms = unit_norms(tensors, own, moments, hands, watch)
+    return [norms[place] for place in partners]
 
 
 def _measured(
-    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress
+    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
 ) -> dict[int, Moments]:
     # A stream can be read only in order, so by one worker.
     with crew(1 if has_stream(dump) else workers) as hands:
-        moments = measure_tensors(dump.tensors, chosen, hands, watch)
+        moments = measure_tensors(dump.tensors, chosen, hands, watch, norm_type)
     finish(dump)
     return moments
 
 
-def _check_limits(clip_norm: float, use_norm: float | None) -> None:
-    if not 0 < clip_norm < math.inf:
-        raise GradclipError(
-            "--clip-norm",
-            f"{clip_norm!r} is not a limit for a norm",
-            "give a finite number above 0, for example 1.0",
+def _decided(
+    rule: Rule,
+    terms: Terms,
+    dump: Dump,
+    chosen: Sequence[int],
+    moments: Mapping[int, Moments],
+    units: Sequence[Units] = (),
+) -> Decision:
+    tensors = dump.tensors
+    try:
+        return decide(
+            rule,
+            terms,
+            [tensors[index] for index in chosen],
+            [moments.get(index) for index in chosen],
+            units,
         )
-    if use_norm is not None and not 0 <= use_norm < math.inf:
-        raise GradclipError(
-            "--use-norm",
-            f"{use_norm!r} is not a norm to go by",
-            "give the finite global norm, 0 or more, that gradclip inspect reported",
-        )
+    except RefusedError as error:
+        raise RefusedError(_called(dump.files), error.problem, error.hint) from error
+
+
+def _rewrites_all(decision: Decision) -> bool:
+    return decision.coefficient != 1 and all(decision.edits)
 
 
 def _destination(
@@ -179,7 +348,7 @@ def _destination(
 def _edits(dump: Dump, chosen: Sequence[int], decision: Decision) -> list[Edit | None]:
     """Give an edit for each tensor of the dump; integers are at least turned into float64."""
     edits: list[Edit | None] = [None] * len(dump.tensors)
-    unchanged = Edit(1.0) if holds_only_integers(dump) else None
+    unchanged = Scale(1.0) if holds_only_integers(dump) else None
     for index, edit in zip(chosen, decision.edits, strict=True):
         edits[index] = edit or unchanged
     return edits
@@ -194,13 +363,14 @@ def _written(
     hands: Crew,
     watch: Progress,
     measure_before: bool,
+    norm_type: float,
 ) -> Iterator[Mapping[int, Outcome]]:
     """Write the results and give what came of each tensor; they take their places at the end."""
     outputs = _outputs(dump, edits)
     if target is None:
         yield {}
     elif not isinstance(target, targets.Targets):
-        yield rewrite_to_stream(outputs[0], edits, hands, watch, target)
+        yield rewrite_to_stream(outputs[0], edits, hands, watch, target, norm_type)
     else:
         with staging(target) as area:
             places = zip(outputs, target.files, strict=True)
@@ -213,7 +383,7 @@ def _written(
             ]
             for companion, place in target.companions:
                 copy_into(area, companion.path, place)
-            outcomes = rewrite(staged, edits, hands, watch, measure_before)
+            outcomes = rewrite(staged, edits, hands, watch, measure_before, norm_type)
             for output in staged if only_changed else ():
                 own = (outcomes[index] for index in output.indices if index in outcomes)
                 if not any(outcome.changed for outcome in own):
@@ -244,10 +414,12 @@ def _outputs(dump: Dump, edits: Sequence[Edit | None]) -> list[Output]:
     return outputs
 
 
-def _before(outcomes: Mapping[int, Outcome], chosen: Sequence[int]) -> dict[int, Moments]:
+def _before(
+    outcomes: Mapping[int, Outcome], chosen: Sequence[int], norm_type: float
+) -> dict[int, Moments]:
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
-    return {index: found.get(index) or Moments() for index in chosen}
+    return {index: found.get(index) or Moments(norm_type=norm_type) for index in chosen}
 
 
 def _refuse_undecodable(tensors: Sequence[Tensor]) -> None:
@@ -261,10 +433,10 @@ def _refuse_undecodable(tensors: Sequence[Tensor]) -> None:
         )
 
 
-def _refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], nonfinite: Nonfinite) -> None:
+def _refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], terms: Terms) -> None:
     """Raise `RefusedError` that names each tensor with NaN or infinities."""
     bad = {index: part for index, part in moments.items() if part.nonfinite}
-    if not bad or nonfinite != "refuse":
+    if not bad or terms.nonfinite != "refuse" or terms.like is not None:
         return
     tensors = dump.tensors
     lines = []
@@ -293,7 +465,9 @@ def _listed(lines: Sequence[str]) -> tuple[str, ...]:
     return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))
 
 
-def notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]:
+def notes(
+    dump: Dump, chosen: Sequence[int], norm_type: float = 2.0, writing: bool = False
+) -> list[str]:
     """Say what a reader of the numbers must not miss."""
     said = []
     if len(dump.files) > 1:
@@ -301,6 +475,8 @@ def notes(dump: Dump, chosen: Sequence[int], writing: bool = False) -> list[str]
     if dump.ignored:
         said.append(f"{dump.ignored:,} other files ignored")
     tensors = dump.tensors
+    if norm_type != 2:
+        said.append(f"norms of type {norm_type:g}")
     if len(chosen) < len(tensors):
         said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     if holds_only_integers(dump):

@@ -147,7 +147,7 @@ def merge(parts: Iterable[Difference]) -> Difference:
 
 
 def common(factors: Iterable[Factors]) -> Factors:
-    """Give the factors that all allow; the lowest is above the highest where there is none.
+    """Give the factors that all allow; `NONE` where there is none.
 
     >>> common([(1.0, 3.0), (2.0, 4.0)])
     (2.0, 3.0)
@@ -155,7 +155,7 @@ def common(factors: Iterable[Factors]) -> Factors:
     lowest, highest = ANY
     for low, high in factors:
         lowest, highest = max(lowest, low), min(highest, high)
-    return lowest, highest
+    return (lowest, highest) if lowest <= highest else NONE
 
 
 def unchanged(one: Moments, around: Rounding) -> Difference:

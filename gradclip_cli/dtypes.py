@@ -107,6 +107,33 @@ def magnitudes(words: NDArray[Any]) -> NDArray[Any]:
     return sizes
 
 
+_FRACTION_BITS = {
+    "float16": 10,
+    "bfloat16": 7,
+    "float32": 23,
+    "float64": 52,
+    "complex64": 23,
+    "complex128": 52,
+    "float8_e4m3fn": 3,
+    "float8_e5m2": 2,
+}
+
+
+def sparse(stored: Stored, dtype: DType) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say of each lane of a block whether it is zero, and whether it is subnormal.
+
+    Subnormal numbers have fewer digits than others of their dtype. Whole numbers never are.
+    """
+    words = stored.view(dtype.words)
+    if dtype.kind == "integer":
+        return words == 0, np.zeros(words.shape, np.bool_)
+    if not words.dtype.isnative:
+        words = words.astype(words.dtype.newbyteorder("="))
+    sizes = magnitudes(words)
+    zero = sizes == 0
+    return zero, (sizes < 1 << _FRACTION_BITS[dtype.name]) & ~zero
+
+
 def encode(values: NDArray[np.float64], dtype: DType, stored: Stored) -> int:
     """Round each value once to nearest even into `stored`; give how many had to be saturated.
 

@@ -6,6 +6,7 @@ as the few floats whose exact sum they are. The moments of a tensor therefore de
 alone: not on blocks, spans, the number of workers or the order in which they finish.
 """
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -29,9 +30,16 @@ _DOT = ROW // 4
 # between these bounds no sum of squares overflows, and what underflows does not count.
 _LOWEST, _HIGHEST = -450, 480
 
+# The same for another power.
+_WITHIN = 480
+
+LARGEST_POWER = 512.0
+"""Beyond, norms are hardly to be told from the largest magnitude, and powers leave float64."""
+
 Sums = tuple[tuple[int, tuple[float, ...]], ...]
 """Sums of squares by shift: (s, terms) means that the values times 2**s, squared, add up to the
-exact sum of the terms. Each term is what rounding the sum of it and the later ones gives."""
+exact sum of the terms. Each term is what rounding the sum of it and the later ones gives. Likewise
+of sizes to another power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,9 @@ class Moments:
 
     `max_abs` is None where no value is finite. Positions are C-order positions in the tensor, the
     first where several qualify. A complex value is NaN where a part is, else infinite where one is.
+
+    `norm_type` is the p of `norm`, `(Σ|x|^p)^(1/p)`: the largest magnitude for p = inf, for p = 0
+    the number of values that are not zero. `powers` are the sums of other powers than 2.
     """
 
     count: int = 0
@@ -51,6 +62,8 @@ class Moments:
     posinf: int = 0
     neginf: int = 0
     first_nonfinite: int | None = None
+    norm_type: float = 2.0
+    powers: Sums = ()
 
     @property
     def nonfinite(self) -> int:
@@ -58,18 +71,41 @@ class Moments:
         return self.nan + self.posinf + self.neginf
 
     @property
+    def sums(self) -> Sums:
+        """What adds up to the norm's power; of p = inf, where nothing does, nothing."""
+        if self.norm_type == 2:
+            return self.squares
+        if self.norm_type == 0:
+            filled = self.count - self.zeros - self.nonfinite
+            return ((0, (float(filled),)),) if filled else ()
+        return self.powers
+
+    @property
     def finite_norm(self) -> float:
-        """The L2 norm of the finite values; inf where it is beyond float64."""
-        try:
-            return math.ldexp(*root(self.squares))
-        except OverflowError:
-            return math.inf
+        """The norm of the finite values; inf where it is beyond float64."""
+        if self.norm_type == 2:
+            return _norm(self.squares, 2)
+        if self.norm_type == 0:
+            return float(self.count - self.zeros - self.nonfinite)
+        return (
+            self.max_abs or 0.0
+            if self.norm_type == math.inf
+            else _norm(self.powers, self.norm_type)
+        )
 
     @property
     def norm(self) -> float:
-        """The L2 norm as IEEE 754 would have it: NaN with a NaN, inf with an infinity."""
+        """The norm as IEEE 754 would have it: NaN with a NaN, inf with an infinity."""
+        return self._as_it_is(self.finite_norm)
+
+    @property
+    def l2_norm(self) -> float:
+        """The same for p = 2, whatever the norm's type."""
+        return self._as_it_is(_norm(self.squares, 2))
+
+    def _as_it_is(self, finite_norm: float) -> float:
         if self.first_nonfinite is None:
-            return self.finite_norm
+            return finite_norm
         return math.nan if self.nan else math.inf
 
 
@@ -82,6 +118,7 @@ def merge(parts: Iterable[Moments]) -> Moments:
     parts = tuple(parts)
     if len(parts) == 1:
         return parts[0]
+    norm_type = next((part.norm_type for part in parts if part.count), 2.0)
     largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
     return Moments(
         sum(part.count for part in parts),
@@ -93,6 +130,8 @@ def merge(parts: Iterable[Moments]) -> Moments:
         sum(part.posinf for part in parts),
         sum(part.neginf for part in parts),
         _first(part.first_nonfinite for part in parts),
+        norm_type,
+        add(part.powers for part in parts),
     )
 
 
@@ -109,21 +148,32 @@ def add(parts: Iterable[Sums]) -> Sums:
     return _sums(terms)
 
 
-def root(squares: Sums) -> tuple[float, int]:
-    """Give (r, e) where r * 2**e is the root of a sum of squares, wherever float64 ends.
+def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
+    """Give (r, e) where r * 2**e is the p-th root of a sum of p-th powers, wherever float64 ends.
 
     >>> root(((0, (9.0,)),)), root(((-1000, (9.0,)),))
     ((3.0, 0), (3.0, 1000))
     """
-    if not squares:
+    if not sums:
         return 0.0, 0
-    lowest, terms = squares[0]  # the smallest shift belongs to the largest values
-    if len(squares) == 1:
-        return math.sqrt(terms[0]), -lowest  # the first term is the rounded sum of all
-    total = math.fsum(
-        math.ldexp(term, 2 * (lowest - shift)) for shift, terms in squares for term in terms
-    )
-    return math.sqrt(total), -lowest
+    lowest, terms = sums[0]  # the smallest shift belongs to the largest values
+    if len(sums) == 1:
+        total = terms[0]  # the first term is the rounded sum of all
+    else:
+        total = math.fsum(
+            term * 2.0 ** max(p * (lowest - shift), -2000.0)
+            for shift, terms in sums
+            for term in terms
+        )
+    return math.sqrt(total) if p == 2 else total ** (1 / p), -lowest
+
+
+def _norm(sums: Sums, p: float) -> float:
+    """Give the norm whose p-th power the sums are; inf where it is beyond float64."""
+    try:
+        return math.ldexp(*root(sums, p))
+    except OverflowError:
+        return math.inf
 
 
 def _sums(terms: dict[int, list[float]]) -> Sums:
@@ -149,6 +199,7 @@ def measure(
     start: int = 0,
     fortran_shape: Shape | None = None,
     sizes: NDArray[Any] | None = None,
+    norm_type: float = 2.0,
 ) -> Moments:
     """Measure a block: float32 or float64, shape `(count * lanes,)`, lanes 2 for complex values.
 
@@ -157,7 +208,7 @@ def measure(
     words that the values were decoded from, where these are at hand: narrow ones take less time.
     """
     if not values.size:
-        return Moments()
+        return Moments(norm_type=norm_type)
 
     def first(positions: NDArray[np.intp]) -> int:
         return _c_order_first(positions + start, fortran_shape)
@@ -169,11 +220,19 @@ def measure(
     if not math.isfinite(size):
         finite = np.all(np.isfinite(values.reshape(-1, lanes)), axis=1)
         if not finite.all():
-            return _measure_nonfinite(values, lanes, start, fortran_shape, finite, first)
+            return _measure_nonfinite(values, lanes, start, fortran_shape, finite, first, norm_type)
     at = start + top if fortran_shape is None else first(np.flatnonzero(sizes == sizes[top]))
     # Nearly always there is no zero, which the smallest says in half the time.
     zeros = 0 if sizes.min() else sizes.size - int(np.count_nonzero(sizes))
-    return Moments(values.size // lanes, _squares(values, size), size, at, zeros)
+    return Moments(
+        values.size // lanes,
+        _squares(values, size),
+        size,
+        at,
+        zeros,
+        norm_type=norm_type,
+        powers=() if norm_type in _WITHOUT_POWERS else _powers(values, lanes, norm_type),
+    )
 
 
 def _measure_nonfinite(
@@ -183,13 +242,20 @@ def _measure_nonfinite(
     fortran_shape: Shape | None,
     finite: NDArray[np.bool_],
     first: Callable[[NDArray[np.intp]], int],
+    norm_type: float,
 ) -> Moments:
     """Measure a block with NaN or infinities: those apart, the rest as if zeros stood there."""
     pairs = values.reshape(-1, lanes)
     nan = np.isnan(pairs).any(axis=1)
     posinf = (pairs == np.inf).any(axis=1) & ~nan
     bad = ~finite
-    rest = measure(np.where(finite[:, None], pairs, 0).reshape(-1), lanes, start, fortran_shape)
+    rest = measure(
+        np.where(finite[:, None], pairs, 0).reshape(-1),
+        lanes,
+        start,
+        fortran_shape,
+        norm_type=norm_type,
+    )
     nans, posinfs, bads = (int(np.count_nonzero(mask)) for mask in (nan, posinf, bad))
     largest, at = rest.max_abs, rest.max_abs_at
     if not largest:  # the largest is a zero, and the first of those must not be a stand-in
@@ -204,6 +270,8 @@ def _measure_nonfinite(
         posinfs,
         bads - nans - posinfs,
         first(np.flatnonzero(bad)),
+        norm_type,
+        rest.powers,
     )
 
 
@@ -238,6 +306,28 @@ def _squares(values: Values, largest: float) -> Sums:
     return _sums(terms)
 
 
+_WITHOUT_POWERS = (0.0, 2.0, math.inf)
+
+
+def _powers(values: Values, lanes: int, p: float) -> Sums:
+    """Give the sums of `|x|**p`, row by row, scaled where a power might leave float64."""
+    wide = _widened(values)
+    whole = len(wide) // ROW * ROW
+    terms: dict[int, list[float]] = {}
+    for part in (wide[:whole].reshape(-1, ROW), wide[None, whole:]):
+        if not part.size:
+            continue
+        exponents = np.frexp(np.abs(part).max(axis=1))[1]
+        # Halves, because a complex size can overflow although its parts do not.
+        shifts = np.where(np.abs(exponents + 1) * p < _WITHIN, 0, -exponents - 1)
+        scaled = np.ldexp(part, shifts[:, None]) if shifts.any() else part
+        sizes = np.abs(scaled) if lanes == 1 else np.hypot(scaled[:, 0::2], scaled[:, 1::2])
+        totals = (sizes if p == 1 else sizes**p).sum(axis=1)
+        for shift, total in zip(shifts.tolist(), totals.tolist(), strict=True):
+            terms.setdefault(shift, []).append(total)
+    return _sums(terms)
+
+
 def _row_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the sum of squares of each row, its four quarters added in a fixed order."""
     parts = rows.reshape(-1, _DOT) if rows.shape[1] == ROW else rows  # the last is shorter
@@ -256,7 +346,7 @@ def _widened(values: Values) -> NDArray[np.float64]:
     return wide
 
 
-def measure_each(values: Values, counts: Sequence[int]) -> list[Moments]:
+def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) -> list[Moments]:
     """Measure many small tensors that lie next to each other, real, `counts` values each, none 0.
 
     Gives for each what `measure` gives, but for the last bits of the squares: NumPy's `reduceat`
@@ -273,15 +363,28 @@ def measure_each(values: Values, counts: Sequence[int]) -> list[Moments]:
     highest = np.flatnonzero(sizes == np.repeat(largest, lengths))
     at = _first_of_each(highest, starts) - starts
     zeros = np.add.reduceat(np.equal(wide, 0), starts, dtype=np.int64)
+    if norm_type in _WITHOUT_POWERS:
+        powers = np.zeros(lengths.size)
+    else:
+        plain &= np.abs(exponents + 1) * norm_type < _WITHIN
+        powers = np.add.reduceat(sizes**norm_type, starts)
     squares = np.add.reduceat(np.square(wide, out=sizes), starts)
     columns: list[list[Any]] = [
         column.tolist() for column in (plain, lengths, squares, largest, at, zeros, starts)
     ]
-    return [
+    found = [
         Moments(count, ((0, (square,)),) if square else (), size, place, zero)
         if ordinary
-        else measure(wide[begin : begin + count])
+        else measure(wide[begin : begin + count], norm_type=norm_type)
         for ordinary, count, square, size, place, zero, begin in zip(*columns, strict=True)
+    ]
+    if norm_type == 2:
+        return found
+    return [
+        dataclasses.replace(part, norm_type=norm_type, powers=_sums({0: [power]}))
+        if ordinary
+        else part
+        for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gradclip_cli.choices import Format, Nonfinite, Sort
+from gradclip_cli.choices import Format, Layout, Like, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.spikes import LEAST, SpikeRule
 
@@ -154,12 +154,124 @@ FailNonfinite = Annotated[
     bool, typer.Option("--fail-nonfinite", help="Status 1 if a value is NaN or infinite.")
 ]
 ClipNorm = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--clip-norm",
         metavar="C",
         parser=_number("--clip-norm", "1.0"),
-        help="The limit for the global norm.",
+        help="The limit for the norm of all tensors together.",
+        show_default=False,
+    ),
+]
+WhatIf = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--clip-norm",
+        metavar="C",
+        parser=_number("--clip-norm", "1.0"),
+        help="Say what clipping to C would do; repeatable.",
+        show_default=False,
+    ),
+]
+PerTensor = Annotated[
+    bool, typer.Option("--per-tensor", help="--clip-norm limits each tensor's own norm.")
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        metavar="I,J",
+        help="With --per-tensor: each slice's norm, over these axes.",
+        show_default=False,
+    ),
+]
+AgcLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--agc",
+        metavar="L",
+        parser=_number("--agc", "0.01"),
+        help="Adaptive: the limit for each unit's norm / its parameter's; eps 1e-3.",
+        show_default=False,
+    ),
+]
+Params = Annotated[
+    str | None,
+    typer.Option(
+        "--params",
+        metavar="PATH",
+        help="The parameters for --agc, found by name.",
+        show_default=False,
+    ),
+]
+AgcLayout = Annotated[
+    Layout | None,
+    typer.Option(
+        "--agc-layout",
+        metavar="LAYOUT",
+        help="Where weights have their units: jax (last axis, if not given) or torch (first).",
+        show_default=False,
+    ),
+]
+PerGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--per-group",
+        metavar="N|REGEX",
+        help="--clip-norm limits each group's norm; groups as in inspect --group-by.",
+        show_default=False,
+    ),
+]
+Average = Annotated[
+    bool,
+    typer.Option("--average", help="--clip-norm limits each tensor's norm / its number of values."),
+]
+ClipValue = Annotated[
+    str | None,
+    typer.Option(
+        "--clip-value",
+        metavar="V|LO,HI",
+        help="Keep each value between -V and V, or LO and HI.",
+        show_default=False,
+    ),
+]
+ClipRms = Annotated[
+    float | None,
+    typer.Option(
+        "--clip-rms",
+        metavar="C",
+        parser=_number("--clip-rms", "1.0"),
+        help="The limit for each tensor's root mean square.",
+        show_default=False,
+    ),
+]
+NormType = Annotated[
+    float | None,
+    typer.Option(
+        "--norm-type",
+        metavar="P",
+        parser=_number("--norm-type", "1, 2 or inf"),
+        help="The p of the norms: 1, 2, inf, 0 or another; 2 if not given.",
+        show_default=False,
+    ),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option(
+        "--eps",
+        metavar="E",
+        parser=_number("--eps", "1e-6"),
+        help="Added to the norm that is divided by.",
+        show_default=False,
+    ),
+]
+LikeFramework = Annotated[
+    Like | None,
+    typer.Option(
+        "--like",
+        metavar="FRAMEWORK",
+        help="To the bit as tensorflow, keras, torch, optax or optax-jit.",
+        show_default=False,
     ),
 ]
 UseNorm = Annotated[

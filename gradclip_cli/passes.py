@@ -5,19 +5,19 @@ Both hand batches of spans to an executor and never hold a tensor: memory depend
 block size, not on files.
 """
 
+import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradclip_cli.clipping import Edit
 from gradclip_cli.crew import Crew
-from gradclip_cli.dtypes import DType, Stored, Values, decode, encode, magnitudes
+from gradclip_cli.dtypes import DType, Stored, decode, encode, magnitudes, sparse
 from gradclip_cli.dump import DumpFile, Span, Tensor
+from gradclip_cli.edits import Edit, Scale, ScaleEach, SpanEdit, together
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.moments import Moments, measure, measure_each, merge
 from gradclip_cli.scratch import scratch
@@ -109,11 +109,12 @@ class _Patch:
     """A span that is edited and written at `offset` as `dtype`."""
 
     work: Work
-    edit: Edit
+    edit: SpanEdit
     output: Output
     offset: int
     dtype: DType
     measure_before: bool
+    norm_type: float
 
     @property
     def size(self) -> int:
@@ -129,26 +130,35 @@ _Results = list[tuple[int, Outcome]]
 
 
 def measure_tensors(
-    tensors: Sequence[Tensor], chosen: Sequence[int], crew: Crew, progress: Progress
+    tensors: Sequence[Tensor],
+    chosen: Sequence[int],
+    crew: Crew,
+    progress: Progress,
+    norm_type: float = 2.0,
 ) -> dict[int, Moments]:
     """Measure the chosen tensors (pass 1); gives the moments of each by its index."""
+    work = functools.partial(_measure_batch, norm_type)
     parts: dict[int, list[Moments]] = {index: [] for index in chosen}
     progress.begin("measuring", sum(tensors[index].size for index in chosen))
-    for batch, results in crew.in_order(_measure_batch, batches(cut(tensors, chosen))):
+    for batch, results in crew.in_order(work, batches(cut(tensors, chosen))):
         for index, part in results:
             parts[index].append(part)
         progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
-    return {index: some[0] if len(some) == 1 else merge(some) for index, some in parts.items()}
+    nothing = Moments(norm_type=norm_type)
+    return {
+        index: some[0] if len(some) == 1 else merge(some) if some else nothing
+        for index, some in parts.items()
+    }
 
 
-def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
+def _measure_batch(norm_type: float, batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
     results: list[tuple[int, Moments]] = []
     with np.errstate(all="ignore"):
         for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
             with source.opened() as descriptor:
                 for work in group:
                     found = [
-                        _measure(stored, work.span.dtype, work.span, first)
+                        _measure(stored, work.span.dtype, work.span, first, norm_type)
                         for first, stored in blocks(descriptor, work.span)
                     ]
                     whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
@@ -156,13 +166,95 @@ def _measure_batch(batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
     return results
 
 
-def _measure(stored: Stored, dtype: DType, span: Span, first: int) -> list[Moments]:
+def _measure(
+    stored: Stored, dtype: DType, span: Span, first: int, norm_type: float
+) -> list[Moments]:
     """Measure a block of a span, stored as a dtype: one `Moments` for each of its tensors."""
     values = decode(stored, dtype)
     if span.small:
-        return measure_each(values, span.counts)
+        return measure_each(values, span.counts, norm_type)
     sizes = magnitudes(stored.view(dtype.words)) if dtype.is_narrow else None
-    return [measure(values, span.dtype.lanes, span.start + first, span.fortran_shape, sizes)]
+    start = span.start + first
+    return [measure(values, span.dtype.lanes, start, span.fortran_shape, sizes, norm_type)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What an edit of all tensors would come to: the moments after, and counts of values.
+
+    `flushed` would become zero, `subnormal` would become so, `saturated` be cut to the largest.
+    """
+
+    after: Moments
+    flushed: int
+    subnormal: int
+    saturated: int
+
+
+def rehearse(
+    tensors: Sequence[Tensor],
+    chosen: Sequence[int],
+    edits: Sequence[Scale],
+    dtype: DType | None,
+    crew: Crew,
+    progress: Progress,
+    norm_type: float = 2.0,
+) -> list[Rehearsal]:
+    """Give what each edit would make of the chosen tensors, stored as `dtype` if not as they are.
+
+    Nothing is written. Every block is read once for all edits.
+    """
+    found: list[list[Rehearsal]] = [[] for _ in edits]
+    work = functools.partial(_rehearse_batch, tuple(edits), dtype, norm_type)
+    progress.begin("rehearsing", sum(tensors[index].size for index in chosen))
+    for batch, results in crew.in_order(work, batches(cut(tensors, chosen))):
+        for some, result in zip(found, results, strict=True):
+            some.append(result)
+        progress.advance(sum(item.size for item in batch), batch[-1].span.source.label)
+    return [_together(some) for some in found]
+
+
+def _rehearse_batch(
+    edits: Sequence[Scale], dtype: DType | None, norm_type: float, batch: tuple[Work, ...]
+) -> list[Rehearsal]:
+    found: list[list[Rehearsal]] = [[] for _ in edits]
+    with np.errstate(all="ignore"):
+        for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
+            with source.opened() as descriptor:
+                for work in group:
+                    span = work.span
+                    for first, stored in blocks(descriptor, span):
+                        for some, edit in zip(found, edits, strict=True):
+                            target = dtype or span.dtype
+                            some.append(_tried(edit, stored, span, first, target, norm_type))
+    return [_together(some) for some in found]
+
+
+def _tried(
+    edit: Scale, stored: Stored, span: Span, first: int, dtype: DType, norm_type: float
+) -> Rehearsal:
+    """Give what an edit makes of a block: what `_edited` would write is measured and dropped."""
+    lanes = span.dtype.lanes
+    results = edit.apply(decode(stored, span.dtype), span.start + first, lanes)
+    data: Stored = scratch("encoded", np.uint8, results.size // lanes * dtype.itemsize)
+    saturated = encode(results, dtype, data)
+    was_zero, was_subnormal = (mask.reshape(-1, lanes) for mask in sparse(stored, span.dtype))
+    zero, subnormal = (mask.reshape(-1, lanes) for mask in sparse(data, dtype))
+    return Rehearsal(
+        merge(_measure(data, dtype, span, first, norm_type)),
+        int(np.count_nonzero(zero.all(axis=1) & ~was_zero.all(axis=1))),
+        int(np.count_nonzero((subnormal & ~was_subnormal).any(axis=1))),
+        saturated,
+    )
+
+
+def _together(parts: Sequence[Rehearsal]) -> Rehearsal:
+    return Rehearsal(
+        merge(part.after for part in parts),
+        sum(part.flushed for part in parts),
+        sum(part.subnormal for part in parts),
+        sum(part.saturated for part in parts),
+    )
 
 
 def rewrite(
@@ -171,13 +263,16 @@ def rewrite(
     crew: Crew,
     progress: Progress,
     measure_before: bool,
+    norm_type: float = 2.0,
 ) -> dict[int, Outcome]:
     """Write each output to its path, which exists and has its size (pass 2).
 
     `edits` has one entry for each tensor of the dump; gives the outcome of each that was edited.
     """
     tasks = [
-        task for output in outputs for task in _tasks(output, edits, measure_before, SPAN_BYTES)
+        task
+        for output in outputs
+        for task in _tasks(output, edits, measure_before, SPAN_BYTES, norm_type)
     ]
     progress.begin("writing", sum(task.size for task in tasks))
     found: _Results = []
@@ -193,9 +288,12 @@ def rewrite_to_stream(
     crew: Crew,
     progress: Progress,
     write: Callable[[bytes], object],
+    norm_type: float = 2.0,
 ) -> dict[int, Outcome]:
     """Give an output's bytes to `write`, in order (pass 2)."""
-    tasks = sorted(_tasks(output, edits, False, STREAM_BYTES), key=lambda task: task.offset)
+    tasks = sorted(
+        _tasks(output, edits, False, STREAM_BYTES, norm_type), key=lambda task: task.offset
+    )
     progress.begin("writing", sum(task.size for task in tasks))
     found: _Results = []
     for task, (data, results) in crew.in_order(_bytes_of, tasks):
@@ -206,20 +304,27 @@ def rewrite_to_stream(
 
 
 def _tasks(
-    output: Output, edits: Sequence[Edit | None], measure_before: bool, size: int
+    output: Output,
+    edits: Sequence[Edit | None],
+    measure_before: bool,
+    size: int,
+    norm_type: float,
 ) -> Iterator[_Task]:
     """Cut an output into what is copied and what is edited."""
     own = edits[output.first : output.first + len(output.tensors)]
-    alike: dict[Edit, list[int]] = {}
+    alike: dict[Hashable, list[int]] = {}
+    kinds = {id(edit): edit.kind for edit in own if edit is not None}
     for index, edit in enumerate(own):
         if edit is not None:
-            alike.setdefault(edit, []).append(index)
-    for edit, indices in alike.items():
+            alike.setdefault(kinds[id(edit)], []).append(index)
+    for indices in alike.values():
         for work in cut(output.file.tensors, indices, size):
+            some = [edit for index in work.indices if (edit := own[index]) is not None]
             target = output.tensors[work.indices[0]]
             offset = target.offset + work.span.start * target.dtype.itemsize
             numbered = Work((*(output.first + index for index in work.indices),), work.span)
-            yield _Patch(numbered, edit, output, offset, target.dtype, measure_before)
+            joint = together(some, work.span.counts)
+            yield _Patch(numbered, joint, output, offset, target.dtype, measure_before, norm_type)
     source = output.file.source
     for start, end, offset in _kept(output, own):
         for begin in range(start, end, size):
@@ -289,29 +394,33 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
     for first, stored in blocks(descriptor, span):
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
         if patch.measure_before:
-            before = _measure(stored, span.dtype, span, first)
-        product = _product(decode(stored, span.dtype), patch.edit, span.dtype.lanes)
-        count = product.size // span.dtype.lanes
+            before = _measure(stored, span.dtype, span, first, patch.norm_type)
+        values = decode(stored, span.dtype)
+        results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
+        count = results.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
-        saturated = encode(product, patch.dtype, data)
-        # The first few bytes nearly always tell, and cost nothing.
-        changed = not (np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored))
-        after = _measure(data, patch.dtype, span, first)
+        saturated = encode(results, patch.dtype, data)
+        changed = _changed(stored, data, span, patch)
+        after = _measure(data, patch.dtype, span, first, patch.norm_type)
         saturations = (saturated, *[0] * (len(after) - 1))
-        outcomes = map(Outcome, after, before, saturations, itertools.repeat(changed))
+        outcomes = map(Outcome, after, before, saturations, changed)
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))
 
 
-def _product(values: Values, edit: Edit, lanes: int) -> NDArray[np.float64]:
-    """Give `float64(x * coefficient)`; NaN and infinities as 0 where the edit says so."""
-    product: NDArray[np.float64] = scratch("product", np.float64, values.size)
-    # Asked for the product of float32 as float64, NumPy widens it in small pieces first.
-    np.copyto(product, values)
-    product *= edit.coefficient
-    if edit.zero_nonfinite:
-        pairs = product.reshape(-1, lanes)
-        pairs[~np.isfinite(pairs).all(axis=1)] = 0
-    return product
+def _changed(stored: Stored, data: Stored, span: Span, patch: _Patch) -> Iterable[bool]:
+    """Say for each tensor of a block whether its bytes are others than before.
+
+    Of tensors that are scaled it is enough to know it of all together.
+    """
+    # The first few bytes nearly always tell, and cost nothing.
+    alike = np.array_equal(data[:64], stored[:64]) and np.array_equal(data, stored)
+    if alike or len(span.counts) == 1 or isinstance(patch.edit, Scale | ScaleEach):
+        return itertools.repeat(not alike)
+    if data.size != stored.size:
+        return itertools.repeat(True)
+    sizes = np.multiply(span.counts, span.dtype.itemsize)
+    found: list[bool] = np.logical_or.reduceat(data != stored, np.cumsum(sizes) - sizes).tolist()
+    return found
 
 
 def _merged(found: _Results) -> dict[int, Outcome]:

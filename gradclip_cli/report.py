@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gradclip_cli.clipping import Decision
+from gradclip_cli.choices import Like
+from gradclip_cli.clipping import Decision, Rule, Terms
+from gradclip_cli.departure import departures
 from gradclip_cli.dump import Dump, Shape, multi_index
+from gradclip_cli.edits import Clamp, Scale, ScaleUnits
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import natural
 from gradclip_cli.passes import Outcome
@@ -26,13 +29,15 @@ Index = tuple[int, ...]
 class Clipped:
     """What clipping did to a tensor, or to all of them together.
 
-    `norm_after` is measured from what was written; None where nothing was written. `flushed` counts
-    values that became zero, `saturated` those cut to the largest that the dtype holds.
+    `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
+    values. `norm_after` is measured from what was written; None where nothing was written.
+    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
+    holds.
     """
 
     norm_before: float
-    clip_norm: float
-    coefficient: float
+    clip_norm: float | None
+    coefficient: float | None
     clipped: bool
     norm_after: float | None
     flushed: int | None
@@ -43,9 +48,9 @@ class Clipped:
 class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
-    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares,
-    None where that is zero or not finite. A group has no shape, its dtype is that of all its
-    tensors or None, and what no group pattern matched has no name.
+    `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares
+    (of |x|^p for another norm), None where that is zero or not finite. A group has no
+    shape, its dtype is that of all its tensors or None; what no pattern matched has no name.
     """
 
     kind: Literal["tensor", "group"]
@@ -81,12 +86,44 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """By which rule a dump was clipped, and how many tensors it changed.
+
+    `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
+    say where its answer is not the exact one.
+    """
+
+    rule: Rule
+    eps: float
+    like: Like | None
+    changed: int
+    departures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What clipping by a global norm would do; None throughout where it would be refused.
+
+    The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
+    others of their dtype, and have not now.
+    """
+
+    clip_norm: float
+    coefficient: float | None = None
+    norm_after: float | None = None
+    flushed: int | None = None
+    subnormal: int | None = None
+    saturated: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
-    `notes` are sentences that a reader must not miss, `clipped` says what `apply` did, and `worst`
-    is the tensor to blame, whichever rows are shown.
+    `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
+    and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
+    limit that `inspect` was asked about.
     """
 
     rows: tuple[Row, ...]
@@ -98,6 +135,8 @@ class Report:
     notes: tuple[str, ...] = ()
     clipped: Clipped | None = None
     worst: Row | None = None
+    ruling: Ruling | None = None
+    what_if: tuple[WhatIf, ...] = ()
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -106,7 +145,7 @@ class Report:
 
     @property
     def global_norm(self) -> float:
-        """The L2 norm of all measured tensors together; NaN or inf where a value is."""
+        """The norm of all measured tensors together; NaN or inf where a value is."""
         return self.moments.norm
 
     @property
@@ -122,7 +161,7 @@ class Report:
 
 def rms(moments: Moments) -> float | None:
     """Give the root mean square; None of no values."""
-    return moments.norm / math.sqrt(moments.count) if moments.count else None
+    return moments.l2_norm / math.sqrt(moments.count) if moments.count else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,32 +172,53 @@ class Clipping:
     rewritten, and is None where nothing was written.
     """
 
-    clip_norm: float
+    rule: Rule
+    terms: Terms
     decision: Decision
     chosen: Sequence[int]
     outcomes: Mapping[int, Outcome] | None
 
+    @property
+    def clip_norm(self) -> float | None:
+        """The limit for a norm, if it is one."""
+        return getattr(self.rule, "clip_norm", None)
+
     def of(self, position: int, before: Moments) -> tuple[Clipped, Moments]:
         """Give what became of the chosen tensor at a position, and its moments afterwards."""
         edit = self.decision.edits[position]
+        coefficient = self.decision.coefficients[position]
         outcome = (self.outcomes or {}).get(self.chosen[position])
         after = before if outcome is None else outcome.after
         known = self.outcomes is not None
-        replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
-        clipped = Clipped(
-            before.norm,
-            self.clip_norm,
-            1.0 if edit is None else edit.coefficient,
-            edit is not None and edit.coefficient != 1,
-            after.norm if known else None,
-            after.zeros - before.zeros - replaced if known else None,
-            (0 if outcome is None else outcome.saturated) if known else None,
+        zero = isinstance(edit, Scale | Clamp | ScaleUnits) and edit.zero_nonfinite
+        replaced = before.nonfinite if zero else 0
+        if isinstance(edit, Scale) or not known:
+            clipped = edit is not None and coefficient != 1
+        else:
+            clipped = outcome is not None and outcome.changed
+        return (
+            Clipped(
+                before.norm,
+                self.clip_norm,
+                coefficient,
+                clipped,
+                after.norm if known else None,
+                max(after.zeros - before.zeros - replaced, 0) if known else None,
+                (0 if outcome is None else outcome.saturated) if known else None,
+            ),
+            after,
         )
-        return clipped, after
 
-    def of_all(self, parts: Sequence[tuple[Clipped, Moments]], left: set[int]) -> Clipped:
-        """Give what became of all chosen tensors together, but for the positions left alone."""
-        coefficient = self.decision.coefficient
+    def of_all(
+        self, parts: Sequence[tuple[Clipped, Moments]], before: Sequence[Moments]
+    ) -> Clipped:
+        """Give what became of all chosen tensors together, but for those left alone."""
+        left = set(self.decision.left)
+        norm = self.decision.norm
+        if norm is None:
+            whole = merge(part for at, part in enumerate(before) if at not in left)
+            as_it_is = self.terms.like or self.terms.nonfinite == "propagate"
+            norm = whole.norm if as_it_is else whole.finite_norm
         if self.outcomes is None:
             after = flushed = saturated = None
         else:
@@ -166,11 +226,14 @@ class Clipping:
             after = merge(kept).norm
             flushed = sum(clipped.flushed or 0 for clipped, _ in parts)
             saturated = sum(clipped.saturated or 0 for clipped, _ in parts)
+        coefficient = self.decision.coefficient
         return Clipped(
-            self.decision.norm,
+            norm,
             self.clip_norm,
             coefficient,
-            coefficient != 1,
+            any(clipped.clipped for clipped, _ in parts)
+            if coefficient is None
+            else coefficient != 1,
             after,
             flushed,
             saturated,
@@ -188,11 +251,24 @@ def report(
     norm = whole.norm
     norms = {index: part.norm for index, part in moments.items()}
     clipped: dict[int, Clipped] = {}
-    together = None
+    together = ruling = None
+    tensors = dump.tensors
     if clipping is not None:
         parts = [clipping.of(at, moments[index]) for at, index in enumerate(clipping.chosen)]
         clipped = {index: part for index, (part, _) in zip(clipping.chosen, parts, strict=True)}
-        together = clipping.of_all(parts, set(clipping.decision.left))
+        befores = [moments[index] for index in clipping.chosen]
+        together = clipping.of_all(parts, befores)
+        changed = [part.clipped for part, _ in parts]
+        found = departures(
+            clipping.rule,
+            clipping.terms,
+            clipping.decision,
+            [tensors[index] for index in clipping.chosen],
+            befores,
+            None if clipping.outcomes is None else [after for _, after in parts],
+            changed,
+        )
+        ruling = Ruling(clipping.rule, clipping.terms.eps, clipping.terms.like, sum(changed), found)
     rows = [
         Row(
             "tensor",
@@ -203,10 +279,10 @@ def report(
             tensor.source.label,
             moments.get(index),
             norms.get(index),
-            share_of(norms[index], norm) if index in norms else None,
+            share_of(norms[index], whole, norm) if index in norms else None,
             clipped.get(index),
         )
-        for index, tensor in enumerate(dump.tensors)
+        for index, tensor in enumerate(tensors)
     ]
     ordered = worst_first(rows)
     return Report(
@@ -219,12 +295,17 @@ def report(
         tuple(notes),
         together,
         ordered[0] if ordered else None,
+        ruling,
     )
 
 
-def share_of(norm: float, global_norm: float) -> float | None:
-    """Give a part's share of the sum of squares; None where that is zero or not finite."""
-    return (norm / global_norm) ** 2 if 0 < global_norm < math.inf else None
+def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
+    """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
+    p = whole.norm_type
+    if p == math.inf or not 0 < global_norm < math.inf:
+        return None
+    ratio = norm / global_norm
+    return ratio**p if p else ratio
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:

@@ -72,6 +72,40 @@ def gradients(dump: Dump, selection: Selection) -> list[int]:
     return found
 
 
+def paired(dump: Dump, chosen: Sequence[int], parameters: Dump) -> list[int]:
+    """Give for each chosen tensor the index of the parameter that has its name.
+
+    Raises `GradclipError` for a gradient without a parameter, or with one of another shape.
+    """
+    tensors, others = dump.tensors, parameters.tensors
+    places = {other.name: place for place, other in enumerate(others)}
+    missing = [index for index in chosen if tensors[index].name not in places]
+    if missing:
+        raise GradclipError(
+            "--params",
+            f"{len(missing):,} of {len(chosen):,} gradients have no parameter, the first is "
+            f"{quoted(tensors[missing[0]].name)}",
+            "parameters are found by name; leave such gradients out with --exclude 'PATTERN'",
+        )
+    found = [places[tensors[index].name] for index in chosen]
+    for index, place in zip(chosen, found, strict=True):
+        tensor, other = tensors[index], others[place]
+        if tensor.shape != other.shape:
+            raise GradclipError(
+                "--params",
+                f"{quoted(tensor.name)} has shape {list(tensor.shape)}, its parameter "
+                f"{list(other.shape)}",
+                "name the parameters of the same model",
+            )
+        if other.dtype.kind not in ("float", "complex"):
+            raise GradclipError(
+                "--params",
+                f"{quoted(other.name)} is {other.dtype.name}, and no parameter that has a norm",
+                "name a file of floating tensors",
+            )
+    return found
+
+
 def undecodable(dump: Dump, selection: Selection) -> list[Tensor]:
     """Give the chosen tensors whose dtype gradclip cannot decode."""
     tensors = dump.tensors

@@ -23,14 +23,24 @@ FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
     [{"dump"}],
     [
-        {"alignment", "formats.npy", "formats.safetensors", "moments", "selection"},
+        {
+            *("alignment", "formats.npy", "formats.safetensors", "grouping", "moments", "rules"),
+            "selection",
+        },
         {"difference", "spans"},
         {"pairs"},
     ],
-    [{"clipping", "crew", "formats", "trajectory"}, {"layers", "recorded"}, {"findings"}],
     [
-        {"history", "journal", "passes", "spooling", "suggestion", "targets"},
-        {"checking", "comparison", "opening", "report", "run", "sweep"},
+        {"crew", "formats", "likeness", "trajectory"},
+        {"edits", "layers", "recorded"},
+        {"clipping", "findings"},
+    ],
+    [
+        {
+            *("choosing", "departure", "history", "journal", "passes", "spooling", "suggestion"),
+            "targets",
+        },
+        {"checking", "comparison", "opening", "report", "run", "sweep", "units"},
         {"arrangement", "staging"},
     ],
     [
@@ -55,8 +65,8 @@ FLOORS: list[list[set[str]]] = [
 ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
-        *("difference", "dtypes", "moments", "pairs", "passes", "render.plot", "scratch"),
-        "sweep",
+        *("difference", "dtypes", "edits", "likeness", "moments", "pairs", "passes"),
+        *("render.plot", "rules", "scratch", "sweep", "units"),
     },
     "rich": {
         *("render.answers", "render.diff_table", "render.grid", "render.picture"),

@@ -183,7 +183,37 @@ FAULTS = {
             "abc": "'abc' is not a number",
         }.items()
     },
-    "no limit": Wrong("apply x.npy -o out", "missing option '--clip-norm'", "--help"),
+    "no limit": Wrong("apply x.npy -o out", "no rule is named", "--clip-norm"),
+    "two rules": Wrong(f"apply x.npy {CLIP} --clip-value 1", "--clip-value: cannot go", "one rule"),
+    "limits the wrong way round": Wrong(
+        "apply x.npy --clip-value 2,1 -o out",
+        "--clip-value: the lower limit 2.0 is above the upper 1.0",
+        "LO,HI",
+    ),
+    "a known norm for another rule": Wrong(
+        f"apply x.npy {CLIP} --per-tensor --use-norm 5",
+        "--use-norm: cannot go with --per-tensor",
+        "--clip-norm alone",
+    ),
+    "adaptive clipping without parameters": Wrong(
+        "apply x.npy --agc 0.1 -o out", "--agc: says nothing without --params", "add --params"
+    ),
+    "parameters of another model": Wrong(
+        "apply x.npy --agc 0.1 --params good.safetensors -o out",
+        "--params: 1 of 1 gradients have no parameter, the first is 'x'",
+        "--exclude",
+    ),
+    "axes that are not there": Wrong(
+        f"apply x.npy {CLIP} --per-tensor --axes 5", "--axes: 5 does not fit", "counted from 0"
+    ),
+    "a norm of no type": Wrong("inspect x.npy --norm-type -1", "--norm-type: -1.0 is no", "give"),
+    "a limit to ask about that is none": Wrong(
+        "inspect x.npy --clip-norm 0", "--clip-norm: 0.0 is not a limit", "1.0"
+    ),
+    "an unknown framework": Wrong(f"apply x.npy {CLIP} --like caffe", "", "--help"),
+    "eps beside a framework": Wrong(
+        f"apply x.npy {CLIP} --like torch --eps 1e-6", "--eps: cannot go with --like", "its own"
+    ),
     "a limit without a number": Wrong(
         "apply x.npy -o out --clip-norm", "option '--clip-norm' requires an argument", "--help"
     ),

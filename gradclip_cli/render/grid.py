@@ -96,13 +96,7 @@ def grid(
     written = [UNKNOWN if name is None else escape(name) for name in names]
     telling = [column for column in columns if not column.says_nothing]
     kept, room = _fitting(telling, max(map(cell_len, (title, *written))), width, name_enough)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, _GAP - 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-    )
+    table = empty_grid()
     table.add_column(title, no_wrap=True)
     for column in kept:
         table.add_column(column.title, justify="left" if column.left else "right", no_wrap=True)
@@ -110,6 +104,17 @@ def grid(
         texts = [Text(elided(name, room)), *(Text(column.cells[index]) for column in kept)]
         table.add_row(*texts, style=style)
     return table
+
+
+def empty_grid() -> Table:
+    """Give a table without columns yet, in the one look that all of them have."""
+    return Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, _GAP - 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+    )
 
 
 def _fitting(

@@ -39,8 +39,10 @@ def _summary(sheet: Sheet) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return exact(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return number(value)
 
 

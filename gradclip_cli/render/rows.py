@@ -6,13 +6,13 @@ know.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradclip_cli.report import Clipped, Report, Row
+from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
 
-Value = str | int | float | bool | tuple[int, ...] | None
+Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
 COLUMNS = (
     "name",
@@ -43,18 +43,24 @@ CLIPPED = (
 )
 
 
+WHAT_IF = ("clip_norm", "coefficient", "norm_after", "flushed", "subnormal", "saturated")
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """A report laid out: the columns, each row's kind and values, and what is true of the whole.
 
     `whole` are the values of the last row, called "global", under the same columns; `summary` is
-    what JSON says of the whole instead. The rows can be gone through once.
+    what JSON says of the whole instead. The rows can be gone through once. `further` rows, and the
+    columns that only they have, stand before the last; JSON has them in its summary.
     """
 
     columns: tuple[str, ...]
     rows: Iterable[tuple[str, Mapping[str, Value]]]
     whole: Mapping[str, Value]
     summary: Mapping[str, Any]
+    further: Sequence[tuple[str, Mapping[str, Value]]] = ()
+    further_columns: tuple[str, ...] = ()
 
 
 def sheet(report: Report) -> Sheet:
@@ -63,15 +69,17 @@ def sheet(report: Report) -> Sheet:
         COLUMNS + CLIPPED if report.clipped else COLUMNS,
         ((row.kind, values(row)) for row in report.rows),
         _whole(report),
-        _summary(report) | clipped_values(report.clipped),
+        _summary(report),
+        [("what-if", what_if_values(chance)) for chance in report.what_if],
+        (*CLIPPED, "subnormal") if report.what_if else (),
     )
 
 
 def _summary(report: Report) -> dict[str, Any]:
-    return {
+    summary: dict[str, Any] = {
         "global_norm": report.global_norm,
         "finite_norm": report.finite_norm,
-        "norm_type": 2,
+        "norm_type": _norm_type(report.moments.norm_type),
         "count": report.moments.count,
         "nonfinite": report.moments.nonfinite,
         "overflow": report.overflows,
@@ -81,6 +89,15 @@ def _summary(report: Report) -> dict[str, Any]:
         "ignored": report.ignored,
         "notes": report.notes,
     }
+    if report.what_if:
+        summary["what_if"] = [what_if_values(chance) for chance in report.what_if]
+    return summary | clipped_values(report.clipped) | ruling_values(report.ruling)
+
+
+def _norm_type(p: float) -> int | float | str:
+    if p == math.inf:
+        return "inf"
+    return int(p) if p.is_integer() else p
 
 
 def values(row: Row) -> dict[str, Value]:
@@ -98,7 +115,7 @@ def values(row: Row) -> dict[str, Value]:
             "count": row.count,
             "norm": norm,
             "share": row.share,
-            "rms": norm / math.sqrt(moments.count) if moments.count else None,
+            "rms": rms(moments),
             "max_abs": moments.max_abs,
             "max_abs_index": row.max_abs_index,
             "zeros": moments.zeros,
@@ -122,3 +139,29 @@ def _whole(report: Report) -> dict[str, Value]:
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
     """Give the columns that only a clipped dump has."""
     return {} if clipped is None else {name: getattr(clipped, name) for name in CLIPPED}
+
+
+def ruling_values(ruling: Ruling | None) -> dict[str, Value]:
+    """Give what a report of `apply` says of its rule, under keys that only JSON has."""
+    if ruling is None:
+        return {}
+    rule = ruling.rule
+    return {
+        "rule": rule.word,
+        "per_group": getattr(rule, "group_by", None),
+        "low": getattr(rule, "low", None),
+        "high": getattr(rule, "high", None),
+        "clip_rms": getattr(rule, "clip_rms", None),
+        "axes": getattr(rule, "axes", None),
+        "agc": getattr(rule, "clipping", None),
+        "agc_layout": getattr(rule, "layout", None),
+        "eps": ruling.eps,
+        "like": ruling.like,
+        "changed": ruling.changed,
+        "departures": ruling.departures,
+    }
+
+
+def what_if_values(chance: WhatIf) -> dict[str, Value]:
+    """Give what clipping to a limit would do."""
+    return {name: getattr(chance, name) for name in WHAT_IF}

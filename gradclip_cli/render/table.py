@@ -3,12 +3,14 @@
 Bad values are told by words, not by colour alone.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from gradclip_cli.clipping import Agc, ByValue, Global, Rms
 from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.grid import (
@@ -16,6 +18,7 @@ from gradclip_cli.render.grid import (
     UNKNOWN,
     Column,
     elided,
+    empty_grid,
     facts,
     grid,
     more,
@@ -26,7 +29,7 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Clipped, Report, Row, rms
+from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -73,7 +76,7 @@ def _shape(row: Row) -> str:
 def _share(row: Row, report: Report) -> str:
     if row.moments is None:
         return UNKNOWN
-    return percent(row.share, row.moments.squares, report.moments.squares)
+    return percent(row.share, row.moments.sums, report.moments.sums)
 
 
 def _at(row: Row) -> str:
@@ -106,15 +109,19 @@ def table(report: Report, screen: Screen) -> str:
 
 def _parts(report: Report, screen: Screen) -> Iterator[Text | Table]:
     foot = list(_foot(report, screen.width))
+    below = len(report.what_if) + 3 if report.what_if else 0
     if report.clipped is not None:
-        yield from _clipping(report.clipped)
+        yield from _clipping(report.clipped, report.ruling, len(report.tensors))
     elif report.rows:
-        shown = report.rows[: room_for(len(report.rows), len(foot), screen.height)]
+        shown = report.rows[: room_for(len(report.rows), len(foot) + below, screen.height)]
         yield _grid(shown, report, screen.width)
         if len(shown) < len(report.rows):
             yield more(len(report.rows) - len(shown))
         yield Text()
     yield from foot
+    if report.what_if:
+        yield Text()
+        yield _what_if(report.what_if)
 
 
 def _grid(rows: Sequence[Row], report: Report, width: int) -> Table:
@@ -142,6 +149,21 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
     yield from facts(told, width)
 
 
+def _what_if(chances: Sequence[WhatIf]) -> Table:
+    table = empty_grid()
+    for title in ("limit", "coefficient", "norm after", "to zero", "subnormal"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for chance in chances:
+        known = (chance.coefficient, chance.norm_after)
+        counts = (chance.flushed, chance.subnormal)
+        table.add_row(
+            repr(chance.clip_norm),
+            *(UNKNOWN if value is None else repr(value) for value in known),
+            *(UNKNOWN if count is None else f"{count:,}" for count in counts),
+        )
+    return table
+
+
 def _verdict(report: Report, width: int) -> str:
     """Say in one line what a person has to know first."""
     moments = report.moments
@@ -156,8 +178,20 @@ def _verdict(report: Report, width: int) -> str:
     worst = report.worst
     if report.measured == 1 or worst is None:
         return "all values are finite"
-    end = f" has {_share(worst, report)} of the squared norm"
+    end = f" has {_share(worst, report)} of {_shared(moments.norm_type)}"
+    if moments.norm_type == math.inf:
+        end = " has the largest value"
     return f"all finite; {_named(worst, width - len(end) - 12)}{end}"
+
+
+def _shared(p: float) -> str:
+    """Say what shares are of: what adds up to the norm of this type."""
+    known: dict[float, str] = {
+        0: "the values that are not zero",
+        1: "the norm",
+        2: "the squared norm",
+    }
+    return known.get(p, f"the sum of |x|^{p:g}")
 
 
 def _nonfinite_verdict(report: Report, width: int) -> str:
@@ -184,13 +218,21 @@ def _named(row: Row, room: int) -> str:
     return elided(escape(row.name), max(room, NAME_LEAST))
 
 
-def _clipping(clipped: Clipped) -> Iterator[Text]:
-    lines = [
-        ("norm before", repr(clipped.norm_before)),
-        ("limit", repr(clipped.clip_norm)),
-        ("coefficient", repr(clipped.coefficient)),
-        ("clipped", "yes" if clipped.clipped else "no"),
-    ]
+def _clipping(clipped: Clipped, ruling: Ruling | None, tensors: int) -> Iterator[Text]:
+    lines = []
+    if ruling is not None and not isinstance(ruling.rule, Global):
+        axes = getattr(ruling.rule, "axes", None)
+        over = "" if axes is None else f", over axes {','.join(map(str, axes))}"
+        lines.append(("rule", _RULES[ruling.rule.word] + over))
+    lines.append(("norm before", repr(clipped.norm_before)))
+    if ruling is not None:
+        lines.append(("limit", _limit(ruling)))
+    if clipped.coefficient is not None:
+        lines.append(("coefficient", repr(clipped.coefficient)))
+    some = "yes" if clipped.clipped else "no"
+    if clipped.clipped and ruling is not None and not isinstance(ruling.rule, Global):
+        some = f"{ruling.changed:,} of {plural(tensors, 'tensor')}"
+    lines.append(("clipped", some))
     if clipped.norm_after is None:
         lines.append(("norm after", "nothing was written"))
     else:
@@ -199,5 +241,28 @@ def _clipping(clipped: Clipped) -> Iterator[Text]:
         lines.append(("became zero", plural(clipped.flushed, "value")))
     if clipped.saturated:
         lines.append(("saturated", plural(clipped.saturated, "value")))
+    if ruling is not None and ruling.like is not None:
+        like = f"as {ruling.like}"
+        lines.append((like, "; ".join(ruling.departures) or "as exact but for rounding"))
     for title, value in lines:
         yield Text.assemble((f"{title:<11}", "bold"), "  ", value)
+
+
+_RULES = {
+    "per tensor": "each tensor by its own norm",
+    "per group": "each group by its own norm",
+    "average": "each tensor by its norm / number of values",
+    "rms": "each tensor by its root mean square",
+    "value": "each value by itself",
+    "agc": "each unit by the norm of its parameter's",
+}
+
+
+def _limit(ruling: Ruling) -> str:
+    match ruling.rule:
+        case ByValue(low, high):
+            return f"{low!r} to {high!r}"
+        case Rms(limit) | Agc(limit):
+            return repr(limit)
+        case _:
+            return repr(ruling.rule.clip_norm)

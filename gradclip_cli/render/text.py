@@ -63,9 +63,10 @@ HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
 
 
 def _cells(sheet: Sheet) -> Iterable[list[str]]:
-    yield ["row", *sheet.columns]
-    for kind, row in itertools.chain(sheet.rows, [("global", sheet.whole)]):
-        yield [kind, *(cell(row.get(name)) for name in sheet.columns)]
+    columns = (*sheet.columns, *sheet.further_columns)
+    yield ["row", *columns]
+    for kind, row in itertools.chain(sheet.rows, sheet.further, [("global", sheet.whole)]):
+        yield [kind, *(cell(row.get(name)) for name in columns)]
 
 
 def cell(value: Value) -> str:
