@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradclip_cli.dtypes import Values
 from gradclip_cli.likeness import Recipe
-from gradclip_cli.rules import unit_numbers
+from gradclip_cli.rules import clip_by_value, unit_numbers
 from gradclip_cli.scratch import scratch
 
 Floats = NDArray[np.float64]
@@ -48,9 +48,7 @@ class Clamp:
     def apply(self, values: Values, _first: int, lanes: int) -> Floats:
         """Give the values between the limits; what is at a limit stays, a zero with its sign."""
         wide = _product(values, 1.0, self.zero_nonfinite, lanes)
-        np.copyto(wide, self.low, where=wide < self.low)
-        np.copyto(wide, self.high, where=wide > self.high)
-        return wide
+        return clip_by_value(wide, self.low, self.high)
 
     @property
     def kind(self) -> Hashable:

@@ -10,7 +10,7 @@ of values that are not zero. Of p = 0 scaling changes nothing, so that limit is 
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,48 +99,6 @@ def beyond_float64(norms: ArrayLike, coefficients: ArrayLike) -> bool:
     """
     subnormal = np.asarray(coefficients) < np.finfo(np.float64).tiny
     return bool(np.any(subnormal & np.isfinite(norms)))
-
-
-# Norms to norms
-
-
-def joint_norm(norms: Sequence[float], norm_type: float = 2.0) -> float:
-    """Give the p-norm of all values together from the p-norms of their parts; 0 of no parts.
-
-    NaN with a NaN, infinite with an infinity, and where the norm is beyond float64.
-
-    >>> joint_norm([3.0, 4.0]), joint_norm([3.0, 4.0], math.inf), joint_norm([3.0, 4.0], 0)
-    (5.0, 4.0, 7.0)
-    """
-    if any(map(math.isnan, norms)):
-        return math.nan
-    largest = max(norms, default=0.0)
-    if norm_type == math.inf or largest in (0, math.inf):
-        return largest
-    if norm_type == 0:
-        return math.fsum(norms)
-    if norm_type == 2:
-        return math.hypot(*norms)
-    total = math.fsum((norm / largest) ** norm_type for norm in norms)  # from 1 to their number
-    try:
-        return float(largest * total ** (1 / norm_type))
-    except OverflowError:
-        return math.inf
-
-
-def norms_of_groups(
-    norms: Sequence[float], groups: Sequence[Hashable], norm_type: float = 2.0
-) -> list[float]:
-    """Give for each tensor the joint norm of its group.
-
-    >>> norms_of_groups([3.0, 1.0, 4.0], ["a", "b", "a"])
-    [5.0, 1.0, 5.0]
-    """
-    members: dict[Hashable, list[float]] = {}
-    for norm, group in zip(norms, groups, strict=True):
-        members.setdefault(group, []).append(norm)
-    joint = {group: joint_norm(some, norm_type) for group, some in members.items()}
-    return [joint[group] for group in groups]
 
 
 # Units

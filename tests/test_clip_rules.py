@@ -57,19 +57,24 @@ for _rule, _names in CASES.items():
             EXPECTED[_name] = {"clip_norm": _params["clip_norm"], "average": True}
         elif _rule is by_rms:
             EXPECTED[_name] = {"clip_rms": _params["threshold"]}
-INTEGERS = ("tf-value-0type-int32", "tf-value-0type-uint8")
+INTEGERS = {"int32": "I32", "uint8": "U8"}
 """Integers alone are taken as gradients and written as float64."""
 EXPECTED = {name: given for name, given in EXPECTED.items() if "axes" not in given}
 """By slices: see `test_units`."""
 
 
-@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in INTEGERS])
+def given_tensor(tensor: dict[str, Any]) -> Stored:
+    values = np.array(tensor["data"])
+    if tensor["dtype"] in INTEGERS:
+        words = values.astype(tensor["dtype"])
+        return INTEGERS[tensor["dtype"]], words.shape, words.tobytes()
+    return floats(CODES[tensor["dtype"]], tensor["shape"], values.ravel().tolist())
+
+
+@pytest.mark.parametrize("name", EXPECTED)
 def test_a_file_is_clipped_as_the_frameworks_own_test_expects(name: str, tmp_path: Path) -> None:
     case = acceptance()[name]
-    dump = {
-        f"g{at}": floats(CODES[given["dtype"]], given["shape"], np.ravel(given["data"]).tolist())
-        for at, given in enumerate(case["inputs"])
-    }
+    dump = {f"g{at}": given_tensor(tensor) for at, tensor in enumerate(case["inputs"])}
 
     found, _ = written(tmp_path, dump, **EXPECTED[name])
 

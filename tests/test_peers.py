@@ -241,3 +241,12 @@ def test_torch_reads_what_gradclip_writes(tmp_path: Path, dtype: str) -> None:
             epsilon = torch.finfo(getattr(torch, dtype)).eps
         near = abs(written[name].to(wide) - product) <= abs(product) * epsilon / 2 + 2.0**-9
         assert bool(near.all())
+
+
+def test_the_readmes_table_of_wrong_answers_is_what_the_script_prints() -> None:
+    for module in ("torch", "tensorflow", "keras", "optax"):
+        peer(module)
+    from benchmarks.wrong import table
+
+    readme = Path(__file__).parent.parent / "README.md"
+    assert table() in readme.read_text("utf-8")

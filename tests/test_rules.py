@@ -23,9 +23,7 @@ from gradclip_cli.rules import (
     clip_by_norm,
     clip_by_rms,
     clip_by_value,
-    joint_norm,
     normalized_axes,
-    norms_of_groups,
     unit_axes,
     unit_numbers,
     units_of,
@@ -88,7 +86,7 @@ def adaptively(tensors: Sequence[Array], params: dict[str, Any]) -> list[Array]:
 
 def jointly(tensors: Sequence[Array], params: dict[str, Any]) -> list[Array]:
     p = float(params["norm_type"])
-    norm = joint_norm([norm_of(tensor, p=p).item() for tensor in tensors], p)
+    norm = norm_of(np.concatenate([tensor.ravel() for tensor in tensors]), p=p).item()
     return [tensor * clip_by_norm(norm, params["max_norm"], 1e-6) for tensor in tensors]
 
 
@@ -156,7 +154,7 @@ def test_a_norm_of_another_type_is_as_torch_was_recorded_to_have_it(name: str) -
     assert answer.norm is not None
     assert answer.outputs is not None
 
-    norm = joint_norm([norm_of(tensor, p=p).item() for tensor in tensors], p)
+    norm = norm_of(np.concatenate([tensor.ravel() for tensor in tensors]), p=p).item()
 
     assert norm == pytest.approx(answer.norm.values[0], rel=1e-6, nan_ok=True)
     coefficient = clip_by_norm(norm, case.limit, 1e-6)
@@ -289,48 +287,6 @@ def test_clipping_values_does_not_hide_nan_and_keeps_the_sign_of_a_zero() -> Non
 def test_a_limit_is_not_rounded_before_the_value_is() -> None:
     narrow = np.array([1.0], np.float32)
     assert clip_by_value(narrow, -0.1, 0.1).tolist() == [0.1]
-
-
-# Norms
-
-
-@given(
-    values=some.lists(some.floats(0, 1e3), min_size=1, max_size=12),
-    cut=some.integers(0, 12),
-    p=some.sampled_from([0.5, 1.0, 2.0, 3.0, 7.5, math.inf]),
-)
-def test_the_norm_of_the_norms_of_parts_is_the_norm_of_all(
-    values: list[float], cut: int, p: float
-) -> None:
-    whole = joint_norm(values, p)
-    parts = [joint_norm(part, p) for part in (values[:cut], values[cut:])]
-    assert joint_norm(parts, p) == pytest.approx(whole, rel=1e-13)
-
-
-@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, 100.0, 5000.0, math.inf])
-@pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])
-def test_no_power_overflows_and_none_that_counts_underflows(p: float, size: float) -> None:
-    expected = size if p == math.inf else size * 2 ** (1 / p)
-    assert joint_norm([size, size], p) == pytest.approx(expected, rel=1e-13)
-
-
-def test_of_type_0_the_norm_is_a_count_and_the_joint_one_the_sum() -> None:
-    assert joint_norm([3.0, 0.0, 4.0], 0) == 7
-
-
-def test_a_joint_norm_beyond_float64_is_infinite_and_nan_wins() -> None:
-    for p in (1e-3, 0.5, 1.0, 1.5, 2.0):
-        assert joint_norm([1.7e308, 1.7e308], p) == math.inf
-    assert joint_norm([1.0, math.inf], 3.0) == math.inf
-    assert math.isnan(joint_norm([math.inf, math.nan], math.inf))
-    assert joint_norm([], 2.0) == 0
-
-
-def test_each_group_has_its_own_norm_and_partition_changes_nothing() -> None:
-    norms, groups = [3.0, 1.0, 4.0, 2.0], ["a", None, "a", "b"]
-    assert norms_of_groups(norms, groups) == [5.0, 1.0, 5.0, 2.0]
-    turned = norms_of_groups(norms[::-1], groups[::-1])
-    assert turned[::-1] == norms_of_groups(norms, groups)
 
 
 # Units
