@@ -12,30 +12,51 @@ if TYPE_CHECKING:
     from gradclip_cli.checking import check as check
     from gradclip_cli.commands import apply as apply
     from gradclip_cli.commands import inspect as inspect
+    from gradclip_cli.comparison import Comparison as Comparison
+    from gradclip_cli.diffing import diff as diff
     from gradclip_cli.errors import GradclipError as GradclipError
     from gradclip_cli.errors import RefusedError as RefusedError
+    from gradclip_cli.findings import Trend as Trend
+    from gradclip_cli.following import trend as trend
     from gradclip_cli.report import Report as Report
+    from gradclip_cli.spikes import SpikeRule as SpikeRule
+    from gradclip_cli.suggestion import Suggestion as Suggestion
+    from gradclip_cli.suggestion import suggest as suggest
 
 __version__ = "0.1.0"
 __all__ = [
     "Checked",
+    "Comparison",
     "GradclipError",
     "RefusedError",
     "Report",
+    "SpikeRule",
+    "Suggestion",
+    "Trend",
     "__version__",
     "apply",
     "check",
+    "diff",
     "inspect",
+    "suggest",
+    "trend",
 ]
 
 _HOMES = {
     "Checked": "checking",
+    "Comparison": "comparison",
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "report",
+    "SpikeRule": "spikes",
+    "Suggestion": "suggestion",
+    "Trend": "findings",
     "apply": "commands",
     "check": "checking",
+    "diff": "diffing",
     "inspect": "commands",
+    "suggest": "suggestion",
+    "trend": "following",
 }
 
 

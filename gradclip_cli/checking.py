@@ -1,6 +1,7 @@
 """Whether files are sound: everything that can be known of a dump without its values."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradclip_cli.dump import Dump
@@ -32,21 +33,31 @@ class Checked:
 def check(*paths: str | os.PathLike[str]) -> tuple[Checked, ...]:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
-    The values of a file are not read; a stream is read to its end. Raises `GradclipError` only
-    where a folder holds no dumps.
+    The values of a file are not read; a stream is read to its end.
     """
-    return tuple(_checked(place) for place in find([os.fspath(path) for path in paths]).files)
+    return tuple(found for path in paths for found in _checked_all(os.fspath(path)))
+
+
+def _checked_all(operand: str) -> Iterator[Checked]:
+    try:
+        places = find([operand]).files
+    except (GradclipError, OSError) as error:
+        yield _unsound(operand, error)
+    else:
+        yield from map(_checked, places)
 
 
 def _checked(place: Place) -> Checked:
     try:
         file = place.open()
         finish(Dump((file,)))
-    except GradclipError as error:
-        return Checked(error.subject, problem=error.problem, hint=error.hint)
-    except OSError as error:
-        said = worded(error)
-        return Checked(place.path, problem=said.problem, hint=said.hint)
+    except (GradclipError, OSError) as error:
+        return _unsound(place.path, error)
     stream = file.source.stream
     size = file.source.size if stream is None else stream.position
     return Checked(file.source.label, file.format, len(file.tensors), size)
+
+
+def _unsound(path: str, error: GradclipError | OSError) -> Checked:
+    said = error if isinstance(error, GradclipError) else worded(error)
+    return Checked(said.subject or path, problem=said.problem, hint=said.hint)

@@ -21,13 +21,17 @@ from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import (
     AgcLayout,
     AgcLimit,
+    Atol,
     Average,
     Axes,
     BadOnly,
+    Cache,
     ClipNorm,
     ClipRms,
     ClipValue,
     DryRun,
+    DumpA,
+    DumpB,
     Eps,
     Everything,
     Exclude,
@@ -46,11 +50,19 @@ from gradclip_cli.options import (
     Paths,
     PerGroup,
     PerTensor,
+    Plot,
     Quiet,
+    Rename,
     ReportFile,
     ReportFormat,
     Reverse,
+    Rtol,
     SortBy,
+    Spike,
+    StepFrom,
+    Steps,
+    StripPrefix,
+    Suggest,
     Top,
     UseNorm,
     WhatIf,
@@ -58,7 +70,10 @@ from gradclip_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gradclip_cli.passes import Progress
+    from gradclip_cli.comparison import Comparison
+    from gradclip_cli.findings import Trend
+    from gradclip_cli.render.follower import Follower
+    from gradclip_cli.render.progress import Meter
     from gradclip_cli.report import Report
 
 app = typer.Typer(
@@ -227,6 +242,58 @@ def apply(
 @app.command(
     epilog="""\b
 Examples:
+  gradclip diff step-19.safetensors step-20.safetensors
+  gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed
+  gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.
+  gradclip diff a/ b/ --rename '_fsdp_wrapped_module\\.=' --json | jq .verdict
+  zstdcat old.zst | gradclip diff - new.safetensors"""
+)
+def diff(
+    a: DumpA,
+    b: DumpB,
+    rtol: Rtol = None,
+    atol: Atol = None,
+    strip_prefix: StripPrefix = None,
+    rename: Rename = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    sort: SortBy = None,
+    reverse: Reverse = False,
+    top: Top = None,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    form: ReportFormat = None,
+    json: Json = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Say how two dumps differ; status 1 if they do."""
+    form = _one_format(form, json)
+    from gradclip_cli.comparison import arranged
+    from gradclip_cli.diffing import diff as compare
+
+    with _progress(hidden=quiet) as progress:
+        found = compare(
+            a,
+            b,
+            rtol=rtol,
+            atol=atol,
+            strip_prefix=strip_prefix or (),
+            rename=rename or (),
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+        )
+    if not quiet:
+        shown = arranged(found, sort, reverse, top)
+        _print(shown, form, boundary.stdout(), everything or top is not None)
+    if not found.same:
+        raise typer.Exit(Status.VERDICT)
+
+
+@app.command(
+    epilog="""\b
+Examples:
   gradclip check grads.safetensors
   gradclip check step-*/ -q || echo "a dump is damaged"
   gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'"""
@@ -242,6 +309,56 @@ def check(paths: Paths = None, quiet: Quiet = False, json: Json = False) -> None
         boundary.writer(boundary.stdout())(text.encode("utf-8", "backslashreplace"))
     if not all(file.sound for file in files):
         raise typer.Exit(Status.TROUBLE)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  gradclip trend step-*.safetensors
+  gradclip trend run/step-*/ --step-from 'step-(\\d+)' --cache run.jsonl
+  gradclip trend run/*.safetensors --plot norms.png
+  gradclip trend run/*.safetensors --cache run.jsonl --suggest"""
+)
+def trend(
+    steps: Steps = None,
+    step_from: StepFrom = None,
+    spike: Spike = None,
+    suggest: Suggest = False,
+    plot: Plot = None,
+    force: Force = False,
+    cache: Cache = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    form: ReportFormat = None,
+    json: Json = False,
+    workers: WorkerCount = None,
+) -> None:
+    """Follow a run over its steps: when and where it went wrong."""
+    form = _one_format(form, json)
+    given = _given(steps)
+    if plot is not None:
+        _check_plot(plot, force, [*given, *([cache] if cache else [])])
+    from gradclip_cli.following import trend as follow
+
+    with _progress(hidden=quiet) as progress:
+        out = None if quiet else _follower(form, everything, suggest, progress)
+        report = follow(
+            *given,
+            step_from=step_from,
+            spike=spike,
+            cache=cache,
+            include=include or (),
+            exclude=exclude or (),
+            workers=workers,
+            progress=progress,
+            audience=out,
+        )
+    if out is not None:
+        out.end(report)
+    if plot is not None:
+        _draw(report, plot, force)
 
 
 def _one_format(form: Format | None, json: bool) -> Format | None:
@@ -321,7 +438,7 @@ def _save(report: "Report", form: Format | None, path: str, force: bool) -> None
 
 
 @contextlib.contextmanager
-def _progress(hidden: bool) -> Iterator["Progress | None"]:
+def _progress(hidden: bool) -> Iterator["Meter | None"]:
     """Show progress on stderr if that is a terminal."""
     if hidden or not sys.stderr or not sys.stderr.isatty():
         yield None
@@ -335,7 +452,40 @@ def _progress(hidden: bool) -> Iterator["Progress | None"]:
         meter.end()
 
 
-def _print(report: "Report", form: Format | None, stream: BinaryIO, everything: bool) -> None:
+def _follower(
+    form: Format | None, everything: bool, suggesting: bool, meter: "Meter | None"
+) -> "Follower":
+    """Give what writes a run's rows to stdout as they become known."""
+    from gradclip_cli.render.follower import follower
+
+    stream = boundary.stdout()
+    write = boundary.writer(stream)
+
+    def say(text: str) -> None:
+        if meter is not None and stream.isatty():  # the bar would stand in the way; it comes back
+            meter.end()
+        write(text.encode("utf-8", "backslashreplace"))
+
+    return follower(form, stream, say, everything, suggesting)
+
+
+def _check_plot(path: str, force: bool, others: Sequence[str]) -> None:
+    from gradclip_cli.render import plot
+
+    plot.check(path)
+    _check_report(path, force, others)
+
+
+def _draw(report: "Trend", path: str, force: bool) -> None:
+    from gradclip_cli.render.plot import drawn
+    from gradclip_cli.staging import write_whole
+
+    write_whole(path, drawn(report, path), force)
+
+
+def _print(
+    report: "Report | Comparison", form: Format | None, stream: BinaryIO, everything: bool
+) -> None:
     from gradclip_cli.render import render
 
     boundary.writer(stream)(

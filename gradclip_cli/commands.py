@@ -15,14 +15,15 @@ from gradclip_cli.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.edits import Edit, Scale
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.executors import crew
-from gradclip_cli.formats import find, promoted
-from gradclip_cli.journal import settle
+from gradclip_cli.formats import promoted
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import quoted
+from gradclip_cli.opening import found, opened
 from gradclip_cli.passes import (
     Outcome,
     Output,
     Progress,
+    Silent,
     measure_tensors,
     rehearse,
     rewrite,
@@ -46,16 +47,6 @@ Write = Callable[[bytes], object]
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
 
 
-class Silent:
-    """Progress that nobody watches."""
-
-    def begin(self, doing: str, size: int) -> None:
-        """Do nothing."""
-
-    def advance(self, size: int, label: str) -> None:
-        """Do nothing."""
-
-
 def inspect(
     *paths: Path,
     include: Sequence[str] = (),
@@ -76,17 +67,17 @@ def inspect(
     limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
     chances = [chosen_rule(Wish(limit, norm_type=norm_type)) for limit in limits]
     watch = progress or Silent()
-    dump = _opened([os.fspath(path) for path in paths])
+    dump = opened(found([os.fspath(path) for path in paths]))
     chosen = gradients(dump, Selection(include, exclude))
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if chances else {}
         moments = _measured(dump, chosen, workers, watch, p)
-        found = report(dump, moments, _notes(dump, chosen, p))
+        measured = report(dump, moments, notes(dump, chosen, p))
         if not chances:
-            return found
+            return measured
         hands = stack.enter_context(crew(workers))
         what_if = _what_if(settled(dump, spools), chosen, moments, chances, hands, watch)
-    return dataclasses.replace(found, what_if=what_if)
+    return dataclasses.replace(measured, what_if=what_if)
 
 
 def _what_if(
@@ -109,18 +100,18 @@ def _what_if(
     p = chances[0][1].norm_type
     tried = iter(rehearse(dump.tensors, chosen, edits, dtype, hands, watch, p) if edits else ())
     norm = merge(moments.values()).norm
-    found = []
+    said = []
     for (rule, _), coefficient in zip(chances, coefficients, strict=True):
         limit = rule.clip_norm if isinstance(rule, Global) else 0.0
         if coefficient is None:
-            found.append(WhatIf(limit))
+            said.append(WhatIf(limit))
         elif coefficient == 1:
-            found.append(WhatIf(limit, 1.0, norm, 0, 0, 0))
+            said.append(WhatIf(limit, 1.0, norm, 0, 0, 0))
         else:
             one = next(tried)
             counts = one.flushed, one.subnormal, one.saturated
-            found.append(WhatIf(limit, coefficient, one.after.norm, *counts))
-    return tuple(found)
+            said.append(WhatIf(limit, coefficient, one.after.norm, *counts))
+    return tuple(said)
 
 
 def apply(
@@ -184,12 +175,12 @@ def apply(
     )
     watch = progress or Silent()
     operands = [os.fspath(path) for path in paths]
-    dump = _opened(operands)
+    dump = opened(found(operands))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     _refuse_undecodable(undecodable(dump, selection))
     axes_by_index = _axes(rule, dump, chosen)
-    weights = _opened([os.fspath(params)]) if params is not None else None
+    weights = opened(found([os.fspath(params)])) if params is not None else None
     partners = paired(dump, chosen, weights) if weights is not None else []
     with contextlib.ExitStack() as stack:
         target = None
@@ -234,11 +225,11 @@ def apply(
                 moments = _before(outcomes, chosen, terms.norm_type)
                 _refuse_nonfinite(dump, moments, terms)
     clipping = Clipping(rule, terms, decision, chosen, None if dry_run else outcomes)
-    notes = _notes(dump, chosen, terms.norm_type, writing=True)
+    said = notes(dump, chosen, terms.norm_type, writing=True)
     spare = 0 if weights is None else len(weights.tensors) - len(chosen)
     if spare:
-        notes.append(f"{spare:,} parameter{'s' if spare > 1 else ''} without a gradient")
-    return report(dump, moments, notes, clipping)
+        said.append(f"{spare:,} parameter{'s' if spare > 1 else ''} without a gradient")
+    return report(dump, moments, said, clipping)
 
 
 def _axes(rule: Rule, dump: Dump, chosen: Sequence[int]) -> dict[int, tuple[int, ...]] | None:
@@ -285,15 +276,6 @@ def _parameter_norms(
         own = dict(zip(partners, axes, strict=True))
         norms = unit_norms(tensors, own, moments, hands, watch)
     return [norms[place] for place in partners]
-
-
-def _opened(operands: Sequence[str]) -> Dump:
-    """Read the headers of a dump, once no interrupted run has left it half replaced."""
-    found = find(operands)
-    finished = [settle(folder) for folder in found.folders]
-    if any(finished):
-        found = find(operands)
-    return found.open()
 
 
 def _measured(
@@ -484,21 +466,23 @@ def _listed(lines: Sequence[str]) -> tuple[str, ...]:
     return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))
 
 
-def _notes(dump: Dump, chosen: Sequence[int], norm_type: float, writing: bool = False) -> list[str]:
+def notes(
+    dump: Dump, chosen: Sequence[int], norm_type: float = 2.0, writing: bool = False
+) -> list[str]:
     """Say what a reader of the numbers must not miss."""
-    notes = []
+    said = []
     if len(dump.files) > 1:
-        notes.append(f"one gradient from {len(dump.files):,} files")
+        said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
-        notes.append(f"{dump.ignored:,} other files ignored")
+        said.append(f"{dump.ignored:,} other files ignored")
     tensors = dump.tensors
     if norm_type != 2:
-        notes.append(f"norms of type {norm_type:g}")
+        said.append(f"norms of type {norm_type:g}")
     if len(chosen) < len(tensors):
-        notes.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+        said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     if holds_only_integers(dump):
-        notes.append("integers taken as gradients" + (", written as float64" if writing else ""))
+        said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
     if opaque:
-        notes.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
-    return notes
+        said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
+    return said

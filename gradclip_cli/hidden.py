@@ -59,17 +59,28 @@ def is_ours(name: str) -> bool:
 
 
 def lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock a file for as long as it is open; False where another run holds it.
+    """Lock a file for as long as it is open; False where another run may hold it.
 
-    A file system without locks says that nobody does.
+    A file system without locks does not say, so there it is always False.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
     except OSError:
-        return True
+        return False
     return True
+
+
+def make(path: str, mode: int) -> int:
+    """Make a file that was not there, and lock it; gives its descriptor.
+
+    Until it is locked another run may take it for left behind, and sweep it away.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        lock(descriptor, wait=True)
+        if is_still(descriptor, path):
+            return descriptor
+        os.close(descriptor)
 
 
 def is_still(descriptor: int, path: str) -> bool:
@@ -108,7 +119,7 @@ def _remove(folder: str, token: str, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def _abandoned(path: str) -> Iterator[int | None]:
-    """Give the size of what no run holds, 0 if it is gone, and lock it; None if a run holds it."""
+    """Give the size of what no run holds, 0 if it is gone, and lock it; None if one may hold it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -124,4 +135,10 @@ def _unlink(path: str) -> None:
     if stat.S_ISDIR(os.lstat(path).st_mode):
         shutil.rmtree(path, ignore_errors=True)
     else:
+        os.unlink(path)
+
+
+def remove(path: str) -> None:
+    """Take a file away, where that is possible."""
+    with contextlib.suppress(OSError):
         os.unlink(path)

@@ -1,44 +1,39 @@
-"""Several targets that have to change together: a journal of the renames, and how it is finished.
+"""Which renames are due, written down before the first, and how they are brought to their end.
 
-A run that writes several files marks each of their folders with a name that leads to one file that
-it holds locked. When all results lie on the disk it writes down there which renames are due, and
-only then begins. If it dies in between, the next run that meets the journal does the rest: clipping
-a set that is half old and half new would clip by a wrong norm.
+If a run dies between its renames, the next one that meets its journal does the rest: clipping a set
+that is half old and half new would clip by a wrong norm.
 """
 
 import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.hidden import (
-    JOURNAL,
-    is_run,
-    is_still,
-    lock,
-    new_token,
-    run_name,
-    token_of,
-)
-from gradclip_cli.source import flush, naming, write_at
+from gradclip_cli.hidden import JOURNAL, is_run, is_still, lock, remove, token_of
+from gradclip_cli.source import flush, naming
 
-_LIMIT = 1 << 28  # bytes of a journal: millions of files
+LIMIT = 1 << 26  # bytes of a journal: half a million files
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Stamp = list[int]  # inode, size, modification time: a list, as JSON has it
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """A result under its hidden name, and the target in the same folder that it is to become.
 
-    Unless it may `replace` what is there, it takes only a place that is free.
+    Unless it may `replace` what is there, it takes only a place that is free. `old` is what stood
+    there when the moves began.
     """
 
     folder: str
     staged: str
     target: str
     replace: bool
+    old: Stamp | None = None
 
     @property
     def source(self) -> str:
@@ -51,142 +46,44 @@ class Move:
         return os.path.join(self.folder, self.target)
 
 
-class Run:
-    """One run's mark in the folders where it writes; the first has the file, the others lead there.
-
-    The mark is a symbolic link, which is made and seen whole or not at all. `stuck` says that some
-    moves are done and the others cannot be: everything then stays for the next run.
-    """
-
-    def __init__(self) -> None:
-        self.token = new_token()
-        self.stuck = False
-        self._folders: dict[str, str] = {}
-        self._claimed: list[str] = []
-        self._descriptor = -1
-
-    def join(self, folder: str) -> None:
-        """Mark a folder, so that what is staged there is known to be under way."""
-        if folder in self._folders:
-            return
-        mark = os.path.join(folder, run_name(self.token))
-        self._folders[folder] = mark  # noted before it is made: a signal may come in between
-        if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(mark, flags, 0o600)
-            lock(self._descriptor)
-        else:
-            _link(self._file, mark)
-
-    @property
-    def _file(self) -> str:
-        return next(iter(self._folders.values()))
-
-    def commit(self, moves: Sequence[Move], check: Callable[[], object]) -> None:
-        """Do all moves; from the first on they are sure to be done, by this run or the next.
-
-        An error that comes before the first move leaves every target as it was; `check` may raise
-        one, when nothing but the moves is left to do.
-        """
-        if len(moves) > 1:
-            for folder in sorted(self._folders):  # in one order, so that no two wait for each other
-                self._claim(folder)
-            top = os.path.dirname(self._file)
-            write_at(self._descriptor, _written(moves, top), 0, top)
-            with naming(top):
-                os.fsync(self._descriptor)
-            for folder in self._folders:
-                flush(folder)
-        check()
-        done = 0
-        try:
-            for move in moves:
-                move_into_place(move)
-                done += 1
-        except (OSError, GradclipError) as error:
-            if not done:  # nobody has seen a new file yet: all of it can still be called off
-                raise
-            try:
-                finish(moves)
-            except OSError:
-                self.stuck = True
-                raise GradclipError(
-                    moves[done].path,
-                    f"{reason(error)}; {done:,} of {len(moves):,} files have been replaced",
-                    "gradclip replaces the rest when it is next used on these files",
-                ) from error
-            if isinstance(error, GradclipError):
-                raise
-        except BaseException:  # a signal: what was begun is brought to its end
-            finish(moves)
-            raise
-        for folder in self._folders:
-            flush(folder)
-
-    def void(self) -> None:
-        """Let the journal say nothing: what is staged is not to be used."""
-        if self._descriptor >= 0:
-            os.ftruncate(self._descriptor, 0)
-            os.fsync(self._descriptor)
-
-    def close(self) -> None:
-        """Take the marks away, unless the next run needs them."""
-        if not self.stuck:
-            with contextlib.suppress(OSError):
-                self.void()
-            for folder in self._claimed:
-                _remove(os.path.join(folder, JOURNAL))
-            for mark in reversed(self._folders.values()):  # the file itself last
-                _remove(mark)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _claim(self, folder: str) -> None:
-        """Let the folder's journal be ours; finishes one that stands there, or waits for it."""
-        journal = os.path.join(folder, JOURNAL)
-        while True:
-            taken = _run_of(folder)
-            try:
-                _link(self._file, journal)
-            except FileExistsError:
-                settle(folder)
-                if os.path.lexists(journal) and _run_of(folder) == taken:
-                    raise GradclipError(
-                        journal, "is in the way, and leads nowhere", "remove it: rm FILE"
-                    ) from None
-            else:
-                self._claimed.append(folder)
-                return
-
-
 def settle(folder: str) -> bool:
     """Finish what an interrupted run left half done in a folder; says whether there was anything.
 
-    One that is just at it is waited for. Raises `GradclipError` where the renames cannot be done.
+    One that is just at it is waited for. `folder` is a real path, without links. Raises
+    `GradclipError` where the renames cannot be done.
     """
     found = False
-    while (run := _run_of(folder)) is not None:
+    while (run := run_of(folder)) is not None:
+        if _ended(run, folder) and run_of(folder) == run:
+            break  # a read-only folder keeps the mark, but nothing is left to do
         found = True
-        try:
-            descriptor = os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            with _locked(folder):
-                if _run_of(folder) == run and not os.path.lexists(run):
-                    _remove(os.path.join(folder, JOURNAL))
-            if _run_of(folder) == run:
-                return found  # a read-only folder: what the mark led to was finished
-            continue
-        try:
-            lock(descriptor, wait=True)
-            if is_still(descriptor, run):
-                _finish_dead(descriptor, run, folder)
-        finally:
-            os.close(descriptor)
     return found
 
 
-def _run_of(folder: str) -> str | None:
+def _ended(run: str, folder: str) -> bool:
+    """Wait for a run, and finish what it left; False if another did so meanwhile."""
+    try:
+        descriptor = os.open(run, _READ)
+    except FileNotFoundError:
+        _unmark(folder, run)
+        return True
+    except PermissionError as error:
+        raise GradclipError(
+            folder,
+            "another user's gradclip is replacing the files here, or was stopped while it did",
+            "if it has ended, let that user run any gradclip command on them",
+        ) from error
+    try:
+        lock(descriptor, wait=True)
+        if not is_still(descriptor, run):
+            return False
+        _finish_dead(descriptor, run, folder)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def run_of(folder: str) -> str | None:
     """Give the path of the run that a folder's journal leads to."""
     try:
         there = os.readlink(os.path.join(folder, JOURNAL))
@@ -199,43 +96,56 @@ def _run_of(folder: str) -> str | None:
 def _finish_dead(descriptor: int, run: str, folder: str) -> None:
     """Do the renames of a run that is no more, and take its marks away."""
     status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+    moves = _read(descriptor, status, os.path.dirname(run)) or []
+    due = [move for move in moves if os.path.lexists(move.source)]
+    if due and status.st_uid != os.geteuid():
         raise GradclipError(
             folder,
             "another user's gradclip was stopped while it replaced the files here",
             "some may be clipped and some not: let that user run any gradclip command on them",
         )
-    moves = _read(descriptor, status, os.path.dirname(run)) or []
     try:
-        finish(moves)
+        kept = finish(due)
     except OSError as error:
         raise GradclipError(
             folder,
             f"a gradclip that was stopped left some files replaced and others not: {reason(error)}",
             "run gradclip on them where it may write, and it replaces the rest",
         ) from error
-    with contextlib.suppress(OSError):
-        os.truncate(run, 0)
     marked = {folder, *(move.folder for move in moves)} - {os.path.dirname(run)}
     for each in (*marked, os.path.dirname(run)):
-        with _locked(each):
-            if _run_of(each) == run:
-                _remove(os.path.join(each, JOURNAL))
-        _remove(os.path.join(each, os.path.basename(run)))
+        remove(os.path.join(each, os.path.basename(run)))  # first: a mark leading nowhere is swept
+        _unmark(each, run)
+    if kept:
+        raise GradclipError(
+            kept[0],
+            "was written to after a gradclip that was replacing it was stopped; it stays so, and "
+            f"{len(moves) - len(kept):,} of {len(moves):,} files are as that gradclip wrote them",
+            "make sure that they belong together, then run gradclip again",
+        )
 
 
-def finish(moves: Iterable[Move]) -> None:
-    """Do the moves that are not done yet."""
+def finish(moves: Iterable[Move]) -> list[str]:
+    """Do the moves that are not done yet.
+
+    A target that somebody else wrote to since they began stays; gives the paths of those.
+    """
     folders = set()
+    kept = []
     for move in moves:
         if not os.path.lexists(move.source):
             continue
-        with contextlib.suppress(GradclipError):  # somebody took the free place: theirs stays
-            move_into_place(move)
-        _remove(move.source)
+        # A result that took a free place by a link may still have its hidden name as well.
+        if stamp(move.path) not in (None, move.old, stamp(move.source)):
+            kept.append(move.path)
+        else:
+            with contextlib.suppress(GradclipError):  # the free place is taken
+                move_into_place(move)
+        remove(move.source)
         folders.add(move.folder)
     for folder in folders:
         flush(folder)
+    return kept
 
 
 def move_into_place(move: Move) -> None:
@@ -253,7 +163,7 @@ def move_into_place(move: Move) -> None:
                 raise
             os.rename(move.source, move.path)
         else:
-            _remove(move.source)
+            remove(move.source)
 
 
 def appeared(path: str) -> GradclipError:
@@ -261,12 +171,23 @@ def appeared(path: str) -> GradclipError:
     return GradclipError(path, "appeared while gradclip was at work", "to replace it, add --force")
 
 
-def _written(moves: Iterable[Move], top: str) -> bytes:
+def written(moves: Sequence[Move], top: str) -> bytes:
+    """Write down moves for a journal in the folder `top`.
+
+    Raises `GradclipError` for more than a journal is allowed to hold.
+    """
     entries = [
-        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace]
+        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace, move.old]
         for move in moves
     ]
-    return json.dumps(entries).encode("ascii")
+    text = json.dumps(entries).encode("ascii")
+    if len(text) > LIMIT:
+        raise GradclipError(
+            top,
+            f"{len(moves):,} files are too many to change together",
+            "clip them into a new folder with -o FOLDER/",
+        )
+    return text
 
 
 def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | None:
@@ -274,13 +195,13 @@ def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | Non
 
     It is as untrusted as any file: a move never leaves its folder, and takes only what is staged.
     """
-    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= _LIMIT:
+    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LIMIT:
         return None
     try:
         entries = json.loads(os.pread(descriptor, status.st_size, 0))
         moves = [
-            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace)
-            for folder, staged, target, replace in entries
+            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old)
+            for folder, staged, target, replace, old in entries
         ]
         return moves if all(map(_is_sound, moves)) else None
     except (ValueError, TypeError, RecursionError):
@@ -292,41 +213,34 @@ def _is_sound(move: Move) -> bool:
         token_of(move.staged) is not None
         and move.target not in ("", ".", "..")
         and os.sep not in move.staged + move.target
+        and b"\0" not in os.fsencode(move.source + move.path)
         and isinstance(move.replace, bool)
     )
 
 
-def _link(run: str, path: str) -> None:
-    """Make a mark that leads to a run's file; raises `FileExistsError` where one stands."""
-    try:
-        os.symlink(os.path.relpath(run, os.path.dirname(path)), path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise GradclipError(
-            os.path.dirname(path),
-            f"a symbolic link cannot be made here: {reason(error)}; without, several files cannot "
-            "change together",
-            "write to a new folder with -o FOLDER/",
-        ) from error
+def _unmark(folder: str, run: str) -> None:
+    """Take away a folder's mark that leads to a run, where that is possible."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_DIRECTORY | _READ)
+        try:
+            lock(descriptor, wait=True)  # or another run's mark may have come between
+            if run_of(folder) == run:
+                remove(os.path.join(folder, JOURNAL))
+        finally:
+            os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Hold a folder while one of its marks is looked at and taken away."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def stamp(path: str) -> Stamp | None:
+    """Give what tells a file from another that takes its place; None where there is none."""
     try:
-        lock(descriptor, wait=True)
-        yield
-    finally:
-        os.close(descriptor)
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def reason(error: BaseException) -> str:
     """Give an error's own words."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)

@@ -84,13 +84,13 @@ class Moments:
     def finite_norm(self) -> float:
         """The norm of the finite values; inf where it is beyond float64."""
         if self.norm_type == 2:
-            return _root(self.squares, 2)
+            return _norm(self.squares, 2)
         if self.norm_type == 0:
             return float(self.count - self.zeros - self.nonfinite)
         return (
             self.max_abs or 0.0
             if self.norm_type == math.inf
-            else _root(self.powers, self.norm_type)
+            else _norm(self.powers, self.norm_type)
         )
 
     @property
@@ -101,31 +101,12 @@ class Moments:
     @property
     def l2_norm(self) -> float:
         """The same for p = 2, whatever the norm's type."""
-        return self._as_it_is(_root(self.squares, 2))
+        return self._as_it_is(_norm(self.squares, 2))
 
     def _as_it_is(self, finite_norm: float) -> float:
         if self.first_nonfinite is None:
             return finite_norm
         return math.nan if self.nan else math.inf
-
-
-def _root(sums: Sums, p: float) -> float:
-    """Give the norm whose p-th power the sums are; inf where it is beyond float64."""
-    if not sums:
-        return 0.0
-    lowest = sums[0][0]  # the smallest shift belongs to the largest values
-    if len(sums) == 1:
-        total = sums[0][1][0]  # the first term is the rounded sum of all
-    else:
-        total = math.fsum(
-            term * 2.0 ** max(p * (lowest - shift), -2000.0)
-            for shift, terms in sums
-            for term in terms
-        )
-    try:
-        return math.ldexp(math.sqrt(total) if p == 2 else total ** (1 / p), -lowest)
-    except OverflowError:
-        return math.inf
 
 
 def merge(parts: Iterable[Moments]) -> Moments:
@@ -141,7 +122,7 @@ def merge(parts: Iterable[Moments]) -> Moments:
     largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
     return Moments(
         sum(part.count for part in parts),
-        _merged(part.squares for part in parts),
+        add(part.squares for part in parts),
         largest,
         _first(part.max_abs_at for part in parts if part.max_abs == largest),
         sum(part.zeros for part in parts),
@@ -150,20 +131,49 @@ def merge(parts: Iterable[Moments]) -> Moments:
         sum(part.neginf for part in parts),
         _first(part.first_nonfinite for part in parts),
         norm_type,
-        _merged(part.powers for part in parts),
+        add(part.powers for part in parts),
     )
-
-
-def _merged(parts: Iterable[Sums]) -> Sums:
-    terms: dict[int, list[float]] = {}
-    for sums in parts:
-        for shift, some in sums:
-            terms.setdefault(shift, []).extend(some)
-    return _sums(terms)
 
 
 def _first(positions: Iterable[int | None]) -> int | None:
     return min((position for position in positions if position is not None), default=None)
+
+
+def add(parts: Iterable[Sums]) -> Sums:
+    """Give the exact sum of exact sums."""
+    terms: dict[int, list[float]] = {}
+    for part in parts:
+        for shift, some in part:
+            terms.setdefault(shift, []).extend(some)
+    return _sums(terms)
+
+
+def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
+    """Give (r, e) where r * 2**e is the p-th root of a sum of p-th powers, wherever float64 ends.
+
+    >>> root(((0, (9.0,)),)), root(((-1000, (9.0,)),))
+    ((3.0, 0), (3.0, 1000))
+    """
+    if not sums:
+        return 0.0, 0
+    lowest, terms = sums[0]  # the smallest shift belongs to the largest values
+    if len(sums) == 1:
+        total = terms[0]  # the first term is the rounded sum of all
+    else:
+        total = math.fsum(
+            term * 2.0 ** max(p * (lowest - shift), -2000.0)
+            for shift, terms in sums
+            for term in terms
+        )
+    return math.sqrt(total) if p == 2 else total ** (1 / p), -lowest
+
+
+def _norm(sums: Sums, p: float) -> float:
+    """Give the norm whose p-th power the sums are; inf where it is beyond float64."""
+    try:
+        return math.ldexp(*root(sums, p))
+    except OverflowError:
+        return math.inf
 
 
 def _sums(terms: dict[int, list[float]]) -> Sums:

@@ -3,6 +3,8 @@
 Numbers are parsed here, so that a wrong one is told in one line as every other error is.
 """
 
+import contextlib
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 from gradclip_cli.choices import Format, Layout, Like, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.spikes import LEAST, SpikeRule
 
 
 def _number(option: str, example: str) -> Callable[[str], float]:
@@ -37,6 +40,20 @@ def _count(option: str) -> Callable[[str], int]:
     return count
 
 
+def _spike(text: str) -> SpikeRule:
+    """Parse when a norm is a spike: deviations and window."""
+    deviations, _, window = text.partition(",")
+    count = int(window) if window.isdecimal() and len(window) < 7 else 0
+    with contextlib.suppress(ValueError):
+        if 0 < float(deviations) < math.inf and count >= LEAST:
+            return SpikeRule(float(deviations), count)
+    raise GradclipError(
+        "--spike",
+        f"{text!r} is not a rule for spikes",
+        f"give a number above 0 and a window of {LEAST} or more, for example 6,128",
+    )
+
+
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
@@ -44,6 +61,12 @@ Paths = Annotated[
         help="Files, folders, or - for standard input; together one gradient.",
         show_default=False,
     ),
+]
+DumpA = Annotated[
+    str, typer.Argument(metavar="A", help="A file, a folder, or - for standard input.")
+]
+DumpB = Annotated[
+    str, typer.Argument(metavar="B", help="The same, to compare with A; errors are relative to A.")
 ]
 Include = Annotated[
     list[str] | None,
@@ -286,5 +309,91 @@ OnNonfinite = Annotated[
         "--nonfinite",
         metavar="POLICY",
         help="NaN and infinities: refuse, zero, skip or propagate.",
+    ),
+]
+Rtol = Annotated[
+    float | None,
+    typer.Option(
+        "--rtol",
+        metavar="R",
+        parser=_number("--rtol", "1e-6"),
+        help="A tensor passes if its relative L2 error is at most R.",
+        show_default=False,
+    ),
+]
+Atol = Annotated[
+    float | None,
+    typer.Option(
+        "--atol",
+        metavar="T",
+        parser=_number("--atol", "1e-8"),
+        help="A tensor passes if no value differs by more than T.",
+        show_default=False,
+    ),
+]
+StripPrefix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strip-prefix",
+        metavar="TEXT",
+        help="Take TEXT off the front of names first; repeatable.",
+        show_default=False,
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename",
+        metavar="REGEX=NEW",
+        help="Replace what matches in names first; repeatable.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STEP",
+        help="One file or folder a step, or a report of inspect --format jsonl.",
+        show_default=False,
+    ),
+]
+StepFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--step-from",
+        metavar="REGEX",
+        help="What a path's step is: the pattern's first group.",
+        show_default=False,
+    ),
+]
+Spike = Annotated[
+    SpikeRule | None,
+    typer.Option(
+        "--spike",
+        metavar="Z,WINDOW",
+        parser=_spike,
+        help="A spike is above mean + Z σ of the last WINDOW; 6,128 if not given.",
+        show_default=False,
+    ),
+]
+Suggest = Annotated[
+    bool, typer.Option("--suggest", help="Say what limits would have done to these norms.")
+]
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw norm and layers into FILE.png or FILE.svg.",
+        show_default=False,
+    ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FILE",
+        help="Keep what was measured in FILE.jsonl; only new steps are measured.",
+        show_default=False,
     ),
 ]

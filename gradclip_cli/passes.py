@@ -37,6 +37,16 @@ class Progress(Protocol):
         """Take note of so many bytes more, of the file called `label`."""
 
 
+class Silent:
+    """Progress that nobody watches."""
+
+    def begin(self, doing: str, size: int) -> None:
+        """Do nothing."""
+
+    def advance(self, size: int, label: str) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A file as it is to be written: to `path`, called `label`, its tensors where they will lie.

@@ -22,19 +22,23 @@ class Selection:
 
     def chosen(self, tensors: Sequence[Tensor]) -> list[int]:
         """Give the indices of the chosen tensors; raises `GradclipError` if there are none."""
+        return self.among([tensor.name for tensor in tensors])
+
+    def among(self, names: Sequence[str | None]) -> list[int]:
+        """Give the indices of the chosen names; raises `GradclipError` if there are none."""
         include, exclude = _pattern(self.include), _pattern(self.exclude)
         chosen = [
             index
-            for index, tensor in enumerate(tensors)
-            if (not self.include or include.match(tensor.name or ""))
-            and not (self.exclude and exclude.match(tensor.name or ""))
+            for index, name in enumerate(names)
+            if (not self.include or include.match(name or ""))
+            and not (self.exclude and exclude.match(name or ""))
         ]
-        if tensors and not chosen:
+        if names and not chosen:
             raise GradclipError(
                 "--include" if self.include else "--exclude",
-                f"none of the {len(tensors):,} tensors is selected",
+                f"none of the {len(names):,} tensors is selected",
                 f"patterns match the whole name, as '*.weight' does; the first tensor is called "
-                f"{quoted(tensors[0].name)}",
+                f"{quoted(names[0])}",
             )
         return chosen
 

@@ -193,6 +193,9 @@ def flush(path: str) -> None:
     try:
         with naming(path):
             os.fsync(descriptor)
+    except OSError as error:  # some file systems cannot do it for a folder
+        if not (error.errno == errno.EINVAL and stat.S_ISDIR(os.fstat(descriptor).st_mode)):
+            raise
     finally:
         os.close(descriptor)
 

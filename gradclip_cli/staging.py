@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.hidden import is_still, lock, new_token, staged_path, sweep
-from gradclip_cli.journal import Move, Run, appeared, move_into_place, settle
+from gradclip_cli.hidden import is_still, lock, make, new_token, remove, staged_path, sweep
+from gradclip_cli.journal import Move, appeared, move_into_place, settle
+from gradclip_cli.run import Run
 from gradclip_cli.source import flush, naming, reserve
 from gradclip_cli.targets import Target, Targets, checked, is_special
 
@@ -64,9 +65,13 @@ def staging(targets: Targets) -> Iterator[Staging]:
     else:
         area = _SeveralFiles()
     try:
-        yield area
-    finally:
-        area.discard()
+        try:
+            yield area
+        finally:
+            area.discard()
+    except BaseException:
+        area.discard()  # once more: a signal may have come in the midst of it
+        raise
 
 
 def write_whole(path: str, data: bytes, force: bool) -> None:
@@ -104,10 +109,8 @@ class _OneFile:
         path = f"/proc/self/fd/{self._descriptor}"
         if self._descriptor < 0:
             path = self._hidden = staged_path(target.path, new_token())
-            while not (self._descriptor >= 0 and is_still(self._descriptor, path)):
-                self._close()
-                self._descriptor = _made(path, target)
-                lock(self._descriptor)
+            with naming(target.path):
+                self._descriptor = make(path, 0o666)
         _prepare(self._descriptor, target, size)
         return path
 
@@ -138,11 +141,8 @@ class _OneFile:
 
     def discard(self) -> None:
         if self._hidden is not None:
-            _remove(self._hidden)
+            remove(self._hidden)
             self._hidden = None
-        self._close()
-
-    def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -168,13 +168,12 @@ class _NewFolder:
 
     def _make(self) -> None:
         while self._lock < 0 or not is_still(self._lock, self._hidden):
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            self._close()
             with naming(self._path):
                 os.mkdir(self._hidden)
-                self._lock = os.open(self._hidden, os.O_RDONLY | os.O_CLOEXEC)
-            lock(self._lock)
+                with contextlib.suppress(FileNotFoundError):  # swept away before it was locked
+                    self._lock = os.open(self._hidden, os.O_RDONLY | os.O_CLOEXEC)
+                    lock(self._lock, wait=True)
 
     def drop(self, path: str) -> None:
         os.unlink(path)
@@ -193,6 +192,9 @@ class _NewFolder:
 
     def discard(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
+        self._close()
+
+    def _close(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -238,7 +240,7 @@ class _SeveralFiles:
             with contextlib.suppress(OSError):
                 self._run.void()
             for path in self._moves:
-                _remove(path)
+                remove(path)
         self._run.close()
         for folder in reversed(self._new_folders):
             with contextlib.suppress(OSError):
@@ -274,14 +276,9 @@ def _give_name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
-def _made(path: str, target: Target) -> int:
-    """Make a file that was not there."""
-    with naming(target.path):
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-
 def _make(path: str, target: Target, size: int) -> None:
-    descriptor = _made(path, target)
+    with naming(target.path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         _prepare(descriptor, target, size)
     finally:
@@ -309,8 +306,3 @@ def _keep_rights(descriptor: int, old: os.stat_result) -> None:
     with contextlib.suppress(OSError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.dump import Companion, Dump, DumpFile
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.hidden import is_ours
 from gradclip_cli.names import escape
 
 
@@ -41,6 +42,7 @@ def in_place(dump: Dump) -> Targets:
     targets = []
     for file in dump.files:
         path = os.path.realpath(file.source.path)
+        _check_name(path, file.source.label)
         links = os.stat(path).st_nlink
         if links > 1:
             raise GradclipError(
@@ -62,6 +64,9 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
 
     It is a folder where it exists as one, ends in a slash, or has more than one file to hold.
     """
+    for file in dump.files:
+        if file.relative:  # standard input has no name
+            _check_name(os.path.realpath(file.source.path), file.source.label)
     plain = output.rstrip(os.sep) or os.sep
     into_folder = (
         output.endswith(os.sep)
@@ -124,6 +129,7 @@ def checked(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Ta
 
 def check_place(path: str, label: str, force: bool) -> None:
     """Refuse a place that is taken, unless `force` allows to replace a file there."""
+    _check_name(path, label)
     if os.path.isdir(path):
         raise GradclipError(
             label, "a folder stands where the file should go", "name another file, or move it away"
@@ -134,6 +140,16 @@ def check_place(path: str, label: str, force: bool) -> None:
         raise GradclipError(label, "already exists", "to replace it, add --force")
     if not os.access(path, os.W_OK):
         raise GradclipError(label, "is read-only", "allow writing with: chmod u+w FILE")
+
+
+def _check_name(path: str, label: str) -> None:
+    """Refuse what would be swept away as left behind."""
+    if any(map(is_ours, path.split(os.sep))):
+        raise GradclipError(
+            label,
+            "has a name that gradclip gives to results under way, and removes",
+            "give it another name: mv FILE NEW",
+        )
 
 
 def _check_folder(folder: str, label: str) -> None:

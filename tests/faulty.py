@@ -7,6 +7,7 @@ call is written to a log before it is made, so that a test can show where its fa
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -37,7 +38,8 @@ class Fault:
 
     `deed` is the name of an error, as `EIO`; of a signal, as `SIGKILL`; or `truncate`, `append`,
     `overwrite` or `fifo` (one takes its place), done to the file at `path`. It comes before the
-    call, or `after` it. `named` takes unnamed files away.
+    call, or `after` it. `named` takes unnamed files away, `lockless`
+    locks.
     """
 
     number: int = 0
@@ -46,6 +48,7 @@ class Fault:
     path: str = ""
     named: bool = False
     after: bool = False
+    lockless: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _arm(fault: Fault, log: str) -> None:
     write = os.write
     if fault.named and hasattr(os, "O_TMPFILE"):
         del os.O_TMPFILE
+    if fault.lockless:
+        fcntl.flock = _no_locks
 
     def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **named: Any) -> Any:
@@ -168,10 +173,11 @@ def _arm(fault: Fault, log: str) -> None:
                 due = kind in fault.kinds and count == fault.number
             if due and not fault.after:
                 _do(fault)
-            result = call(*arguments, **named)
-            if due and fault.after:
-                _do(fault)
-            return result
+            try:
+                return call(*arguments, **named)
+            finally:  # also where the call itself fails, as that of a file that is gone
+                if due and fault.after:
+                    _do(fault)
 
         return wrapper
 
@@ -199,6 +205,10 @@ def _do(fault: Fault) -> None:
 def _replaced_by_fifo(path: str) -> None:
     os.unlink(path)
     os.mkfifo(path)
+
+
+def _no_locks(*_: object) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def _changed(path: str, mode: str) -> None:

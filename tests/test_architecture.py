@@ -20,22 +20,41 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source"}],
+    [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
     [{"dump"}],
     [
-        {"formats.npy", "formats.safetensors", "grouping", "moments", "rules", "selection"},
-        {"spans"},
+        {
+            *("alignment", "formats.npy", "formats.safetensors", "grouping", "moments", "rules"),
+            "selection",
+        },
+        {"difference", "spans"},
+        {"pairs"},
     ],
-    [{"crew", "formats", "likeness"}, {"edits"}, {"clipping"}],
     [
-        {"choosing", "departure", "journal", "passes", "spooling", "targets"},
-        {"checking", "report", "staging", "units"},
-        {"arrangement"},
+        {"crew", "formats", "likeness", "trajectory"},
+        {"edits", "layers", "recorded"},
+        {"clipping", "findings"},
+    ],
+    [
+        {
+            *("choosing", "departure", "history", "journal", "passes", "spooling", "suggestion"),
+            "targets",
+        },
+        {"checking", "comparison", "opening", "report", "run", "sweep", "units"},
+        {"arrangement", "staging"},
     ],
     [
         {"executors", "render.rows", "render.screen"},
-        {"render.json", "render.table", "render.text"},
-        {"commands", "render", "render.progress", "render.soundness"},
+        {"render.diff_rows"},
+        {"render.grid", "render.json", "render.text"},
+        {"render.diff_table", "render.table"},
+        {
+            *("commands", "diffing", "render.answers", "render.picture", "render.progress"),
+            *("render.soundness", "render.trend"),
+        },
+        {"following", "render.plot", "render.steps", "render.suggestion"},
+        {"render"},
+        {"render.follower"},
         {""},  # the package itself, which names its functions and imports them when asked
     ],
     [{"boundary", "options"}, {"cli"}],
@@ -44,8 +63,15 @@ FLOORS: list[list[set[str]]] = [
 
 # The only rooms in which a library, or a module that can do harm, is used.
 ROOMS: dict[str, set[str]] = {
-    "numpy": {"dtypes", "edits", "likeness", "moments", "passes", "rules", "scratch", "units"},
-    "rich": {"render.progress", "render.table"},
+    "matplotlib": {"render.plot"},
+    "numpy": {
+        *("difference", "dtypes", "edits", "likeness", "moments", "pairs", "passes"),
+        *("render.plot", "rules", "scratch", "sweep", "units"),
+    },
+    "rich": {
+        *("render.answers", "render.diff_table", "render.grid", "render.picture"),
+        *("render.progress", "render.steps", "render.suggestion", "render.table"),
+    },
     "safetensors": {"formats"},
     "typer": {"cli", "options"},
     # of the standard library
@@ -53,7 +79,10 @@ ROOMS: dict[str, set[str]] = {
     "concurrent": {"crew", "executors"},
     "importlib": {""},
     "fcntl": {"hidden"},
-    "json": {"formats.safetensors", "journal", "render.json", "render.text"},
+    "json": {
+        *("formats.safetensors", "history", "journal"),
+        *("recorded", "render.json", "render.text"),
+    },
     "signal": {"__main__", "boundary"},
     "tempfile": {"formats", "spooling"},
     "traceback": {"boundary"},
@@ -177,7 +206,10 @@ def loaded_by(*arguments: str) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "inspect --help", "apply --help"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--version", *(f"{name} --help" for name in ("inspect", "apply", "diff", "trend"))],
+)
 def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
     loaded = loaded_by(*arguments.split())
     assert {PACKAGE, "typer"} <= loaded

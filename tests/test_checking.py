@@ -82,10 +82,15 @@ def test_python_gets_the_same(folder: Path) -> None:
     assert (a.sound, a.tensors, b.tensors, c.sound) == (True, 1, 0, False)
 
 
-def test_a_folder_without_dumps_is_an_error(tmp_path: Path, gradclip: Run) -> None:
-    said = gradclip("check", tmp_path)
-    assert (said.status, said.out) == (2, "")
-    assert said.err.startswith(f"gradclip: {tmp_path}: a folder without dumps")
+def test_a_folder_without_dumps_has_its_line_and_the_others_theirs(
+    folder: Path, gradclip: Run
+) -> None:
+    (folder / "empty").mkdir()
+    said = gradclip("check", folder / "empty", folder / "a.npy")
+    assert (said.status, said.err) == (2, "")
+    bad, good = said.out.splitlines()
+    assert bad.startswith(f"{folder}/empty: bad: a folder without dumps (0 other files) (")
+    assert good == f"{folder}/a.npy: sound, npy, 1 tensor, 140 bytes"
 
 
 @by_name([*REJECTED, *ACCEPTED])

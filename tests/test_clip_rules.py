@@ -169,7 +169,8 @@ def test_the_limit_is_kept_up_to_rounding_and_a_second_time_changes_a_rounding_a
         once, _ = written(Path(folder), dump, **promise.of(limit))
         twice, _ = written(Path(folder), once, **promise.of(limit))
     forms = [LANES[code] for code, _, _ in dump.values()]
-    rounding = max(2.0**-form.fraction_bits for form in forms)
+    # In float64 norm, coefficient and product are each rounded as much as the result is.
+    rounding = max(2.0**-form.fraction_bits for form in forms) + 2.0**-51
     smallest = max(form.smallest for form in forms)
     for size in promise.sizes(once):
         assert size <= limit * (1 + rounding) + 5 * smallest

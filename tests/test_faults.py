@@ -4,6 +4,7 @@ Faults are put before each system call in turn, signals are sent at each, and wh
 finds is looked at too.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +125,11 @@ class Course:
         changing = [kind for kind in self.calls if kind in CHANGING]
         last = max(at for at, kind in enumerate(changing) if kind in ("rename", "link"))
         return range(changing.index("write") + 1, last + 2)
+
+    @property
+    def changing(self) -> range:
+        """The numbers of all calls that change something."""
+        return range(1, sum(kind in CHANGING for kind in self.calls) + 1)
 
 
 @pytest.fixture(scope="module")
@@ -243,19 +250,21 @@ def test_a_kill_at_any_call_leaves_each_target_old_or_new(
 
 
 @every()
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("deed", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_at_any_call_leaves_all_old_or_all_new_and_nothing_else(
     deed: str,
     status: int,
+    after: bool,
     way: Way,
     commands: Commands,
     courses: Mapping[Way, Course],
     tmp_path: Path,
 ) -> None:
     course = courses[way]
-    for number in course.critical:
+    for number in course.changing:
         folder = build(tmp_path / f"{number}")
-        fault = Fault(number, CHANGING, deed, named=way.named)
+        fault = Fault(number, CHANGING, deed, named=way.named, after=after)
         ended = commands.run(folder, *way.command, fault=fault)
         assert (ended.status, ended.out, ended.err) == (status, "", "")
         assert contents(folder, way) in (course.old, course.new)
@@ -269,7 +278,10 @@ IN_PLACE = WAYS["in place, several"]
 
 
 @pytest.mark.parametrize("stopped_at", [2, 3])
-@pytest.mark.parametrize("next_one", ["inspect", "apply", "inspect one file", "into a folder"])
+@pytest.mark.parametrize(
+    "next_one",
+    ["inspect", "apply", "inspect one file", "inspect through a link", "trend", "into a folder"],
+)
 def test_a_crash_between_renames_is_finished_before_anything_is_measured(
     next_one: str, stopped_at: int, commands: Commands, tmp_path: Path
 ) -> None:
@@ -284,13 +296,135 @@ def test_a_crash_between_renames_is_finished_before_anything_is_measured(
         "inspect": ("inspect", "in"),
         "apply": ("apply", "in", "--clip-norm", "100", "--in-place"),
         "inspect one file": ("inspect", "in/sub/c.npy"),
+        "trend": ("trend", "in"),
+        "inspect through a link": ("inspect", "elsewhere/link/c.npy"),
         "into a folder": ("apply", "one.npy", "--clip-norm", "1", "-o", "in/sub/"),
     }[next_one]
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "link").symlink_to(folder / "in" / "sub")
     ended = commands.run(folder, *command, "--json")
     assert (ended.status, ended.err) == (0, "")
     assert {name: values(folder / name)[0] for name in halves} == halves
     if "in" in command:
-        assert json.loads(ended.out)["global_norm"] == 6.5
+        found = json.loads(ended.out)
+        assert found.get("steps", [found])[0]["global_norm"] == 6.5
+    assert left_over(folder) == set()
+
+
+def test_what_was_written_since_a_crash_is_not_replaced_by_its_results(
+    commands: Commands, tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "here")
+    fault = Fault(2, ("rename",), "SIGKILL")
+    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    array(folder / "in" / "b.npy", 8.0)
+    ended = commands.run(folder, "inspect", "in")
+    assert (ended.status, ended.out) == (2, "")
+    assert "in/b.npy: was written to after a gradclip that was replacing it was stopped" in (
+        ended.err
+    )
+    assert "2 of 3 files are as that gradclip wrote them" in ended.err
+    assert left_over(folder) == set()
+    ended = commands.run(folder, "inspect", "in", "--json")
+    assert json.loads(ended.out)["global_norm"] == (1.5**2 + 8**2 + 6**2) ** 0.5, "said once"
+
+
+def test_a_crash_while_the_files_are_opened_is_noticed(commands: Commands, tmp_path: Path) -> None:
+    folder = build(tmp_path / "here")
+    os.mkfifo(folder / "pipe")
+    reader = subprocess.Popen(
+        [sys.executable, "-m", "gradclip_cli", "inspect", "pipe", "in"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    for _ in range(600):
+        with contextlib.suppress(OSError):  # until it waits for the stream's header
+            pipe = os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)
+            break
+        time.sleep(0.1)
+    fault = Fault(2, ("rename",), "SIGKILL")
+    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    os.write(pipe, (folder / "one.npy").read_bytes())
+    os.close(pipe)
+    _, err = reader.communicate(timeout=60)
+    assert reader.returncode == 2
+    assert ": another gradclip replaced the files here while this one opened them" in err
+    assert left_over(folder) == set()
+
+
+def test_another_users_crash_is_said_in_words(commands: Commands, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    folder = build(tmp_path / "here")
+    fault = Fault(2, ("rename",), "SIGKILL")
+    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    (run,) = (folder / "in").glob(".gradclip-*.run")
+    os.chown(run, 65534, 65534)
+    with untouched(folder):
+        ended = commands.run(folder, "inspect", "in")
+        done = subprocess.run(
+            [*ordinary_user(), sys.executable, "-m", "gradclip_cli", "inspect", "in"],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            timeout=60,
+            check=False,
+        )
+    assert (ended.status, done.returncode) == (2, 2)
+    assert "another user's gradclip was stopped while it replaced the files here" in ended.err
+    assert "another user's gradclip is replacing the files here, or was" in done.stderr
+
+
+def test_a_mark_that_cannot_be_removed_is_no_reason_to_hang(
+    commands: Commands, tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "here")
+    fault = Fault(3, ("rename",), "SIGKILL", after=True)
+    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    for place in (folder / "in", folder / "in" / "sub"):
+        place.chmod(0o555)
+    with untouched(folder):
+        done = subprocess.run(
+            [*ordinary_user(), sys.executable, "-m", "gradclip_cli", "inspect", "in", "--json"],
+            cwd=folder,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["global_norm"] == 6.5
+    for place in (folder / "in", folder / "in" / "sub"):
+        place.chmod(0o755)
+
+
+def test_a_signal_before_a_rename_that_fails_loses_no_result(
+    commands: Commands, tmp_path: Path
+) -> None:
+    folder = build(tmp_path / "here")
+    script = (
+        "import os, signal, sys; from gradclip_cli import cli; real = os.replace\n"
+        "def replace(source, target):\n"
+        "    if target.endswith('b.npy'): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if target.endswith('c.npy'): raise OSError(5, 'a fault')\n"
+        "    real(source, target)\n"
+        "os.replace = replace; sys.exit(cli.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *IN_PLACE.command],
+        capture_output=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert values(folder / "in" / "sub" / "c.npy")[0] == 12.0
+    ended = commands.run(folder, "inspect", "in", "--json")
+    assert json.loads(ended.out)["global_norm"] == 6.5
     assert left_over(folder) == set()
 
 
@@ -353,7 +487,10 @@ def test_a_run_waits_for_one_that_is_at_its_renames(tmp_path: Path) -> None:
     assert left_over(folder) == set()
 
 
-def test_what_a_living_run_is_writing_is_not_swept_away(commands: Commands, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lockless", [False, True], ids=["with locks", "without"])
+def test_what_a_living_run_is_writing_is_not_swept_away(
+    lockless: bool, commands: Commands, tmp_path: Path
+) -> None:
     for way in WAYS.values():
         folder = build(tmp_path / str(len(list(tmp_path.iterdir()))))
         stopped = wish(folder, way.command, Fault(1, ("fsync",), "SIGSTOP", named=way.named))
@@ -368,15 +505,40 @@ def test_what_a_living_run_is_writing_is_not_swept_away(commands: Commands, tmp_
             for place in {str(Path(name).parent) for name in way.targets}:
                 if (folder / place).is_dir():
                     output = str(Path(place, "other.npy"))
-                    ended = commands.run(
-                        folder, "apply", "one.npy", "--clip-norm", "1", "-o", output
-                    )
-                    assert ended.status == 0
+                    command = ("apply", "one.npy", "--clip-norm", "1", "-o", output)
+                    fault = Fault(lockless=lockless)
+                    assert commands.run(folder, *command, fault=fault).status == 0
             assert left_over(folder) == before
         finally:
             first.send_signal(signal.SIGCONT)
             assert first.wait(timeout=60) == 0
         assert left_over(folder) == set()
+
+
+@pytest.mark.parametrize(
+    "way", [IN_PLACE, WAYS["in place, one, named"], WAYS["into a new folder"]], ids=str
+)
+def test_what_is_swept_away_before_it_is_locked_is_made_again(way: Way, tmp_path: Path) -> None:
+    folder = build(tmp_path / "here")
+    script = (
+        "import fcntl, os, sys; from gradclip_cli import cli, hidden; real = fcntl.flock\n"
+        "if hasattr(os, 'O_TMPFILE'): del os.O_TMPFILE\n"
+        "def flock(*arguments):\n"
+        "    fcntl.flock = real; hidden.sweep(['.', 'in']); real(*arguments)\n"
+        "fsync = os.fsync; os.fsync = lambda *a: (hidden.sweep(['.', 'in']), fsync(*a))\n"
+        "fcntl.flock = flock; sys.exit(cli.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *way.command, "-q"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left_over(folder) == set()
 
 
 @pytest.mark.parametrize(
@@ -386,29 +548,47 @@ def test_what_a_living_run_is_writing_is_not_swept_away(commands: Commands, tmp_
         b"[[",
         b"[[]]",
         b'{"a": 1}',
-        b'[["..", ".x.gradclip-0123456789abcdef.tmp", "victim", true]]',
-        b'[[".", ".x.gradclip-0123456789abcdef.tmp", "../victim", true]]',
-        b'[[".", "../stolen", "victim", true]]',
-        b'[[".", "a.npy", "b.npy", true]]',
-        b'[[".", ".x.gradclip-0123456789abcdef.tmp", "..", true]]',
-        b'[[".", 1, 2, 3]]',
+        b'[["..", "HIDDEN", "victim", true, VICTIM]]',
+        b'[[".", "HIDDEN", "../victim", true, VICTIM]]',
+        b'[[".", "../stolen", "b.npy", true, B]]',
+        b'[[".", "a.npy", "b.npy", true, B]]',
+        b'[[".", "HIDDEN", "b.npy", true, null]]',
+        b'[[".", "HIDDEN", "b.npy", true]]',
+        b'[[".", "HIDDEN", "..", true, null]]',
+        b'[[".", "HIDDEN", "new\\u0000", true, null]]',
+        b'[["no\\u0000", "HIDDEN", "new", true, null]]',
+        b'[["\\ud800", "HIDDEN", "new", true, null]]',
+        b'[["missing", "HIDDEN", "new", true, null]]',
+        b'[["pipe", "HIDDEN", "new", true, null]]',
+        b'[[".", 1, 2, 3, 4]]',
         b"[" * 100_000,
     ],
-    ids=range(11),
+    ids=range(18),
 )
 def test_a_journal_of_a_stranger_moves_nothing_out_of_its_folder(
     journal: bytes, commands: Commands, tmp_path: Path
 ) -> None:
     folder = build(tmp_path / "here")
+    hidden = ".x.gradclip-0123456789abcdef.tmp"
     for path in (folder / "victim", folder / "stolen"):
         path.write_text("mine")
+    (folder / "in" / hidden).write_text("theirs")
+    os.mkfifo(folder / "in" / "pipe")
+    journal = journal.replace(b"HIDDEN", hidden.encode())
+    for name, path in ((b"VICTIM", folder / "victim"), (b"B", folder / "in" / "b.npy")):
+        status = path.stat()
+        old = [status.st_ino, status.st_size, status.st_mtime_ns]
+        journal = journal.replace(name, json.dumps(old).encode())
     (folder / "in" / ".gradclip-0123456789abcdef.run").write_bytes(journal)
     (folder / "in" / ".gradclip.journal").symlink_to(".gradclip-0123456789abcdef.run")
     before = names(folder)
     ended = commands.run(folder, "inspect", "in", "--json")
+    if "written to after" in ended.err:  # said once
+        ended = commands.run(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == 13.0
     assert names(folder) - before == set()
     assert (folder / "victim").read_text() == (folder / "stolen").read_text() == "mine"
+    assert values(folder / "in" / "b.npy")[0] == 4.0
     assert (folder / "in" / "a.npy").exists()
     ended = commands.run(folder, *IN_PLACE.command)
     assert (ended.status, ended.err) == (0, "")

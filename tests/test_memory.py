@@ -37,6 +37,15 @@ def measured(arguments: Sequence[str | Path]) -> tuple[int, str, int]:
     return status, done.stdout + "\n".join(said), peak
 
 
+def sparse(path: Path, size: int) -> Path:
+    """Write so many bytes of float32 zeros that hardly take space."""
+    literal = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},), }}"
+    with path.open("wb") as stream:
+        stream.write(b"\x93NUMPY\x01\x00\x76\x00" + literal.ljust(117).encode() + b"\n")
+        stream.truncate(128 + size)
+    return path
+
+
 @pytest.fixture(scope="module")
 def imports() -> int:
     """Give the peak of a process that only imports, in MiB."""
@@ -49,16 +58,24 @@ def imports() -> int:
 def test_a_sparse_file_of_six_gibibytes_is_inspected_in_little_memory(
     imports: int, tmp_path: Path
 ) -> None:
-    path = tmp_path / "sparse.npy"
     size = 6 << 30
-    literal = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},), }}"
-    with path.open("wb") as stream:
-        stream.write(b"\x93NUMPY\x01\x00\x76\x00" + literal.ljust(117).encode() + b"\n")
-        stream.truncate(128 + size)
+    path = sparse(tmp_path / "sparse.npy", size)
     status, said, peak = measured(["-m", "gradclip_cli", "inspect", path, "--json"])
     assert status == 0
     assert json.loads(said)["count"] == size // 4
     assert json.loads(said)["global_norm"] == 0
+    assert peak < imports + ALLOWED
+
+
+@pytest.mark.heavy
+def test_the_memory_of_trend_does_not_grow_with_the_size_of_a_step(
+    imports: int, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        sparse(tmp_path / f"step-{number}.npy", 3 << 30)
+    status, said, peak = measured(["-m", "gradclip_cli", "trend", *tmp_path.iterdir(), "--json"])
+    assert status == 0
+    assert [step["global_norm"] for step in json.loads(said)["steps"]] == [0, 0]
     assert peak < imports + ALLOWED
 
 

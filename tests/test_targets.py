@@ -102,6 +102,33 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Forms of -o
 
 
+HIDDEN = ".x.npy.gradclip-0123456789abcdef.tmp"
+
+
+@pytest.mark.parametrize(
+    ("operand", "output"),
+    [(HIDDEN, "new.npy"), ("link.npy", "new.npy"), ("x.npy", HIDDEN), ("x.npy", f"{HIDDEN}/")],
+)
+def test_what_the_next_run_would_sweep_away_is_refused(
+    operand: str, output: str, here: Path
+) -> None:
+    array(here / "x.npy")
+    shutil.copy("x.npy", HIDDEN if not output.endswith("/") else "y.npy")
+    (here / "link.npy").symlink_to(HIDDEN)
+    with untouched(here), pytest.raises(GradclipError, match="a name that gradclip gives to"):
+        gradclip_cli.apply(operand, clip_norm=2.5, output=output, force=True)
+    if operand != "x.npy":
+        with untouched(here), pytest.raises(GradclipError, match="a name that gradclip gives to"):
+            gradclip_cli.apply(operand, clip_norm=2.5, in_place=True)
+
+
+def test_what_is_staged_in_a_folder_is_no_part_of_the_dump(here: Path) -> None:
+    array(here / "in" / "x.npy")
+    array(here / "in" / HIDDEN / "y.npy")
+    assert gradclip_cli.inspect("in").global_norm == 5
+    assert len(gradclip_cli.check("in")) == 1
+
+
 @pytest.mark.parametrize("output", ["out.npy", "./out", "../out.npy", "no.suffix", "-x.npy"])
 def test_one_file_goes_to_the_file_that_is_named(output: str, here: Path) -> None:
     array(here / "x.npy")
@@ -262,6 +289,15 @@ def test_the_same_file_given_twice_is_refused_and_not_counted_twice(here: Path) 
         with untouched(here), pytest.raises(GradclipError, match="'x' also stands in"):
             gradclip_cli.apply(*twice, clip_norm=2.5, output="out")
         with pytest.raises(GradclipError, match="'x' also stands in"):
+            gradclip_cli.inspect(*twice)
+
+
+def test_one_file_under_two_names_is_refused_and_not_counted_twice(here: Path) -> None:
+    array(here / "in" / "sub" / "x.npy")
+    (here / "in" / "link.npy").symlink_to("sub/x.npy")
+    (here / "in" / "hard.npy").hardlink_to(here / "in" / "sub" / "x.npy")
+    for twice in (("in/sub/x.npy", "in/link.npy"), ("in/hard.npy", "in/sub"), ("in",)):
+        with pytest.raises(GradclipError, match="is the same file as"):
             gradclip_cli.inspect(*twice)
 
 

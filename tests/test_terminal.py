@@ -474,6 +474,7 @@ ASKED = {
     "--version": ("--version",),
     "inspect --help": ("inspect", "--help"),
     "apply --help": ("apply", "--help"),
+    "trend --help": ("trend", "--help"),
 }
 
 
@@ -524,7 +525,7 @@ def test_completion_knows_commands_options_and_choices_and_imports_nothing_heavy
     shell: str,
 ) -> None:
     for line, wanted in (
-        ("gradclip ", {"inspect", "apply", "check"}),
+        ("gradclip ", {"inspect", "apply", "diff", "check", "trend"}),
         ("gradclip inspect --fail", {"--fail-above", "--fail-nonfinite"}),
         ("gradclip inspect --format js", {"json", "jsonl"}),
     ):
@@ -578,7 +579,9 @@ def test_completion_can_be_installed(tmp_path: Path, shell: str, path: str) -> N
     assert f"_GRADCLIP_COMPLETE=complete_{shell}" in (tmp_path / path).read_text()
 
 
-@pytest.mark.parametrize("command", [(), ("inspect",), ("apply",)], ids=["", "inspect", "apply"])
+@pytest.mark.parametrize(
+    "command", [(), ("inspect",), ("apply",), ("trend",)], ids=["", "inspect", "apply", "trend"]
+)
 def test_help_fits_one_screen(command: tuple[str, ...]) -> None:
     text, _ = asked(*command, "--help")
     lines = text.splitlines()
@@ -588,7 +591,7 @@ def test_help_fits_one_screen(command: tuple[str, ...]) -> None:
     assert cut == [], "nothing that matters is cut"
 
 
-@pytest.mark.parametrize("command", ["inspect", "apply"])
+@pytest.mark.parametrize("command", ["inspect", "apply", "trend"])
 def test_help_of_a_command_has_examples_whose_options_it_explains(command: str) -> None:
     text, _ = asked(command, "--help")
     explained, examples = text.split("Examples:")

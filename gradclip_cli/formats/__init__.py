@@ -21,6 +21,10 @@ from gradclip_cli.source import Source, Stream, kind_of_file
 Read = Callable[[int], bytes]
 
 
+class RepeatedNameError(GradclipError):
+    """Two files of one gradient have a tensor of the same name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A kind of file: its suffix, how its first bytes look, and where its tensors lie.
@@ -111,10 +115,11 @@ class Found:
     def folders(self) -> set[str]:
         """The folders in which the files really lie."""
         paths = (place.path for place in self.files if place.path != STDIN)
-        return {
-            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
+        folders = {
+            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path)
             for path in paths
         }
+        return set(map(os.path.realpath, folders))
 
     def open(self) -> Dump:
         """Read the headers of all files, as one gradient.
@@ -123,7 +128,7 @@ class Found:
         tensor name that stands in two files.
         """
         files = [place.open() for place in self.files]
-        _check_names(files)
+        _check_different(files)
         return Dump(tuple(files), self.companions, self.ignored)
 
 
@@ -225,7 +230,8 @@ def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple
 def _members(folder: str) -> tuple[list[str], list[str], int]:
     """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
     dumps, indexes, others = [], [], 0
-    for place, _, names in os.walk(folder, onerror=_raise):
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = (name for name in folders if not is_ours(name))
         for name in names:
             member = os.path.relpath(os.path.join(place, name), folder)
             if is_ours(name):
@@ -303,14 +309,25 @@ def _ask_reference(path: str, label: str) -> None:
         ) from error
 
 
-def _check_names(files: Iterable[DumpFile]) -> None:
+def _check_different(files: Sequence[DumpFile]) -> None:
     places: dict[str | None, DumpFile] = {}
     for file in files:
         for tensor in file.tensors:
             other = places.setdefault(tensor.name, file)
             if other is not file:
-                raise GradclipError(
+                raise RepeatedNameError(
                     file.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
-                    "all files together are one gradient; for several, make one run per file",
+                    "all files together are one gradient; for several, make one run per file, or "
+                    "follow the steps of a run with gradclip trend",
+                )
+    inodes: dict[tuple[int, int], DumpFile] = {}
+    for file in files:
+        if file.source.stream is None:
+            other = inodes.setdefault((file.source.device, file.source.inode), file)
+            if other is not file:
+                raise GradclipError(
+                    file.source.label,
+                    f"is the same file as {escape(other.source.label)}",
+                    "give each file once, or its values count twice",
                 )

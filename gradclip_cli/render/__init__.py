@@ -3,7 +3,8 @@
 from typing import BinaryIO
 
 from gradclip_cli.choices import Format
-from gradclip_cli.render import json, screen, text
+from gradclip_cli.comparison import Comparison
+from gradclip_cli.render import diff_rows, json, rows, screen, text
 from gradclip_cli.report import Report
 
 _WRITERS = {
@@ -15,23 +16,32 @@ _WRITERS = {
 }
 
 
-def plain(report: Report, form: Format | None) -> str:
+def plain(report: Report | Comparison, form: Format | None) -> str:
     """Write a report for a file: TSV if no format is asked for, a table in 80 columns."""
-    if form != "table":
-        return _WRITERS[form or "tsv"](report)
-    from gradclip_cli.render.table import table
+    if form == "table":
+        return _table(report, screen.Screen(), everything=True)
+    sheet = rows.sheet(report) if isinstance(report, Report) else diff_rows.sheet(report)
+    return _WRITERS[form or "tsv"](sheet)
 
-    return table(report, screen.Screen())
 
-
-def render(report: Report, form: Format | None, stream: BinaryIO, everything: bool) -> str:
+def render(
+    report: Report | Comparison, form: Format | None, stream: BinaryIO, everything: bool
+) -> str:
     """Write a report for a stream; no format means a table on a terminal, TSV elsewhere.
 
     A table shows as many rows as the terminal has room for, unless `everything` is wanted.
     """
-    if not (form == "table" or (form is None and stream.isatty())):
-        return plain(report, form)
-    # Rich takes 40 milliseconds to import, which a pipe need not pay for.
-    from gradclip_cli.render.table import table
+    if form == "table" or (form is None and stream.isatty()):
+        return _table(report, screen.of(stream, everything), everything)
+    return plain(report, form)
 
-    return table(report, screen.of(stream, everything))
+
+def _table(report: Report | Comparison, there: screen.Screen, everything: bool) -> str:
+    # Rich takes 40 milliseconds to import, which a pipe need not pay for.
+    if isinstance(report, Report):
+        from gradclip_cli.render.table import table
+
+        return table(report, there)
+    from gradclip_cli.render.diff_table import table as diff_table
+
+    return diff_table(report, there, everything)

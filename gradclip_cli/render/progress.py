@@ -14,7 +14,7 @@ from rich.progress import (
 )
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.table import elided
+from gradclip_cli.render.grid import elided
 
 _PATIENCE = 1.0  # seconds: what is over by then needs no bar
 

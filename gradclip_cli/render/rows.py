@@ -1,12 +1,15 @@
 """A report as flat rows: the columns that every format has in common.
 
-Columns are only ever appended. A value that is unknown is None; numbers are not rounded.
+Columns are only ever appended. A value that is unknown is None; numbers are not rounded. Whatever
+a command reports becomes a `Sheet`, which is all that the writers of TSV, CSV, Markdown and JSON
+know.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from gradclip_cli.moments import Moments
 from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
 
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
@@ -43,56 +46,94 @@ CLIPPED = (
 WHAT_IF = ("clip_norm", "coefficient", "norm_after", "flushed", "subnormal", "saturated")
 
 
-def columns(report: Report) -> tuple[str, ...]:
-    """Give the names of a report's columns, `row` aside."""
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A report laid out: the columns, each row's kind and values, and what is true of the whole.
+
+    `whole` are the values of the last row, called "global", under the same columns; `summary` is
+    what JSON says of the whole instead. The rows can be gone through once. `further` rows, and the
+    columns that only they have, stand before the last; JSON has them in its summary.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterable[tuple[str, Mapping[str, Value]]]
+    whole: Mapping[str, Value]
+    summary: Mapping[str, Any]
+    further: Sequence[tuple[str, Mapping[str, Value]]] = ()
+    further_columns: tuple[str, ...] = ()
+
+
+def sheet(report: Report) -> Sheet:
+    """Lay out a report of `inspect` or `apply`."""
+    return Sheet(
+        COLUMNS + CLIPPED if report.clipped else COLUMNS,
+        ((row.kind, values(row)) for row in report.rows),
+        _whole(report),
+        _summary(report),
+        [("what-if", what_if_values(chance)) for chance in report.what_if],
+        (*CLIPPED, "subnormal") if report.what_if else (),
+    )
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "global_norm": report.global_norm,
+        "finite_norm": report.finite_norm,
+        "norm_type": _norm_type(report.moments.norm_type),
+        "count": report.moments.count,
+        "nonfinite": report.moments.nonfinite,
+        "overflow": report.overflows,
+        "measured": report.measured,
+        "total": report.total,
+        "files": report.files,
+        "ignored": report.ignored,
+        "notes": report.notes,
+    }
     if report.what_if:
-        return (*COLUMNS, *CLIPPED, "subnormal")
-    return COLUMNS + CLIPPED if report.clipped else COLUMNS
+        summary["what_if"] = [what_if_values(chance) for chance in report.what_if]
+    return summary | clipped_values(report.clipped) | ruling_values(report.ruling)
+
+
+def _norm_type(p: float) -> int | float | str:
+    if p == math.inf:
+        return "inf"
+    return int(p) if p.is_integer() else p
 
 
 def values(row: Row) -> dict[str, Value]:
-    """Give a row's values by column, in the order of the columns."""
-    found = _values(row.moments, row.norm)
-    found["name"] = row.name
-    found["dtype"] = row.dtype
-    found["shape"] = row.shape
-    found["count"] = row.count
-    found["share"] = row.share
-    found["measured"] = row.measured
-    if row.moments is not None:
-        found["max_abs_index"] = row.max_abs_index
-        if row.moments.first_nonfinite is not None:
-            found["first_nonfinite"] = row.first_nonfinite
+    """Give a row's values by column, in the order of the columns: made for 100,000 tensors."""
+    moments, norm = row.moments, row.norm
+    if moments is None or norm is None:
+        found: dict[str, Value] = dict.fromkeys(COLUMNS)
+        found |= {"name": row.name, "dtype": row.dtype, "shape": row.shape, "count": row.count}
+        found["measured"] = row.measured
+    else:
+        found = {
+            "name": row.name,
+            "dtype": row.dtype,
+            "shape": row.shape,
+            "count": row.count,
+            "norm": norm,
+            "share": row.share,
+            "rms": rms(moments),
+            "max_abs": moments.max_abs,
+            "max_abs_index": row.max_abs_index,
+            "zeros": moments.zeros,
+            "nan": moments.nan,
+            "posinf": moments.posinf,
+            "neginf": moments.neginf,
+            "first_nonfinite": row.first_nonfinite if moments.nonfinite else None,
+            "finite_norm": norm if norm < math.inf else moments.finite_norm,
+            "measured": True,
+        }
     return found if row.clipped is None else found | clipped_values(row.clipped)
 
 
-def global_values(report: Report) -> dict[str, Value]:
+def _whole(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
-    return _values(report.moments, report.global_norm) | clipped_values(report.clipped)
-
-
-def _values(moments: Moments | None, norm: float | None) -> dict[str, Value]:
-    """Give what moments say, under all columns; this is made for each of 100,000 tensors."""
-    if moments is None or norm is None:
-        return dict.fromkeys(COLUMNS)
-    return {
-        "name": None,
-        "dtype": None,
-        "shape": None,
-        "count": moments.count,
-        "norm": norm,
-        "share": None,
-        "rms": rms(moments),
-        "max_abs": moments.max_abs,
-        "max_abs_index": None,
-        "zeros": moments.zeros,
-        "nan": moments.nan,
-        "posinf": moments.posinf,
-        "neginf": moments.neginf,
-        "first_nonfinite": None,
-        "finite_norm": norm if norm < math.inf else moments.finite_norm,
-        "measured": None,
-    }
+    moments = report.moments
+    together = Row("group", None, None, None, moments.count, "", moments, report.global_norm)
+    return values(together) | {"measured": None} | clipped_values(report.clipped)
 
 
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:
@@ -124,12 +165,3 @@ def ruling_values(ruling: Ruling | None) -> dict[str, Value]:
 def what_if_values(chance: WhatIf) -> dict[str, Value]:
     """Give what clipping to a limit would do."""
     return {name: getattr(chance, name) for name in WHAT_IF}
-
-
-def all_rows(report: Report) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Give every row with its kind; the whole comes last."""
-    for row in report.rows:
-        yield row.kind, values(row)
-    for chance in report.what_if:
-        yield "what-if", what_if_values(chance)
-    yield "global", global_values(report)

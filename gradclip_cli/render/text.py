@@ -6,42 +6,67 @@ says; Markdown puts a backslash before what would be markup. The escape of names
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gradclip_cli.names import escape
-from gradclip_cli.render.rows import Value, all_rows, columns
-from gradclip_cli.report import Report
+from gradclip_cli.render.rows import Sheet, Value
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
+_ESCAPED = r"\\\1"
 
 
-def tsv(report: Report) -> str:
+def tsv(sheet: Sheet) -> str:
     """Write a header and a row a line, parted by tabs."""
-    return "".join("\t".join(cells) + "\n" for cells in _cells(report))
+    return "".join(map(_tsv_line, _cells(sheet)))
 
 
-def comma_separated(report: Report) -> str:
+def comma_separated(sheet: Sheet) -> str:
     """Write CSV with the line ends of RFC 4180."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows(_cells(report))
+    csv.writer(out, lineterminator="\r\n").writerows(_cells(sheet))
     return out.getvalue()
 
 
-def markdown(report: Report) -> str:
+def markdown(sheet: Sheet) -> str:
     """Write a table of GitHub's Markdown."""
-    head, *body = ([_MARKUP.sub(r"\\\1", cell) for cell in cells] for cells in _cells(report))
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    head, *body = _cells(sheet)
+    return "".join([_markdown_head(head), *map(_markdown_line, body)])
 
 
-def _cells(report: Report) -> Iterable[list[str]]:
-    names = columns(report)
-    yield ["row", *names]
-    for kind, row in all_rows(report):
-        yield [kind, *(cell(row.get(name)) for name in names)]
+def _tsv_line(cells: Iterable[str]) -> str:
+    return "\t".join(cells) + "\n"
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()
+
+
+def _markdown_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(_MARKUP.sub(_ESCAPED, cell) for cell in cells)} |\n"
+
+
+def _markdown_head(titles: Sequence[str]) -> str:
+    return _markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
+
+
+LINES = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_line}
+"""By format: writes the cells of one row, for rows that are written as they become known."""
+
+HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
+"""By format: writes the titles of the columns."""
+
+
+def _cells(sheet: Sheet) -> Iterable[list[str]]:
+    columns = (*sheet.columns, *sheet.further_columns)
+    yield ["row", *columns]
+    for kind, row in itertools.chain(sheet.rows, sheet.further, [("global", sheet.whole)]):
+        yield [kind, *(cell(row.get(name)) for name in columns)]
 
 
 def cell(value: Value) -> str:

@@ -1,0 +1,28 @@
+"""From the operands of a command to a dump that no interrupted run has left half replaced."""
+
+from collections.abc import Sequence
+
+from gradclip_cli.dump import Dump
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats import Found, find
+from gradclip_cli.journal import settle
+
+
+def found(operands: Sequence[str]) -> Found:
+    """Find the files of a dump, once no interrupted run has left them half replaced."""
+    files = find(operands)
+    finished = [settle(folder) for folder in files.folders]
+    return find(operands) if any(finished) else files
+
+
+def opened(files: Found) -> Dump:
+    """Read the headers of a dump, while no run has it half replaced."""
+    dump = files.open()
+    for folder in files.folders:
+        if settle(folder):  # some headers may be of before, others of after
+            raise GradclipError(
+                folder,
+                "another gradclip replaced the files here while this one opened them",
+                "run gradclip again",
+            )
+    return dump

@@ -1,0 +1,203 @@
+"""A run as pictures made of characters: the norm as a line, layers × steps as a heat map.
+
+Both share their columns, one or more characters a step; where there are more steps than columns,
+neighbours share one and the largest is shown. A terminal with colours gets the same characters.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from gradclip_cli.layers import Heat, heat
+from gradclip_cli.names import escape
+from gradclip_cli.render.grid import UNKNOWN, elided, number
+from gradclip_cli.render.screen import Screen
+from gradclip_cli.trajectory import Step
+
+BAD = "×"
+ZERO = "·"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+_SHADES = "░▒▓█"
+_COLOURS = (53, 54, 55, 61, 25, 31, 30, 36, 35, 77, 113, 149, 185, 227)  # as viridis goes
+_WIDEST = 5  # characters a step
+_MOST_ROWS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A range of logarithms, cut into levels."""
+
+    low: float
+    high: float
+
+    def level(self, value: float, levels: int) -> int:
+        """Give the level of a value; the middle where there is but one value."""
+        if self.high <= self.low:
+            return levels // 2
+        return min(int((value - self.low) / (self.high - self.low) * levels), levels - 1)
+
+
+def scale_of(values: Sequence[float]) -> Scale | None:
+    """Give the range of the finite values; None where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return Scale(min(finite), max(finite)) if finite else None
+
+
+def logarithm(norm: float) -> float:
+    """Give the decimal logarithm of a norm; -inf of zero, NaN of what is not finite."""
+    if not math.isfinite(norm):
+        return math.nan
+    return math.log10(norm) if norm else -math.inf
+
+
+def picture(steps: Sequence[Step], screen: Screen) -> Iterator[Text]:
+    """Draw the norm and the heat map, each line at most as wide as the screen."""
+    most = _MOST_ROWS if screen.height is None else max(6, min(_MOST_ROWS, screen.height - 12))
+    drawn = heat(steps, most)
+    names = [row_name(row) for row in drawn.rows]
+    room = max(12, screen.width // 3)
+    room = min(room, max([cell_len(name) for name in names] + [len("global norm")]))
+    columns = _columns(len(steps), screen.width - room - 2)
+    norms = [logarithm(step.global_norm) for step in steps]
+    yield _line("global norm", room, _sparkline(_binned(norms, columns), columns))
+    yield from _heat_map(drawn, names, room, columns)
+    yield _line("step", room, Text(_axis(steps, columns)))
+    cells = [cell for row in drawn.cells for cell in row if cell is not None]
+    legends = [_norm_legend(scale_of(norms), norms), _shade_legend(scale_of(cells), cells)]
+    if any(legends):
+        yield Text()
+    yield from (_legend(legend, screen.width) for legend in legends if legend)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which steps share a column, as begin and end, and how many characters a column has."""
+
+    bounds: tuple[tuple[int, int], ...]
+    width: int
+
+
+def _columns(steps: int, room: int) -> _Columns:
+    count = min(steps, room)
+    bounds = [steps * column // count for column in range(count + 1)]
+    pairs = tuple(itertools.pairwise(bounds))
+    return _Columns(pairs, max(1, min(_WIDEST, room // count)))
+
+
+def _binned(values: Sequence[float | None], columns: _Columns) -> list[float | None]:
+    return [_largest(values[begin:end]) for begin, end in columns.bounds]
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known, key=lambda value: (math.isnan(value), value), default=None)
+
+
+def _line(name: str, room: int, drawn: Text) -> Text:
+    title = elided(name, room)
+    return Text(title + " " * (room - cell_len(title) + 2)) + drawn
+
+
+def _sparkline(values: Sequence[float | None], columns: _Columns) -> Text:
+    scale = scale_of([value for value in values if value is not None])
+    line = Text()
+    for value in values:
+        style = "bold red" if value is not None and math.isnan(value) else ""
+        if value is None or scale is None or not math.isfinite(value):
+            mark = BAD if value is not None and math.isnan(value) else ZERO
+        else:
+            mark = _HEIGHTS[scale.level(value, len(_HEIGHTS))]
+        line.append(mark * columns.width, style)
+    return line
+
+
+def _heat_map(drawn: Heat, names: Sequence[str], room: int, columns: _Columns) -> Iterator[Text]:
+    scale = scale_of([cell for row in drawn.cells for cell in row if cell is not None])
+    for name, row in zip(names, drawn.cells, strict=True):
+        line = Text()
+        for value in _binned(row, columns):
+            mark, style = _cell(value, scale)
+            line.append(mark * columns.width, style)
+        yield _line(name, room, line)
+
+
+def _cell(value: float | None, scale: Scale | None) -> tuple[str, str]:
+    if value is None:
+        return " ", ""
+    if math.isnan(value):
+        return BAD, "bold red"
+    if scale is None or math.isinf(value):
+        return ZERO, "dim"
+    colour = f"color({_COLOURS[scale.level(value, len(_COLOURS))]})"
+    # Where there are colours the cell is filled, and the character shows only when it is copied.
+    return _SHADES[scale.level(value, len(_SHADES))], f"{colour} on {colour}"
+
+
+def _axis(steps: Sequence[Step], columns: _Columns) -> str:
+    """Write the steps below their columns: as many as fit at equal distances, and the last."""
+    labels = [escape(str(steps[begin].step)) for begin, _ in columns.bounds]
+    labels[-1] = escape(str(steps[-1].step))
+    width = len(labels) * columns.width
+    longest = max(map(cell_len, labels))
+    stride = max(1, -(-(longest + 2) // columns.width))
+    end = max(min((len(labels) - 1) * columns.width, width - cell_len(labels[-1])), 0)
+    line = ""
+    for place in range(0, len(labels) - 1, stride):
+        start = place * columns.width
+        if start + cell_len(labels[place]) + 2 <= end:
+            line += " " * (start - cell_len(line)) + labels[place]
+    return elided(line + " " * (end - cell_len(line)) + labels[-1], max(width, longest))
+
+
+def _legend(parts: Sequence[Text], width: int) -> Text:
+    line = Text()
+    for part in parts:
+        if line.cell_len + 2 + part.cell_len > width:
+            break
+        line.append("  " if line else "").append_text(part)
+    return line
+
+
+def _norm_legend(scale: Scale | None, norms: Sequence[float]) -> list[Text]:
+    if scale is None:
+        return []
+    low, high = number(10**scale.low), number(min(10.0 ** min(scale.high, 308.0), 1e308))
+    parts = [f"norm from {_HEIGHTS[0]} {low} to {_HEIGHTS[-1]} {high}, logarithmic"]
+    if scale.high <= scale.low:
+        parts = [f"norm {_HEIGHTS[scale.level(scale.low, len(_HEIGHTS))]} {low}"]
+    if any(map(math.isnan, norms)):
+        parts.append(f"{BAD} not finite")
+    return [Text(part, "dim") for part in parts]
+
+
+def _shade_legend(scale: Scale | None, cells: Sequence[float]) -> list[Text]:
+    if scale is None:
+        return []
+    step = (scale.high - scale.low) / len(_SHADES)
+    parts = [Text("RMS from" if step else "RMS", "dim")]
+    for level, shade in enumerate(_SHADES):
+        low = scale.low + step * level
+        if step or level == len(_SHADES) // 2:
+            _, style = _cell(low + step / 2, scale)
+            parts.append(
+                Text.assemble((shade, style), (f" {number(10.0 ** min(low, 308.0))}", "dim"))
+            )
+    if any(map(math.isinf, cells)):
+        parts.append(Text(f"{ZERO} zero", "dim"))
+    if any(map(math.isnan, cells)):
+        parts.append(Text(f"{BAD} not finite", "dim"))
+    return parts
+
+
+def row_name(row: tuple[str | None, str | None]) -> str:
+    """Write what a row of a heat map is: a tensor, a layer, or the first layer and the last."""
+    first, last = (UNKNOWN if name is None else escape(name) for name in row)
+    if first == last:
+        return first
+    common = os.path.commonprefix([first, last]).rpartition(".")  # noqa: RUF071 no path is meant
+    return f"{first} … {last.removeprefix(common[0] + common[1])}"

@@ -1,0 +1,91 @@
+"""Numbers in a row: what is usual for them, and which of them stand out.
+
+Everything here is over finite numbers that are not negative, as norms are, and stays finite
+wherever the answer is.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LEAST = 5  # norms that have to come before: of fewer the deviation says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeRule:
+    """A norm is a spike above mean + `deviations` · σ of the last `window` finite norms before it.
+
+    Six and 128 are what OLMo's skipping of steps goes by.
+    """
+
+    deviations: float = 6.0
+    window: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What the norms before a step lead to expect: their median, and where a spike begins.
+
+    Either is None where too few norms came before.
+    """
+
+    median: float | None
+    threshold: float | None
+
+
+class Recent:
+    """The last finite norms, as many as the rule's window has."""
+
+    def __init__(self, rule: SpikeRule) -> None:
+        self._rule = rule
+        self._norms: deque[float] = deque(maxlen=rule.window)
+
+    def add(self, norm: float) -> None:
+        """Take note of a finite norm."""
+        self._norms.append(norm)
+
+    @property
+    def usual(self) -> Usual:
+        """What the next norm is compared with."""
+        if not self._norms:
+            return Usual(None, None)
+        median = percentile(sorted(self._norms), 50)
+        if len(self._norms) < LEAST:
+            return Usual(median, None)
+        mean, deviation = mean_and_deviation(self._norms)
+        return Usual(median, mean + self._rule.deviations * deviation)
+
+
+def mean_and_deviation(values: Sequence[float] | deque[float]) -> tuple[float, float]:
+    """Give the mean and the standard deviation of a sample of two or more, right for any scale.
+
+    Equal values have exactly their own mean and no deviation.
+
+    >>> mean_and_deviation([2.0, 4.0, 6.0]), mean_and_deviation([1e200] * 3)
+    ((4.0, 2.0), (1e+200, 0.0))
+    """
+    first = values[0]
+    differences = [value - first for value in values]
+    scale = max(map(abs, differences))
+    if not scale:
+        return first, 0.0
+    parts = [difference / scale for difference in differences]
+    middle = math.fsum(parts) / len(parts)
+    squares = math.fsum((part - middle) * (part - middle) for part in parts)
+    return first + middle * scale, math.sqrt(squares / (len(parts) - 1)) * scale
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Give a percentile of sorted values by NumPy's `linear` method, to the bit.
+
+    >>> percentile([1.0, 2.0, 4.0], 50), percentile([1.0, 2.0, 4.0], 75)
+    (2.0, 3.0)
+    """
+    place = (len(ordered) - 1) * (percent / 100)
+    below = math.floor(place)
+    part = place - below
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    if part >= 0.5:
+        return high - (high - low) * (1 - part)
+    return low + (high - low) * part
