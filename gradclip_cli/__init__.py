@@ -8,9 +8,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradclip_cli.applying import apply as apply
     from gradclip_cli.checking import Checked as Checked
     from gradclip_cli.checking import check as check
-    from gradclip_cli.commands import apply as apply
     from gradclip_cli.commands import inspect as inspect
     from gradclip_cli.comparison import Comparison as Comparison
     from gradclip_cli.diffing import diff as diff
@@ -51,7 +51,7 @@ _HOMES = {
     "SpikeRule": "spikes",
     "Suggestion": "suggestion",
     "Trend": "findings",
-    "apply": "commands",
+    "apply": "applying",
     "check": "checking",
     "diff": "diffing",
     "inspect": "commands",

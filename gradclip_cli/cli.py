@@ -201,7 +201,7 @@ def apply(
     """Clip the gradients by one rule and write them."""
     form = _one_format(form, json)
     to_stdout = _writes_to_stdout(output, in_place, dry_run)
-    from gradclip_cli.commands import apply as clip
+    from gradclip_cli.applying import apply as clip
 
     if report_file is not None:
         _check_report(report_file, force, [*(paths or ()), *([output] if output else [])])

@@ -14,10 +14,10 @@ from gradclip_cli.dump import Dump, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.executors import crew
 from gradclip_cli.formats import STDIN
+from gradclip_cli.measuring import Progress, Silent, measure_tensors
 from gradclip_cli.moments import Moments
 from gradclip_cli.opening import found, opened
 from gradclip_cli.pairs import Pair, is_mixed
-from gradclip_cli.passes import Progress, Silent, measure_tensors
 from gradclip_cli.selection import Selection, holds_only_integers
 from gradclip_cli.spooling import finish, has_stream, settled, spool
 from gradclip_cli.sweep import compare_tensors

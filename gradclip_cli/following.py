@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gradclip_cli.commands import Path, notes
 from gradclip_cli.crew import Crew
 from gradclip_cli.dump import Dump, multi_index
 from gradclip_cli.errors import GradclipError
@@ -20,9 +19,10 @@ from gradclip_cli.executors import crew
 from gradclip_cli.findings import Trend, trend_of
 from gradclip_cli.formats import STDIN, Found, RepeatedNameError
 from gradclip_cli.history import FileKey, History, Key, history
+from gradclip_cli.measurement import Path, notes
+from gradclip_cli.measuring import Progress, Silent, measure_tensors
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.opening import found, opened
-from gradclip_cli.passes import Progress, Silent, measure_tensors
 from gradclip_cli.recorded import is_report, read_report
 from gradclip_cli.selection import Selection, gradients
 from gradclip_cli.spikes import SpikeRule

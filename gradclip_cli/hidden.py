@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ _RUN = re.compile(r"\.gradclip-([0-9a-f]{16})\.run")
 
 def new_token() -> str:
     """Give a name for a run that no other has."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def run_name(token: str) -> str:

@@ -1,8 +1,7 @@
-"""The two passes: measure a dump, rewrite a dump.
+"""Pass 2: rewrite a dump by the edits of a rule, and measure what was written while it is in cache.
 
-Pass 1 measures; a rule decides; pass 2 rewrites and measures what it wrote, while that is in cache.
-Both hand batches of spans to an executor and never hold a tensor: memory depends on workers and
-block size, not on files.
+As in pass 1, batches of spans go to an executor and no tensor is ever held. A rehearsal is the same
+without the writing.
 """
 
 import functools
@@ -10,41 +9,21 @@ import itertools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from gradclip_cli.crew import Crew
-from gradclip_cli.dtypes import DType, Stored, decode, encode, magnitudes, sparse
+from gradclip_cli.dtypes import DType, Stored, decode, encode, sparse
 from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.edits import Edit, Scale, ScaleEach, SpanEdit, together
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.moments import Moments, measure, measure_each, merge
+from gradclip_cli.measuring import Progress, measure_stored
+from gradclip_cli.moments import Moments, merge
 from gradclip_cli.scratch import scratch
 from gradclip_cli.source import Source, write_at, write_back
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
-
-
-class Progress(Protocol):
-    """Told how far a pass is: once what it does and how many bytes, then each step."""
-
-    def begin(self, doing: str, size: int) -> None:
-        """Start a pass over so many bytes."""
-
-    def advance(self, size: int, label: str) -> None:
-        """Take note of so many bytes more, of the file called `label`."""
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def begin(self, doing: str, size: int) -> None:
-        """Do nothing."""
-
-    def advance(self, size: int, label: str) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,55 +108,6 @@ _Task = _Copy | _Patch
 _Results = list[tuple[int, Outcome]]
 
 
-def measure_tensors(
-    tensors: Sequence[Tensor],
-    chosen: Sequence[int],
-    crew: Crew,
-    progress: Progress,
-    norm_type: float = 2.0,
-) -> dict[int, Moments]:
-    """Measure the chosen tensors (pass 1); gives the moments of each by its index."""
-    work = functools.partial(_measure_batch, norm_type)
-    parts: dict[int, list[Moments]] = {index: [] for index in chosen}
-    progress.begin("measuring", sum(tensors[index].size for index in chosen))
-    for batch, results in crew.in_order(work, batches(cut(tensors, chosen))):
-        for index, part in results:
-            parts[index].append(part)
-        progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
-    nothing = Moments(norm_type=norm_type)
-    return {
-        index: some[0] if len(some) == 1 else merge(some) if some else nothing
-        for index, some in parts.items()
-    }
-
-
-def _measure_batch(norm_type: float, batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:
-    results: list[tuple[int, Moments]] = []
-    with np.errstate(all="ignore"):
-        for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
-            with source.opened() as descriptor:
-                for work in group:
-                    found = [
-                        _measure(stored, work.span.dtype, work.span, first, norm_type)
-                        for first, stored in blocks(descriptor, work.span)
-                    ]
-                    whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
-                    results += zip(work.indices, whole, strict=True)
-    return results
-
-
-def _measure(
-    stored: Stored, dtype: DType, span: Span, first: int, norm_type: float
-) -> list[Moments]:
-    """Measure a block of a span, stored as a dtype: one `Moments` for each of its tensors."""
-    values = decode(stored, dtype)
-    if span.small:
-        return measure_each(values, span.counts, norm_type)
-    sizes = magnitudes(stored.view(dtype.words)) if dtype.is_narrow else None
-    start = span.start + first
-    return [measure(values, span.dtype.lanes, start, span.fortran_shape, sizes, norm_type)]
-
-
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """What an edit of all tensors would come to: the moments after, and counts of values.
@@ -241,7 +171,7 @@ def _tried(
     was_zero, was_subnormal = (mask.reshape(-1, lanes) for mask in sparse(stored, span.dtype))
     zero, subnormal = (mask.reshape(-1, lanes) for mask in sparse(data, dtype))
     return Rehearsal(
-        merge(_measure(data, dtype, span, first, norm_type)),
+        merge(measure_stored(data, dtype, span, first, norm_type)),
         int(np.count_nonzero(zero.all(axis=1) & ~was_zero.all(axis=1))),
         int(np.count_nonzero((subnormal & ~was_subnormal).any(axis=1))),
         saturated,
@@ -394,14 +324,14 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
     for first, stored in blocks(descriptor, span):
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
         if patch.measure_before:
-            before = _measure(stored, span.dtype, span, first, patch.norm_type)
+            before = measure_stored(stored, span.dtype, span, first, patch.norm_type)
         values = decode(stored, span.dtype)
         results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
         count = results.size // span.dtype.lanes
         data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
         saturated = encode(results, patch.dtype, data)
         changed = _changed(stored, data, span, patch)
-        after = _measure(data, patch.dtype, span, first, patch.norm_type)
+        after = measure_stored(data, patch.dtype, span, first, patch.norm_type)
         saturations = (saturated, *[0] * (len(after) - 1))
         outcomes = map(Outcome, after, before, saturations, changed)
         yield first, data, list(zip(patch.work.indices, outcomes, strict=True))

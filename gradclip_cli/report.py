@@ -7,18 +7,17 @@ that the commands print.
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gradclip_cli.choices import Like
-from gradclip_cli.clipping import Decision, Rule, Terms
-from gradclip_cli.departure import departures
 from gradclip_cli.dump import Dump, Shape, multi_index
-from gradclip_cli.edits import Clamp, Scale, ScaleUnits
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import natural
-from gradclip_cli.passes import Outcome
+
+if TYPE_CHECKING:  # the rules take time to import, and inspect has none
+    from gradclip_cli.clipping import Rule
 
 SCHEMA = 1
 
@@ -93,11 +92,20 @@ class Ruling:
     say where its answer is not the exact one.
     """
 
-    rule: Rule
+    rule: "Rule"
     eps: float
     like: Like | None
     changed: int
     departures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
+
+    tensors: Mapping[int, Clipped]
+    together: Clipped
+    ruling: Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,111 +172,17 @@ def rms(moments: Moments) -> float | None:
     return moments.l2_norm / math.sqrt(moments.count) if moments.count else None
 
 
-@dataclass(frozen=True, slots=True)
-class Clipping:
-    """What `apply` knows beside the measurements; indices are the dump's.
-
-    `chosen` are the tensors that the decision's edits are for. `outcomes` has the tensors that were
-    rewritten, and is None where nothing was written.
-    """
-
-    rule: Rule
-    terms: Terms
-    decision: Decision
-    chosen: Sequence[int]
-    outcomes: Mapping[int, Outcome] | None
-
-    @property
-    def clip_norm(self) -> float | None:
-        """The limit for a norm, if it is one."""
-        return getattr(self.rule, "clip_norm", None)
-
-    def of(self, position: int, before: Moments) -> tuple[Clipped, Moments]:
-        """Give what became of the chosen tensor at a position, and its moments afterwards."""
-        edit = self.decision.edits[position]
-        coefficient = self.decision.coefficients[position]
-        outcome = (self.outcomes or {}).get(self.chosen[position])
-        after = before if outcome is None else outcome.after
-        known = self.outcomes is not None
-        zero = isinstance(edit, Scale | Clamp | ScaleUnits) and edit.zero_nonfinite
-        replaced = before.nonfinite if zero else 0
-        if isinstance(edit, Scale) or not known:
-            clipped = edit is not None and coefficient != 1
-        else:
-            clipped = outcome is not None and outcome.changed
-        return (
-            Clipped(
-                before.norm,
-                self.clip_norm,
-                coefficient,
-                clipped,
-                after.norm if known else None,
-                max(after.zeros - before.zeros - replaced, 0) if known else None,
-                (0 if outcome is None else outcome.saturated) if known else None,
-            ),
-            after,
-        )
-
-    def of_all(
-        self, parts: Sequence[tuple[Clipped, Moments]], before: Sequence[Moments]
-    ) -> Clipped:
-        """Give what became of all chosen tensors together, but for those left alone."""
-        left = set(self.decision.left)
-        norm = self.decision.norm
-        if norm is None:
-            whole = merge(part for at, part in enumerate(before) if at not in left)
-            as_it_is = self.terms.like or self.terms.nonfinite == "propagate"
-            norm = whole.norm if as_it_is else whole.finite_norm
-        if self.outcomes is None:
-            after = flushed = saturated = None
-        else:
-            kept = (part for position, (_, part) in enumerate(parts) if position not in left)
-            after = merge(kept).norm
-            flushed = sum(clipped.flushed or 0 for clipped, _ in parts)
-            saturated = sum(clipped.saturated or 0 for clipped, _ in parts)
-        coefficient = self.decision.coefficient
-        return Clipped(
-            norm,
-            self.clip_norm,
-            coefficient,
-            any(clipped.clipped for clipped, _ in parts)
-            if coefficient is None
-            else coefficient != 1,
-            after,
-            flushed,
-            saturated,
-        )
-
-
 def report(
     dump: Dump,
     moments: Mapping[int, Moments],
     notes: Iterable[str] = (),
-    clipping: Clipping | None = None,
+    results: Results | None = None,
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())
     norm = whole.norm
     norms = {index: part.norm for index, part in moments.items()}
-    clipped: dict[int, Clipped] = {}
-    together = ruling = None
-    tensors = dump.tensors
-    if clipping is not None:
-        parts = [clipping.of(at, moments[index]) for at, index in enumerate(clipping.chosen)]
-        clipped = {index: part for index, (part, _) in zip(clipping.chosen, parts, strict=True)}
-        befores = [moments[index] for index in clipping.chosen]
-        together = clipping.of_all(parts, befores)
-        changed = [part.clipped for part, _ in parts]
-        found = departures(
-            clipping.rule,
-            clipping.terms,
-            clipping.decision,
-            [tensors[index] for index in clipping.chosen],
-            befores,
-            None if clipping.outcomes is None else [after for _, after in parts],
-            changed,
-        )
-        ruling = Ruling(clipping.rule, clipping.terms.eps, clipping.terms.like, sum(changed), found)
+    clipped = results.tensors if results is not None else {}
     rows = [
         Row(
             "tensor",
@@ -282,7 +196,7 @@ def report(
             share_of(norms[index], whole, norm) if index in norms else None,
             clipped.get(index),
         )
-        for index, tensor in enumerate(tensors)
+        for index, tensor in enumerate(dump.tensors)
     ]
     ordered = worst_first(rows)
     return Report(
@@ -293,9 +207,9 @@ def report(
         tuple(file.source.label for file in dump.files),
         dump.ignored,
         tuple(notes),
-        together,
+        None if results is None else results.together,
         ordered[0] if ordered else None,
-        ruling,
+        None if results is None else results.ruling,
     )
 
 

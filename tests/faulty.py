@@ -105,8 +105,8 @@ def main() -> None:
     """Run the one wish that is given, or those that come in."""
     if len(sys.argv) == 2:
         _run(json.loads(sys.argv[1]), os.devnull)
+    import gradclip_cli.applying
     import gradclip_cli.cli
-    import gradclip_cli.commands
     import gradclip_cli.render.text  # noqa: F401, so that a fork need not import them
 
     for line in sys.stdin:

@@ -37,16 +37,16 @@ FLOORS: list[list[set[str]]] = [
     ],
     [
         {
-            *("choosing", "departure", "history", "journal", "passes", "spooling", "suggestion"),
-            "targets",
+            *("choosing", "departure", "history", "journal", "measuring", "spooling"),
+            *("suggestion", "targets"),
         },
-        {"checking", "comparison", "opening", "report", "run", "sweep", "units"},
-        {"arrangement", "staging"},
+        {"checking", "comparison", "opening", "passes", "report", "run", "sweep", "units"},
+        {"arrangement", "clipped", "staging"},
     ],
     [
         {"executors", "render.rows", "render.screen"},
-        {"render.diff_rows"},
-        {"render.grid", "render.json", "render.text"},
+        {"measurement", "render.diff_rows"},
+        {"applying", "render.grid", "render.json", "render.text"},
         {"render.diff_table", "render.table"},
         {
             *("commands", "diffing", "render.answers", "render.picture", "render.progress"),
@@ -65,7 +65,7 @@ FLOORS: list[list[set[str]]] = [
 ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
-        *("difference", "dtypes", "edits", "likeness", "moments", "pairs", "passes"),
+        *("difference", "dtypes", "edits", "likeness", "measuring", "moments", "pairs", "passes"),
         *("render.plot", "rules", "scratch", "sweep", "units"),
     },
     "rich": {

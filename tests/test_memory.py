@@ -11,7 +11,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 ALLOWED = 96  # MiB above the imports
-IMPORTS = "import gradclip_cli.cli, gradclip_cli.commands, gradclip_cli.render.json"
+IMPORTS = "import gradclip_cli.cli, gradclip_cli.applying, gradclip_cli.render.json"
 
 # A small process of its own starts the command: a child's peak begins with its parent's.
 _MEASURE = """

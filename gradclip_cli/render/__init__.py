@@ -1,11 +1,13 @@
 """A report as text: one module for each kind of format, imported when it is asked for."""
 
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from gradclip_cli.choices import Format
-from gradclip_cli.comparison import Comparison
-from gradclip_cli.render import diff_rows, json, rows, screen, text
+from gradclip_cli.render import json, rows, screen, text
 from gradclip_cli.report import Report
+
+if TYPE_CHECKING:
+    from gradclip_cli.comparison import Comparison
 
 _WRITERS = {
     "tsv": text.tsv,
@@ -16,16 +18,23 @@ _WRITERS = {
 }
 
 
-def plain(report: Report | Comparison, form: Format | None) -> str:
+def plain(report: "Report | Comparison", form: Format | None) -> str:
     """Write a report for a file: TSV if no format is asked for, a table in 80 columns."""
     if form == "table":
         return _table(report, screen.Screen(), everything=True)
-    sheet = rows.sheet(report) if isinstance(report, Report) else diff_rows.sheet(report)
-    return _WRITERS[form or "tsv"](sheet)
+    return _WRITERS[form or "tsv"](_sheet(report))
+
+
+def _sheet(report: "Report | Comparison") -> rows.Sheet:
+    if isinstance(report, Report):
+        return rows.sheet(report)
+    from gradclip_cli.render import diff_rows  # inspect need not pay for importing it
+
+    return diff_rows.sheet(report)
 
 
 def render(
-    report: Report | Comparison, form: Format | None, stream: BinaryIO, everything: bool
+    report: "Report | Comparison", form: Format | None, stream: BinaryIO, everything: bool
 ) -> str:
     """Write a report for a stream; no format means a table on a terminal, TSV elsewhere.
 
@@ -36,7 +45,7 @@ def render(
     return plain(report, form)
 
 
-def _table(report: Report | Comparison, there: screen.Screen, everything: bool) -> str:
+def _table(report: "Report | Comparison", there: screen.Screen, everything: bool) -> str:
     # Rich takes 40 milliseconds to import, which a pipe need not pay for.
     if isinstance(report, Report):
         from gradclip_cli.render.table import table

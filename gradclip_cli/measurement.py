@@ -1,0 +1,46 @@
+"""What every command that measures a dump does and says."""
+
+import os
+from collections.abc import Sequence
+
+from gradclip_cli.dump import Dump
+from gradclip_cli.executors import crew
+from gradclip_cli.measuring import Progress, measure_tensors
+from gradclip_cli.moments import Moments
+from gradclip_cli.selection import holds_only_integers
+from gradclip_cli.spooling import finish, has_stream
+
+Path = str | os.PathLike[str]
+
+
+def measured(
+    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
+) -> dict[int, Moments]:
+    """Measure the chosen tensors of a dump, reading its streams to their ends."""
+    # A stream can be read only in order, so by one worker.
+    with crew(1 if has_stream(dump) else workers) as hands:
+        moments = measure_tensors(dump.tensors, chosen, hands, watch, norm_type)
+    finish(dump)
+    return moments
+
+
+def notes(
+    dump: Dump, chosen: Sequence[int], norm_type: float = 2.0, writing: bool = False
+) -> list[str]:
+    """Say what a reader of the numbers must not miss."""
+    said = []
+    if len(dump.files) > 1:
+        said.append(f"one gradient from {len(dump.files):,} files")
+    if dump.ignored:
+        said.append(f"{dump.ignored:,} other files ignored")
+    tensors = dump.tensors
+    if norm_type != 2:
+        said.append(f"norms of type {norm_type:g}")
+    if len(chosen) < len(tensors):
+        said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+    if holds_only_integers(dump):
+        said.append("integers taken as gradients" + (", written as float64" if writing else ""))
+    opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
+    if opaque:
+        said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
+    return said
