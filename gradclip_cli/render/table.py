@@ -244,8 +244,9 @@ def _clipping(clipped: Clipped, ruling: Ruling | None, tensors: int) -> Iterator
     if ruling is not None and ruling.like is not None:
         like = f"as {ruling.like}"
         lines.append((like, "; ".join(ruling.departures) or "as exact but for rounding"))
+    widest = max(len(title) for title, _ in lines)
     for title, value in lines:
-        yield Text.assemble((f"{title:<11}", "bold"), "  ", value)
+        yield Text.assemble((title.ljust(widest), "bold"), "  ", value)
 
 
 _RULES = {
