@@ -1,4 +1,4 @@
-"""What holds gradclip to its word."""
+"""The tests of gradclip: each name is a sentence that is true."""
 
 import signal
 
