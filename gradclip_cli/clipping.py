@@ -8,6 +8,7 @@ framework's recipe takes the equation's place.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gradclip_cli import likeness, rules
 from gradclip_cli.choices import Layout, Like, Nonfinite
@@ -28,10 +29,7 @@ class Global:
 
     clip_norm: float
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "global"
+    word: ClassVar[str] = "global"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,7 @@ class PerTensor:
     clip_norm: float
     axes: tuple[int, ...] | None = None
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "per tensor"
+    word: ClassVar[str] = "per tensor"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +52,7 @@ class PerGroup:
     clip_norm: float
     group_by: str
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "per group"
+    word: ClassVar[str] = "per group"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +61,7 @@ class Average:
 
     clip_norm: float
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "average"
+    word: ClassVar[str] = "average"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +70,7 @@ class Rms:
 
     clip_rms: float
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "rms"
+    word: ClassVar[str] = "rms"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +80,7 @@ class ByValue:
     low: float
     high: float
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "value"
+    word: ClassVar[str] = "value"  # in reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +90,7 @@ class Agc:
     clipping: float
     layout: Layout = "jax"
 
-    @property
-    def word(self) -> str:
-        """What the rule is called in reports."""
-        return "agc"
+    word: ClassVar[str] = "agc"  # in reports
 
 
 Rule = Global | PerTensor | PerGroup | Average | Rms | ByValue | Agc
