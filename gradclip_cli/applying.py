@@ -1,7 +1,6 @@
 """Clip a dump: what `gradclip apply` does, and what it would do for `inspect --clip-norm`."""
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -326,9 +325,7 @@ def _written(
         with staging(target) as area:
             places = zip(outputs, target.files, strict=True)
             staged = [
-                dataclasses.replace(
-                    output, path=area.file(place, output.size), label=output.file.source.label
-                )
+                output.at(area.file(place, output.size))
                 for output, place in places
                 if not only_changed or output.changes(edits)
             ]

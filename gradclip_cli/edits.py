@@ -157,7 +157,7 @@ ScaleEach(coefficients=(0.5, 0.25), counts=(2, 1), zero_nonfinite=False))
 
 
 def _product(values: Values, factors: Any, zero_nonfinite: bool, lanes: int) -> Floats:
-    product: Floats = scratch("product", np.float64, values.size)
+    product: Floats = scratch("wide", np.float64, values.size)
     # Asked for the product of float32 as float64, NumPy widens it in small pieces first.
     np.copyto(product, values)
     if zero_nonfinite:

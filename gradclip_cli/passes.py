@@ -4,6 +4,7 @@ As in pass 1, batches of spans go to an executor and no tensor is ever held. A r
 without the writing.
 """
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -16,22 +17,24 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import DType, Stored, decode, encode, sparse
 from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.edits import Edit, Scale, ScaleEach, SpanEdit, together
-from gradclip_cli.errors import GradclipError
 from gradclip_cli.measuring import Progress, measure_stored
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.scratch import scratch
-from gradclip_cli.source import Source, write_at, write_back
+from gradclip_cli.source import Source
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
+from gradclip_cli.writing import Room, Writer, cloned
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
+COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file as it is to be written: to `path`, called `label`, its tensors where they will lie.
+    """A file as it is to be written, called `label`, its tensors where they will lie.
 
-    `first` is the dump's index of the file's first tensor. `header` replaces the file's own where
-    integers become float64; everything that is not edited is copied.
+    It is written to `path`, if that leads to the inode. `first` is the dump's index of the file's
+    first tensor. `header` replaces the file's own where integers become float64; everything that
+    is not edited is copied.
     """
 
     file: DumpFile
@@ -39,6 +42,7 @@ class Output:
     tensors: tuple[Tensor, ...]
     header: bytes | None = None
     path: str = ""
+    inode: int = 0
     label: str = ""
 
     @property
@@ -47,6 +51,11 @@ class Output:
         if self.header is None:
             return self.file.source.size
         return max((tensor.offset + tensor.size for tensor in self.tensors), default=0)
+
+    def at(self, path: str) -> "Output":
+        """Give the same, to be written to the file at `path`."""
+        inode = os.stat(path).st_ino
+        return dataclasses.replace(self, path=path, inode=inode, label=self.file.source.label)
 
     @property
     def indices(self) -> range:
@@ -82,6 +91,11 @@ class _Copy:
     offset: int
     literal: bytes | None = None
 
+    @property
+    def written(self) -> int:
+        """Number of bytes of the result."""
+        return self.size
+
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
@@ -98,6 +112,11 @@ class _Patch:
     @property
     def size(self) -> int:
         return self.work.size
+
+    @property
+    def written(self) -> int:
+        """Number of bytes of the result."""
+        return self.size // self.work.span.dtype.itemsize * self.dtype.itemsize
 
     @property
     def source(self) -> Source:
@@ -202,6 +221,7 @@ def rewrite(
     tasks = [
         task
         for output in outputs
+        if output.changes(edits) or not _cloned(output)
         for task in _tasks(output, edits, measure_before, SPAN_BYTES, norm_type)
     ]
     progress.begin("writing", sum(task.size for task in tasks))
@@ -221,16 +241,19 @@ def rewrite_to_stream(
     norm_type: float = 2.0,
 ) -> dict[int, Outcome]:
     """Give an output's bytes to `write`, in order (pass 2)."""
-    tasks = sorted(
-        _tasks(output, edits, False, STREAM_BYTES, norm_type), key=lambda task: task.offset
-    )
+    tasks = _tasks(output, edits, False, STREAM_BYTES, norm_type)
     progress.begin("writing", sum(task.size for task in tasks))
     found: _Results = []
     for task, (data, results) in crew.in_order(_bytes_of, tasks):
-        write(data)
+        write(data.tobytes())
         found += results
         progress.advance(task.size, task.source.label)
     return _merged(found)
+
+
+def _cloned(output: Output) -> bool:
+    with output.file.source.opened() as descriptor:
+        return cloned(descriptor, output.path)
 
 
 def _tasks(
@@ -239,8 +262,22 @@ def _tasks(
     measure_before: bool,
     size: int,
     norm_type: float,
-) -> Iterator[_Task]:
-    """Cut an output into what is copied and what is edited."""
+) -> list[_Task]:
+    """Cut an output into what is copied and what is edited, in the order of its bytes."""
+    tasks: list[_Task] = [
+        *_patches(output, edits, measure_before, size, norm_type),
+        *_copies(output, edits, size),
+    ]
+    return sorted(tasks, key=lambda task: task.offset)
+
+
+def _patches(
+    output: Output,
+    edits: Sequence[Edit | None],
+    measure_before: bool,
+    size: int,
+    norm_type: float,
+) -> Iterator[_Patch]:
     own = edits[output.first : output.first + len(output.tensors)]
     alike: dict[Hashable, list[int]] = {}
     kinds = {id(edit): edit.kind for edit in own if edit is not None}
@@ -255,7 +292,11 @@ def _tasks(
             numbered = Work((*(output.first + index for index in work.indices),), work.span)
             joint = together(some, work.span.counts)
             yield _Patch(numbered, joint, output, offset, target.dtype, measure_before, norm_type)
+
+
+def _copies(output: Output, edits: Sequence[Edit | None], size: int) -> Iterator[_Copy]:
     source = output.file.source
+    own = edits[output.first : output.first + len(output.tensors)]
     for start, end, offset in _kept(output, own):
         for begin in range(start, end, size):
             length = min(size, end - begin)
@@ -282,44 +323,45 @@ def _kept(output: Output, edits: Sequence[Edit | None]) -> Iterator[tuple[int, i
 
 def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
     found: _Results = []
-
-    for output, group in itertools.groupby(batch, key=lambda task: task.output):
-        tasks = tuple(group)
-        target = os.open(output.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            with output.file.source.opened() as descriptor, np.errstate(all="ignore"):
-                for task in tasks:
-                    if isinstance(task, _Copy):
-                        _copy(descriptor, target, task)
-                        continue
-                    for first, data, results in _edited(descriptor, task):
-                        offset = task.offset + first * task.dtype.itemsize
-                        write_at(target, data.data, offset, output.label)
-                        found += results
-            begin = tasks[0].offset
-            end = max(task.offset + task.size for task in tasks)
-            write_back(target, begin, end - begin)
-        finally:
-            os.close(target)
+    for output, tasks in itertools.groupby(batch, key=lambda task: task.output):
+        with (
+            output.file.source.opened() as descriptor,
+            Writer(output.path, output.inode, output.label) as writer,
+            np.errstate(all="ignore"),
+        ):
+            for task in tasks:
+                found += _done(descriptor, task, writer.room)
     return found
 
 
-def _bytes_of(task: _Task) -> tuple[bytes, _Results]:
+def _bytes_of(task: _Task) -> tuple[Stored, _Results]:
     """Give a task's bytes and outcomes, for a target that can only be written in order."""
+    whole = np.empty(task.written, np.uint8)
+
+    def room(offset: int, size: int) -> Stored:
+        start = offset - task.offset
+        return whole[start : start + size]
+
     with task.source.opened() as descriptor, np.errstate(all="ignore"):
-        if isinstance(task, _Copy):
-            if task.literal is not None:
-                return task.literal, []
-            return os.pread(descriptor, task.size, task.start), []
-        parts = [(data.tobytes(), results) for _, data, results in _edited(descriptor, task)]
-    return b"".join(data for data, _ in parts), [item for _, some in parts for item in some]
+        return whole, _done(descriptor, task, room)
 
 
-def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Results]]:
-    """Edit a span block by block: the number of the block's first value, its bytes, the outcomes.
+def _done(descriptor: int, task: _Task, room: Room) -> _Results:
+    """Do a task; its bytes go to `room`, in order."""
+    if isinstance(task, _Patch):
+        return _patched(descriptor, task, room)
+    for start in range(0, task.size, COPY_BYTES):
+        data = room(task.offset + start, min(COPY_BYTES, task.size - start))
+        if task.literal is None:
+            task.source.read_exactly(descriptor, data.data, task.start + start)
+        else:
+            data[:] = np.frombuffer(task.literal, np.uint8, data.size, start)
+    return []
 
-    The bytes are a scratch array, overwritten by the next block.
-    """
+
+def _patched(descriptor: int, patch: _Patch, room: Room) -> _Results:
+    """Edit a span block by block."""
+    found: _Results = []
     span = patch.work.span
     for first, stored in blocks(descriptor, span):
         before: Sequence[Moments | None] = [None] * len(patch.work.indices)
@@ -327,14 +369,15 @@ def _edited(descriptor: int, patch: _Patch) -> Iterator[tuple[int, Stored, _Resu
             before = measure_stored(stored, span.dtype, span, first, patch.norm_type)
         values = decode(stored, span.dtype)
         results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
-        count = results.size // span.dtype.lanes
-        data: Stored = scratch("encoded", np.uint8, count * patch.dtype.itemsize)
+        itemsize = patch.dtype.itemsize
+        data = room(patch.offset + first * itemsize, results.size // span.dtype.lanes * itemsize)
         saturated = encode(results, patch.dtype, data)
         changed = _changed(stored, data, span, patch)
         after = measure_stored(data, patch.dtype, span, first, patch.norm_type)
         saturations = (saturated, *[0] * (len(after) - 1))
         outcomes = map(Outcome, after, before, saturations, changed)
-        yield first, data, list(zip(patch.work.indices, outcomes, strict=True))
+        found += zip(patch.work.indices, outcomes, strict=True)
+    return found
 
 
 def _changed(stored: Stored, data: Stored, span: Span, patch: _Patch) -> Iterable[bool]:
@@ -368,24 +411,3 @@ def _whole(parts: Sequence[Outcome]) -> Outcome:
         sum(part.saturated for part in parts),
         any(part.changed for part in parts),
     )
-
-
-def _copy(descriptor: int, target: int, copy: _Copy) -> None:
-    """Copy a range without taking it through this process where the kernel can."""
-    if copy.literal is not None:
-        write_at(target, copy.literal, copy.offset, copy.output.label)
-        return
-    done = 0
-    while done < copy.size:
-        rest = copy.size - done
-        try:
-            moved = os.copy_file_range(
-                descriptor, target, rest, copy.start + done, copy.offset + done
-            )
-        except OSError:  # another file system, or one that cannot: the slow way says what is wrong
-            data = os.pread(descriptor, min(rest, STREAM_BYTES), copy.start + done)
-            write_at(target, data, copy.offset + done, copy.output.label)
-            moved = len(data)
-        if not moved:
-            raise GradclipError(copy.source.label, "became shorter while gradclip was copying it")
-        done += moved

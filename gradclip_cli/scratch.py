@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+PAGE = 4096  # bytes, or a divisor of what a page of memory holds
+
 
 class _Kept(threading.local):
     def __init__(self) -> None:
@@ -28,3 +30,10 @@ def scratch(role: str, dtype: DTypeLike, count: int) -> NDArray[Any]:
     if kept is None or kept.size < size:
         kept = _kept.arrays[role] = np.empty(size, np.uint8)
     return kept[:size].view(wanted)
+
+
+def paged(role: str, size: int) -> NDArray[np.uint8]:
+    """Give an uninitialised array of so many bytes likewise, at the beginning of a page."""
+    array: NDArray[np.uint8] = scratch(role, np.uint8, size + PAGE)
+    begin = -array.__array_interface__["data"][0] % PAGE
+    return array[begin : begin + size]

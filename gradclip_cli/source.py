@@ -209,15 +209,6 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str)
             done += os.pwrite(descriptor, view[done:], offset + done)
 
 
-def write_back(descriptor: int, offset: int, size: int) -> None:
-    """Let the kernel begin to write what has just been written, which `fsync` would only do later.
-
-    Asking it to forget the range has that effect, and keeps what is not on the disk yet.
-    """
-    if size > 0 and hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
-
-
 def kind_of_file(mode: int) -> str:
     """Say in a word what `st_mode` describes, for messages."""
     kinds = {

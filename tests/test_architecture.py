@@ -21,7 +21,7 @@ HOME = Path(gradclip_cli.__file__).parent
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
     [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
-    [{"dump"}],
+    [{"dump", "writing"}],
     [
         {
             *("alignment", "formats.npy", "formats.safetensors", "grouping", "moments", "rules"),
@@ -76,9 +76,9 @@ ROOMS: dict[str, set[str]] = {
     "typer": {"cli", "options"},
     # of the standard library
     "ast": {"formats.npy"},
-    "concurrent": {"crew", "executors"},
+    "concurrent": {"crew", "executors", "writing"},
     "importlib": {""},
-    "fcntl": {"hidden"},
+    "fcntl": {"hidden", "writing"},
     "json": {
         *("formats.safetensors", "history", "journal"),
         *("recorded", "render.json", "render.text"),
