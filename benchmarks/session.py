@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmarks.curve import Curve, Point, Setting, settings
 from benchmarks.files import Size, files
-from benchmarks.machine import installed
+from benchmarks.machine import answers, installed
 from benchmarks.results import Result
 from benchmarks.rows import Row
 from benchmarks.timing import CommandFailedError, compare, in_turns
@@ -115,6 +115,8 @@ def _workers(setting: Setting) -> int:
 
 
 def _result(row: Row, name: str, words: Mapping[str, str], size: Size, watcher: Watcher) -> Result:
+    if row.probe is not None and not answers(row.probe):
+        return Result(row, name, None, "not installed", absent=True)
     interpreter = row.competitor[0].format_map(words)
     if row.needs is not None and installed(interpreter, row.needs) is None:
         return Result(row, name, None, f"{row.needs} is not installed")

@@ -69,7 +69,8 @@ def _rows(results: Results) -> Iterator[Cells]:
         row = result.row
         if result.comparison is None:
             bounds = ", ".join(map(limit, row.bounds))
-            yield result.name, row.against, "", "–", "–", result.reason, bounds, "no"
+            met = "–" if result.absent else "no"
+            yield result.name, row.against, "", "–", "–", result.reason, bounds, met
         for verdict in result.verdicts:
             quantity = verdict.bound.quantity
             yield (
@@ -96,8 +97,8 @@ def described(machine: Mapping[str, str]) -> str:
 def _remark(results: Results) -> str:
     if not results.judged:
         return "Small files only show that every row runs; bounds are judged at full size."
-    missed = sum(not result.met for result in results.results)
-    return f"{len(results.results) - missed} of {len(results.results)} rows keep their bounds."
+    verdicts = [result.met for result in results.results if not result.absent]
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} rows keep their bounds."
 
 
 def sheet(results: Results) -> Sheet:

@@ -5,16 +5,26 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks import curve_table
+from benchmarks import curve_table, table
 from benchmarks.curve import CURVED, Curve, Curves, Point, Setting, settings
+from benchmarks.files import Size
+from benchmarks.machine import answers
+from benchmarks.results import Result, Results
+from benchmarks.rows import ROWS
 from benchmarks.sheet import markdown
-from benchmarks.timing import Run
+from benchmarks.timing import Comparison, Run
 
 INSPECT, _ = CURVED
 MACHINE = {"cores": "2"}
+
+KEPT = Result(INSPECT, "kept", Comparison((Run(1.0, 1),), (Run(1.0, 1),)))
+MISSED = Result(INSPECT, "missed", Comparison((Run(9.0, 1),), (Run(1.0, 1),)))
+BROKEN = Result(INSPECT, "broken", None, "cat ended with status 1")
+ABSENT = Result(INSPECT, "absent", None, "not installed", absent=True)
 
 
 def point(processors: int, workers: int | None, *seconds: float) -> Point:
@@ -84,3 +94,39 @@ def test_a_curve_that_could_not_be_run_says_why_and_fails() -> None:
         curve_table.sheet(broken)
     )
     assert json.loads(curve_table.document(broken))["curves"][0]["reason"] == "taskset is missing"
+
+
+@pytest.mark.parametrize("size", ["full", "small"])
+def test_a_competitor_that_nobody_has_to_have_is_not_missed(size: Size) -> None:
+    results = Results(size, MACHINE, [KEPT, ABSENT])
+    assert results.good
+    sheet = table.sheet(results)
+    assert sheet.rows[1][-3:] == ("not installed", "2 ×", "–")
+    assert size == "small" or "1 of 1 rows keep" in sheet.remarks[-1]
+    assert json.loads(table.document(results))["rows"][1]["met"] is None
+
+
+@pytest.mark.parametrize("size", ["full", "small"])
+def test_a_row_whose_command_fails_has_missed(size: Size) -> None:
+    results = Results(size, MACHINE, [KEPT, ABSENT, BROKEN])
+    assert not results.good
+    assert table.sheet(results).rows[2][-3:] == ("cat ended with status 1", "2 ×", "no")
+
+
+def test_bounds_count_at_full_size_alone() -> None:
+    assert not Results("full", MACHINE, [KEPT, MISSED]).good
+    assert Results("small", MACHINE, [KEPT, MISSED]).good
+
+
+@pytest.mark.parametrize("program", ["none", "another", "stat"])
+def test_sft_is_asked_whether_it_has_stat(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = (row for row in ROWS if row.probe is not None)
+    assert row.probe is not None
+    if program != "none":
+        sft = tmp_path / "sft"
+        sft.write_text(f"#!/bin/sh\n[ {program} = stat ] && [ $1 = stat ]\n")
+        sft.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert answers(row.probe) == (program == "stat")
