@@ -1,5 +1,7 @@
 """`python -m benchmarks`: run every row, print a table, exit with 1 if a bound is missed.
 
+With `--curve` it measures instead how time falls with processors, which has no bound.
+
 This process stays small (no NumPy), because what it starts is charged with its memory; and it draws
 its progress only between runs, so that nothing but the command is at work while one is timed.
 """
@@ -9,17 +11,20 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks import curve_table, table
+from benchmarks.curve import CURVED, Curves
 from benchmarks.files import SIZES, Size, files
 from benchmarks.machine import describe
 from benchmarks.results import Results
-from benchmarks.rows import ROWS
-from benchmarks.session import measured, steps
-from benchmarks.table import document, markdown, show
+from benchmarks.rows import ROWS, Row
+from benchmarks.session import curve_steps, curves, measured, steps
+from benchmarks.sheet import Sheet, markdown, show
 
 _DISK = 12 << 30  # bytes that the files of no moment exceed, at full size
 
@@ -60,28 +65,38 @@ def main() -> int:
     given = parser.parse_args()
     size: Size = given.size
     labels = {name: file.label for name, file in files(size).items()}
-    rows = [row for row in ROWS if given.only.casefold() in row.called(labels).casefold()]
+    known = CURVED if given.curve else ROWS
+    rows = [row for row in known if given.only.casefold() in row.called(labels).casefold()]
     if not rows:
-        names = "\n  ".join(row.called(labels) for row in ROWS)
+        names = "\n  ".join(row.called(labels) for row in known)
         parser.error(f"no row's name contains {given.only!r}; there are:\n  {names}")
     if size == "full" and shutil.disk_usage(given.folder).free < _DISK:
         parser.error(f"--folder {given.folder}: less than {_DISK >> 30} GiB are free")
     _end_in_order()
-    with (
-        tempfile.TemporaryDirectory(prefix="gradclip-benchmarks-", dir=given.folder) as folder,
-        _Bar(steps(rows, size)) as bar,
-    ):
-        place = Path(folder).resolve()
-        machine = describe(given.torch_python, place)
-        found = tuple(measured(rows, size, place, given.torch_python, bar))
-    results = Results(size, machine, found)
+    run = _curves if given.curve else _rows
+    with tempfile.TemporaryDirectory(prefix="gradclip-benchmarks-", dir=given.folder) as folder:
+        good, sheet, document = run(rows, size, Path(folder).resolve(), given.torch_python)
     if given.json is not None:
-        given.json.write_text(document(results) + "\n")
+        given.json.write_text(document + "\n")
     if given.markdown:
-        sys.stdout.write(markdown(results))
+        sys.stdout.write(markdown(sheet))
     else:
-        show(results)
-    return 0 if results.good else 1
+        show(sheet, table.style)
+    return 0 if good else 1
+
+
+def _rows(rows: Sequence[Row], size: Size, folder: Path, torch: str) -> tuple[bool, Sheet, str]:
+    with _Bar(steps(rows, size)) as bar:
+        machine = describe(torch, folder)
+        results = Results(size, machine, tuple(measured(rows, size, folder, torch, bar)))
+    return results.good, table.sheet(results), table.document(results)
+
+
+def _curves(rows: Sequence[Row], size: Size, folder: Path, torch: str) -> tuple[bool, Sheet, str]:
+    with _Bar(curve_steps(rows, size)) as bar:
+        machine = describe(torch, folder)
+        found = Curves(size, machine, tuple(curves(rows, size, folder, bar)))
+    return found.good, curve_table.sheet(found), curve_table.document(found)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--size", choices=SIZES, default="full", help="small: one run each, bounds do not count"
+    )
+    parser.add_argument(
+        "--curve",
+        action="store_true",
+        help="measure, instead of the rows, how time falls with processors",
     )
     parser.add_argument(
         "--only", metavar="SUBSTRING", default="", help="only rows whose name contains this"

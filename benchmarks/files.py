@@ -32,6 +32,11 @@ class File:
     folder: bool = False
 
     @property
+    def suffix(self) -> str:
+        """How the name of the file ends: some programs go by that."""
+        return "" if self.folder else ".safetensors"
+
+    @property
     def tensor_size(self) -> int:
         """Bytes of each tensor."""
         return math.prod(self.shape) * ITEMSIZES[self.dtype]

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +19,20 @@ def installed(interpreter: str, module: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return asked.stdout
+
+
+def answers(command: Sequence[str]) -> bool:
+    """Say whether a command is there and ends well.
+
+    >>> answers(["true"]), answers(["false"]), answers(["no such command"])
+    (True, False, False)
+    """
+    try:
+        return (
+            subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+        )
+    except OSError:
+        return False
 
 
 def describe(torch_python: str, folder: Path) -> Mapping[str, str]:

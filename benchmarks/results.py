@@ -38,12 +38,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row and its runs; no comparison where a command could not be run, and `reason` says why."""
+    """A row and its runs; no comparison where a command could not be run, and `reason` says why.
+
+    `absent` is a row whose competitor is not there and need not be.
+    """
 
     row: Row
     name: str
     comparison: Comparison | None
     reason: str = ""
+    absent: bool = False
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -60,8 +64,10 @@ class Result:
         )
 
     @property
-    def met(self) -> bool:
-        """Whether every bound was measured and kept."""
+    def met(self) -> bool | None:
+        """Whether every bound was measured and kept; None where the competitor is absent."""
+        if self.absent:
+            return None
         return self.comparison is not None and all(verdict.met for verdict in self.verdicts)
 
 
@@ -86,5 +92,7 @@ class Results:
     def good(self) -> bool:
         """Whether every row keeps its bounds, or at small size could be run."""
         return all(
-            result.met if self.judged else result.comparison is not None for result in self.results
+            result.met if self.judged else result.comparison is not None
+            for result in self.results
+            if not result.absent
         )

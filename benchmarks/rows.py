@@ -37,8 +37,9 @@ class Bound:
 class Row:
     """Two commands run in turns, and the bounds of the first by the second.
 
-    `against` names the competitor and `needs` the Python module that it cannot do without. Files
-    are taken out of the page cache before each run where `cache` is "cold".
+    `against` names the competitor and `needs` the Python module that it cannot do without. `probe`
+    is for a competitor that nobody has to have: where this command fails, the row is left out.
+    Files are taken out of the page cache before each run where `cache` is "cold".
     """
 
     name: str
@@ -49,6 +50,7 @@ class Row:
     cache: Cache = "warm"
     runs: int = 5
     needs: str | None = None
+    probe: Command | None = None
 
     @property
     def files(self) -> frozenset[str]:
@@ -157,6 +159,14 @@ ROWS = (
             ("NumPy", "numpy", "{python}"),
             ("torch", "torch", "{torch_python}"),
         )
+    ),
+    Row(
+        "inspect {float32}, against sft",
+        _gradclip("inspect", "{float32}"),
+        "sft stat FILE",
+        ("sft", "stat", "{float32}"),
+        _FASTER_AND_SMALLER,
+        probe=("sft", "stat", "--help"),  # other programs have that name too
     ),
     *(
         Row(

@@ -1,4 +1,4 @@
-"""Results as a table for a terminal, as Markdown, and as JSON.
+"""Results as a table and as JSON.
 
 Results are rounded up, so that what misses a bound never looks as if it kept it.
 """
@@ -8,12 +8,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.results import Result, Results, Verdict
 from benchmarks.rows import Bound, Quantity
+from benchmarks.sheet import Cells, Sheet
 from benchmarks.timing import Run
 
 SCHEMA = 1
@@ -21,7 +18,6 @@ SCHEMA = 1
 _TITLES = ("what", "against", "", "gradclip", "other", "result", "bound", "met")
 _RIGHT = frozenset(("gradclip", "other", "result", "bound"))
 _MIB = 1 << 20
-_WIDE = 160  # columns where no terminal says how wide it is
 
 
 def amount(value: float, quantity: Quantity) -> str:
@@ -68,12 +64,13 @@ def limit(bound: Bound) -> str:
     return f"+{bound.plus:g} s"
 
 
-def _rows(results: Results) -> Iterator[tuple[str, ...]]:
+def _rows(results: Results) -> Iterator[Cells]:
     for result in results.results:
         row = result.row
         if result.comparison is None:
             bounds = ", ".join(map(limit, row.bounds))
-            yield result.name, row.against, "", "–", "–", result.reason, bounds, "no"
+            met = "–" if result.absent else "no"
+            yield result.name, row.against, "", "–", "–", result.reason, bounds, met
         for verdict in result.verdicts:
             quantity = verdict.bound.quantity
             yield (
@@ -88,39 +85,32 @@ def _rows(results: Results) -> Iterator[tuple[str, ...]]:
             )
 
 
-def _machine(results: Results) -> str:
-    return " · ".join(f"{what}: {value}" for what, value in results.machine.items())
+def described(machine: Mapping[str, str]) -> str:
+    """Write what the machine is in one line.
+
+    >>> described({"cores": "2", "Python": "3.11.7"})
+    'cores: 2 · Python: 3.11.7'
+    """
+    return " · ".join(f"{what}: {value}" for what, value in machine.items())
 
 
 def _remark(results: Results) -> str:
     if not results.judged:
         return "Small files only show that every row runs; bounds are judged at full size."
-    missed = sum(not result.met for result in results.results)
-    return f"{len(results.results) - missed} of {len(results.results)} rows keep their bounds."
+    verdicts = [result.met for result in results.results if not result.absent]
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} rows keep their bounds."
 
 
-def show(results: Results) -> None:
-    """Print a table to standard output."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in _TITLES:
-        grid.add_column(title, justify="right" if title in _RIGHT else "left", overflow="fold")
-    for cells in _rows(results):
-        grid.add_row(*cells, style="bold red" if cells[-1] == "no" else "")
-    console.print(grid, _machine(results), _remark(results), sep="\n")
+def sheet(results: Results) -> Sheet:
+    """Lay the results out."""
+    return Sheet(
+        _TITLES, _RIGHT, list(_rows(results)), [described(results.machine), _remark(results)]
+    )
 
 
-def markdown(results: Results) -> str:
-    """Write the same as Markdown."""
-    lines = [
-        _TITLES,
-        tuple("--:" if title in _RIGHT else "---" for title in _TITLES),
-        *_rows(results),
-    ]
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    return f"{table}\n{_machine(results)}\n\n{_remark(results)}\n"
+def style(cells: Cells) -> str:
+    """Give the style of a row: what has missed stands out."""
+    return "bold red" if cells[-1] == "no" else ""
 
 
 def document(results: Results) -> str:
@@ -150,8 +140,8 @@ def _result(result: Result) -> Mapping[str, Any]:
         "reason": result.reason or None,
         "met": result.met,
         "bounds": [_verdict(verdict) for verdict in result.verdicts],
-        "ours": [] if comparison is None else list(map(_run, comparison.ours)),
-        "theirs": [] if comparison is None else list(map(_run, comparison.theirs)),
+        "ours": [] if comparison is None else list(map(single, comparison.ours)),
+        "theirs": [] if comparison is None else list(map(single, comparison.theirs)),
     }
 
 
@@ -168,5 +158,6 @@ def _verdict(verdict: Verdict) -> Mapping[str, Any]:
     }
 
 
-def _run(run: Run) -> Mapping[str, Any]:
+def single(run: Run) -> Mapping[str, Any]:
+    """Give a run as JSON has it."""
     return {"seconds": run.seconds, "peak": run.peak}

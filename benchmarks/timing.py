@@ -65,12 +65,26 @@ def compare(
     `CommandFailedError` for a command that ends with another status than 0.
     """
     cold = [Path(words[name]) for name in row.files] if row.cache == "cold" else []
-    found: tuple[list[Run], list[Run]] = ([], [])
+    return Comparison(*in_turns((row.command, row.competitor), words, runs, done, cold))
+
+
+def in_turns(
+    commands: Sequence[Command],
+    words: Mapping[str, str],
+    runs: int,
+    done: Callable[[], object],
+    cold: Sequence[Path] = (),
+) -> list[tuple[Run, ...]]:
+    """Run commands one after the other, again and again; gives the runs of each.
+
+    Files that are `cold` are taken out of the page cache before each run. Otherwise as `compare`.
+    """
+    found: list[list[Run]] = [[] for _ in commands]
     for _ in range(1 + runs):
-        for command, some in zip((row.command, row.competitor), found, strict=True):
+        for command, some in zip(commands, found, strict=True):
             some.append(_run(command, words, cold))
             done()
-    return Comparison(tuple(found[0][1:]), tuple(found[1][1:]))
+    return [tuple(some[1:]) for some in found]
 
 
 def _run(command: Command, words: Mapping[str, str], cold: Sequence[Path]) -> Run:

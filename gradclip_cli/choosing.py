@@ -66,6 +66,8 @@ _LIMITS = ("--clip-norm", "--clip-value", "--clip-rms", "--agc")
 _ONE_RULE = "give one rule a run"
 _OF_ALL = "it is for the norm of all tensors together, --clip-norm alone"
 _NOT_KNOWN = "leave --like out for the exact rule"
+_BY_NORM = "give --clip-norm C as the rule"
+_ADAPTIVE = "give --agc L --params PATH as the rule"
 
 APART: dict[tuple[str, str], str] = {
     ("--clip-value", "--clip-norm"): _ONE_RULE,
@@ -96,16 +98,20 @@ APART: dict[tuple[str, str], str] = {
 }
 """Options that cannot go together, and the hint."""
 
-NEEDS: dict[str, str] = {
-    "--per-tensor": "--clip-norm",
-    "--per-group": "--clip-norm",
-    "--average": "--clip-norm",
-    "--axes": "--per-tensor",
-    "--params": "--agc",
-    "--agc-layout": "--agc",
-    "--agc": "--params",
+NEEDS: dict[str, tuple[str, str, str]] = {
+    "--per-tensor": ("--clip-norm", "a limit for each tensor's norm", _BY_NORM),
+    "--per-group": ("--clip-norm", "a limit for each group's norm", _BY_NORM),
+    "--average": ("--clip-norm", "a limit for each tensor's average norm", _BY_NORM),
+    "--axes": (
+        "--per-tensor",
+        "a limit for the norms of each tensor's slices",
+        "give --clip-norm C --per-tensor as the rule",
+    ),
+    "--params": ("--agc", "adaptive clipping, the rule that goes by parameters", _ADAPTIVE),
+    "--agc-layout": ("--agc", "adaptive clipping, the rule that goes by units", _ADAPTIVE),
+    "--agc": ("--params", "the parameters that the gradients belong to", "add --params PATH"),
 }
-"""Options that say nothing without another."""
+"""Options that say nothing without another: which that is, what it stands for, and the hint."""
 
 
 def chosen_rule(wish: Wish) -> tuple[Rule, Terms]:
@@ -123,14 +129,14 @@ def chosen_rule(wish: Wish) -> tuple[Rule, Terms]:
         raise GradclipError(
             "",
             "no rule is named",
-            "give a limit: --clip-norm C, --clip-value V, --clip-rms C, or --agc L --params FILE",
+            "give a limit: --clip-norm C, --clip-value V, --clip-rms C, or --agc L --params PATH",
         )
     for (option, other), hint in APART.items():
         if {option, other} <= given:
             raise GradclipError(option, f"cannot go with {other}", hint)
-    for option, other in NEEDS.items():
+    for option, (other, what, hint) in NEEDS.items():
         if option in given and other not in given:
-            raise GradclipError(option, f"says nothing without {other}", f"add {other}")
+            raise GradclipError(option, f"needs {what}", hint)
     if wish.like in ("torch", "optax", "optax-jit") and wish.per_tensor:
         raise GradclipError(
             "--like",

@@ -10,9 +10,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
+import typer.core
 import typer.main
 
 from gradclip_cli import __version__, boundary
@@ -87,6 +88,20 @@ app = typer.Typer(
 )
 
 
+class _Command(typer.core.TyperCommand):
+    """A command that stands by all complaints about its options: Typer's parser signs only some."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give what is left of the arguments; what is raised knows its context."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            complaint: Any = error
+            if getattr(complaint, "ctx", ctx) is None:
+                complaint.ctx = ctx
+            raise
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         boundary.writer(boundary.stdout())(f"gradclip {__version__}\n".encode())
@@ -104,13 +119,14 @@ def _program(
 
 
 @app.command(
+    cls=_Command,
     epilog="""\b
 Examples:
   gradclip inspect grads.safetensors
   gradclip inspect step-*/ --group-by 'layers\\.(\\d+)' --sort name
   gradclip inspect grads/ --json | jq .global_norm
   gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10
-  gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded"""
+  gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded""",
 )
 def inspect(
     paths: Paths = None,
@@ -160,6 +176,7 @@ def inspect(
 
 
 @app.command(
+    cls=_Command,
     epilog="""\b
 Examples:
   gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors
@@ -167,7 +184,7 @@ Examples:
   gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\\d+)' -o clipped/
   gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/
   gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'
-  cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect"""
+  cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect""",
 )
 def apply(
     paths: Paths = None,
@@ -240,13 +257,14 @@ def apply(
 
 
 @app.command(
+    cls=_Command,
     epilog="""\b
 Examples:
   gradclip diff step-19.safetensors step-20.safetensors
   gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed
   gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.
   gradclip diff a/ b/ --rename '_fsdp_wrapped_module\\.=' --json | jq .verdict
-  zstdcat old.zst | gradclip diff - new.safetensors"""
+  zstdcat old.zst | gradclip diff - new.safetensors""",
 )
 def diff(
     a: DumpA,
@@ -292,11 +310,12 @@ def diff(
 
 
 @app.command(
+    cls=_Command,
     epilog="""\b
 Examples:
   gradclip check grads.safetensors
   gradclip check step-*/ -q || echo "a dump is damaged"
-  gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'"""
+  gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'""",
 )
 def check(paths: Paths = None, quiet: Quiet = False, json: Json = False) -> None:
     """Say of each file whether it is sound; status 2 if one is not. Values are not read."""
@@ -312,12 +331,13 @@ def check(paths: Paths = None, quiet: Quiet = False, json: Json = False) -> None
 
 
 @app.command(
+    cls=_Command,
     epilog="""\b
 Examples:
   gradclip trend step-*.safetensors
   gradclip trend run/step-*/ --step-from 'step-(\\d+)' --cache run.jsonl
   gradclip trend run/*.safetensors --plot norms.png
-  gradclip trend run/*.safetensors --cache run.jsonl --suggest"""
+  gradclip trend run/*.safetensors --cache run.jsonl --suggest""",
 )
 def trend(
     steps: Steps = None,

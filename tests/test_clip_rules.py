@@ -360,16 +360,17 @@ def test_options_that_exclude_each_other_are_refused(pair: tuple[str, str], tmp_
 
 @pytest.mark.parametrize("option", NEEDS)
 def test_an_option_that_needs_another_is_refused_without_it(option: str, tmp_path: Path) -> None:
-    needed = NEEDS[option]
+    needed, what, _ = NEEDS[option]
     other: Options = {"clip_value": 1.0} if needed == "--clip-norm" else {"clip_norm": 1.0}
     given = SAMPLES[option]
     if option == "--agc":
         other, given = {}, {"agc": 0.1}
     if option == "--axes":
         given = {"axes": "0"}
-    with pytest.raises(GradclipError, match=f"says nothing without {needed}") as caught:
+    with pytest.raises(GradclipError, match=f"needs {what}") as caught:
         written(tmp_path, {}, **other, **given)
     assert caught.value.subject == option
+    assert needed in (caught.value.hint or "").split()
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,19 @@ FAULTS = {
         "--clip-norm alone",
     ),
     "adaptive clipping without parameters": Wrong(
-        "apply x.npy --agc 0.1 -o out", "--agc: says nothing without --params", "add --params"
+        "apply x.npy --agc 0.1 -o out",
+        "--agc: needs the parameters that the gradients belong to",
+        "add --params PATH",
+    ),
+    "each tensor's norm without a limit": Wrong(
+        "apply x.npy --clip-value 1 --per-tensor -o out",
+        "--per-tensor: needs a limit for each tensor's norm",
+        "give --clip-norm C",
+    ),
+    "parameters for another rule": Wrong(
+        f"apply x.npy {CLIP} --params good.safetensors",
+        "--params: needs adaptive clipping, the rule that goes by parameters",
+        "give --agc L",
     ),
     "parameters of another model": Wrong(
         "apply x.npy --agc 0.1 --params good.safetensors -o out",
@@ -215,11 +227,15 @@ FAULTS = {
         f"apply x.npy {CLIP} --like torch --eps 1e-6", "--eps: cannot go with --like", "its own"
     ),
     "a limit without a number": Wrong(
-        "apply x.npy -o out --clip-norm", "option '--clip-norm' requires an argument", "--help"
+        "apply x.npy -o out --clip-norm",
+        "option '--clip-norm' requires an argument",
+        "gradclip apply --help",
     ),
     "no workers": Wrong("inspect x.npy --workers 0", "--workers: '0' is not", "1 or more"),
     "fewer workers than none": Wrong("inspect x.npy --workers -1", "--workers: '-1' is not", "1"),
-    "an unknown option": Wrong("inspect x.npy --norm", "no such option: --norm", "--help"),
+    "an unknown option": Wrong(
+        "inspect x.npy --norm", "no such option: --norm", "gradclip inspect --help"
+    ),
     "an unknown command": Wrong("clip x.npy", "no such command 'clip'", "gradclip --help"),
     "an unknown format": Wrong("inspect x.npy --format xml", "", "--help"),
     "an unknown policy": Wrong(f"apply x.npy {CLIP} --nonfinite ignore", "", "--help"),
@@ -283,6 +299,43 @@ def test_it_is_said_in_one_line_with_a_hint_and_nothing_is_written(
     with untouched(yard):
         said = run_here(capfd, *wrong.arguments.split())
     check_fault(wrong, said)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "problem"),
+    [
+        *(
+            (command, option, problem)
+            for command in ("inspect", "apply", "diff", "trend", "check")
+            for option, problem in (
+                ("--xyz", "no such option: --xyz"),
+                ("--json=yes", "option '--json' does not take a value"),
+            )
+        ),
+        *(
+            (command, "--format", "option '--format' requires an argument")
+            for command in ("inspect", "apply", "diff", "trend")
+        ),
+    ],
+)
+def test_the_hint_about_an_option_names_the_command_it_was_given_to(
+    command: str, option: str, problem: str, yard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = run_here(capfd, command, "x.npy", option)
+    check_complaint(said, 2)
+    assert said.err.splitlines() == [
+        f"gradclip: {problem}",
+        f"hint: gradclip {command} --help shows what can be given",
+    ]
+
+
+@pytest.mark.parametrize("argument", ["--xyz", "--version=1", "clip"])
+def test_the_hint_about_what_no_command_is_given_names_none(
+    argument: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = run_here(capfd, argument)
+    check_complaint(said, 2)
+    assert said.err.splitlines()[-1] == "hint: gradclip --help shows what can be given"
 
 
 @pytest.mark.parametrize(
