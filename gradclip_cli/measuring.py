@@ -14,7 +14,7 @@ import numpy as np
 from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import DType, Stored, decode, magnitudes
 from gradclip_cli.dump import Span, Tensor
-from gradclip_cli.moments import Moments, measure, measure_each, merge
+from gradclip_cli.moments import Gauge, Moments, measure_each, merge
 from gradclip_cli.spans import Work, batches, blocks, cut
 
 
@@ -66,22 +66,35 @@ def _measure_batch(norm_type: float, batch: tuple[Work, ...]) -> list[tuple[int,
         for source, group in itertools.groupby(batch, key=lambda work: work.span.source):
             with source.opened() as descriptor:
                 for work in group:
-                    found = [
-                        measure_stored(stored, work.span.dtype, work.span, first, norm_type)
-                        for first, stored in blocks(descriptor, work.span)
-                    ]
-                    whole = found[0] if len(found) == 1 else map(merge, zip(*found, strict=True))
-                    results += zip(work.indices, whole, strict=True)
+                    meter = Meter(work.span, work.span.dtype, norm_type)
+                    for _, stored in blocks(descriptor, work.span):
+                        meter.add(stored)
+                    results += zip(work.indices, meter.moments(), strict=True)
     return results
 
 
-def measure_stored(
-    stored: Stored, dtype: DType, span: Span, first: int, norm_type: float
-) -> list[Moments]:
-    """Measure a block of a span, stored as a dtype: one `Moments` for each of its tensors."""
-    values = decode(stored, dtype)
-    if span.small:
-        return measure_each(values, span.counts, norm_type)
-    sizes = magnitudes(stored.view(dtype.words)) if dtype.is_narrow else None
-    start = span.start + first
-    return [measure(values, span.dtype.lanes, start, span.fortran_shape, sizes, norm_type)]
+class Meter:
+    """Measures a span block by block, its values stored as a dtype: `Moments` of each tensor.
+
+    `first` is the number of the first block's first value in the span.
+    """
+
+    def __init__(self, span: Span, dtype: DType, norm_type: float, first: int = 0) -> None:
+        self._counts = span.counts if span.small else None
+        self._dtype = dtype
+        self._norm_type = norm_type
+        self._each: list[Moments] = []
+        self._gauge = Gauge(span.dtype.lanes, span.start + first, span.fortran_shape, norm_type)
+
+    def add(self, stored: Stored) -> None:
+        """Measure the next block; a span of small tensors has only one."""
+        values = decode(stored, self._dtype)
+        if self._counts is not None:
+            self._each = measure_each(values, self._counts, self._norm_type)
+        else:
+            narrow = self._dtype.is_narrow
+            self._gauge.add(values, magnitudes(stored.view(self._dtype.words)) if narrow else None)
+
+    def moments(self) -> list[Moments]:
+        """Give the moments of each tensor."""
+        return self._each if self._counts is not None else [self._gauge.moments()]

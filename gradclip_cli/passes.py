@@ -7,6 +7,7 @@ without the writing.
 import dataclasses
 import functools
 import itertools
+import operator
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import DType, Stored, decode, encode, sparse
 from gradclip_cli.dump import DumpFile, Span, Tensor
 from gradclip_cli.edits import Edit, Scale, ScaleEach, SpanEdit, together
-from gradclip_cli.measuring import Progress, measure_stored
+from gradclip_cli.measuring import Meter, Progress
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.scratch import scratch
 from gradclip_cli.source import Source
@@ -189,8 +190,10 @@ def _tried(
     saturated = encode(results, dtype, data)
     was_zero, was_subnormal = (mask.reshape(-1, lanes) for mask in sparse(stored, span.dtype))
     zero, subnormal = (mask.reshape(-1, lanes) for mask in sparse(data, dtype))
+    meter = Meter(span, dtype, norm_type, first)
+    meter.add(data)
     return Rehearsal(
-        merge(measure_stored(data, dtype, span, first, norm_type)),
+        merge(meter.moments()),
         int(np.count_nonzero(zero.all(axis=1) & ~was_zero.all(axis=1))),
         int(np.count_nonzero((subnormal & ~was_subnormal).any(axis=1))),
         saturated,
@@ -361,23 +364,26 @@ def _done(descriptor: int, task: _Task, room: Room) -> _Results:
 
 def _patched(descriptor: int, patch: _Patch, room: Room) -> _Results:
     """Edit a span block by block."""
-    found: _Results = []
-    span = patch.work.span
+    span, indices = patch.work.span, patch.work.indices
+    before = Meter(span, span.dtype, patch.norm_type) if patch.measure_before else None
+    after = Meter(span, patch.dtype, patch.norm_type)
+    saturated = 0
+    changed = [False] * len(indices)
     for first, stored in blocks(descriptor, span):
-        before: Sequence[Moments | None] = [None] * len(patch.work.indices)
-        if patch.measure_before:
-            before = measure_stored(stored, span.dtype, span, first, patch.norm_type)
+        if before is not None:
+            before.add(stored)
         values = decode(stored, span.dtype)
         results = patch.edit.apply(values, span.start + first, span.dtype.lanes)
         itemsize = patch.dtype.itemsize
         data = room(patch.offset + first * itemsize, results.size // span.dtype.lanes * itemsize)
-        saturated = encode(results, patch.dtype, data)
-        changed = _changed(stored, data, span, patch)
-        after = measure_stored(data, patch.dtype, span, first, patch.norm_type)
-        saturations = (saturated, *[0] * (len(after) - 1))
-        outcomes = map(Outcome, after, before, saturations, changed)
-        found += zip(patch.work.indices, outcomes, strict=True)
-    return found
+        saturated += encode(results, patch.dtype, data)
+        if not all(changed):
+            changed = list(map(operator.or_, changed, _changed(stored, data, span, patch)))
+        after.add(data)
+    saturations = (saturated, *[0] * (len(indices) - 1))
+    befores = before.moments() if before is not None else [None] * len(indices)
+    outcomes = map(Outcome, after.moments(), befores, saturations, changed)
+    return list(zip(indices, outcomes, strict=True))
 
 
 def _changed(stored: Stored, data: Stored, span: Span, patch: _Patch) -> Iterable[bool]:
