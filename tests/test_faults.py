@@ -717,6 +717,38 @@ def test_what_another_program_wrote_meanwhile_is_not_lost_in_place(
     assert left_over(folder) == set()
 
 
+# Large results, written past the page cache in a thread
+
+
+@pytest.mark.parametrize("deed", ["EIO", "ENOSPC", "SIGKILL", "SIGTERM"])
+def test_a_large_result_is_whole_or_not_there_at_all(
+    deed: str, commands: Commands, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.npy"
+    np.save(source, np.linspace(-1, 1, 9 << 18, dtype="f4"))
+    before = source.read_bytes()
+    command = ("apply", source, "--clip-norm=1", "-o", tmp_path / "out.npy", "--quiet")
+    clean = commands.run(tmp_path, *command)
+    assert (clean.status, clean.err) == (0, "")
+    whole = (tmp_path / "out.npy").read_bytes()
+    writes = 0
+    for number in range(1, 100):
+        (tmp_path / "out.npy").unlink(missing_ok=True)
+        ended = commands.run(tmp_path, *command, fault=Fault(number, ("write",), deed))
+        if ended.calls.count("write") < number:
+            break
+        writes += 1
+        assert ended.status != 0
+        if deed.startswith("E"):
+            assert ended.status == 2
+            check_words(ended, tmp_path)
+        assert not (tmp_path / "out.npy").exists()
+        assert left_over(tmp_path) == set()
+        assert source.read_bytes() == before
+    assert writes >= 4, "a head, pages, and a tail"
+    assert (tmp_path / "out.npy").read_bytes() == whole
+
+
 # Disks
 
 
@@ -753,6 +785,37 @@ def test_a_full_file_system_is_said_and_changes_nothing(
         )
     assert ended.status == 2
     assert "no room for its 1,200,128 bytes: no space left on device\nhint: free some" in ended.err
+
+
+def test_a_result_within_the_limit_shares_the_blocks_of_its_source_where_it_can(
+    commands: Commands, tmp_path: Path
+) -> None:
+    disk, image = tmp_path / "disk", tmp_path / "image"
+    disk.mkdir()
+    with image.open("wb") as stream:
+        stream.truncate(600 << 20)
+    try:
+        made: list[list[str | Path]] = [
+            ["mkfs.xfs", "-q", image],
+            ["mount", "-o", "loop", image, disk],
+        ]
+        for step in made:
+            if subprocess.run(step, capture_output=True, check=False).returncode:
+                pytest.skip("mounting a file system is not allowed here")
+    except FileNotFoundError:
+        pytest.skip("there is no mkfs.xfs, or no mount command")
+    try:
+        np.save(disk / "in.npy", np.ones(20 << 18, "f4"))
+        os.sync()
+        free = os.statvfs(disk).f_bfree
+        ended = commands.run(disk, "apply", "in.npy", "--clip-norm=1e9", "-o", "out.npy")
+        os.sync()
+        assert (ended.status, ended.err) == (0, "")
+        assert (disk / "out.npy").read_bytes() == (disk / "in.npy").read_bytes()
+        taken = (free - os.statvfs(disk).f_bfree) * os.statvfs(disk).f_bsize
+        assert taken < 1 << 20
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_an_unreadable_file_is_said_and_changes_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The ideas that make gradclip fast, each held by something that is counted, not timed."""
 
+import fcntl
 import json
 import os
 import tracemalloc
@@ -96,6 +97,41 @@ def test_each_array_of_a_folder_is_read_once_for_its_header_and_once_for_its_val
 
     assert len(heads.given) <= 10
     assert len(reads.given) == 10
+
+
+def test_a_file_within_the_limit_is_cloned_where_the_file_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = large(tmp_path / "a.safetensors", "F32", 8 * MIB)
+    asked: list[int] = []
+
+    def clone(target: int, request: int, source: int) -> int:
+        """Do what a file system does that shares blocks, at some more expense."""
+        asked.append(request)
+        os.pwrite(target, path.read_bytes(), 0)
+        return source
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    reads, writes = Calls("preadv", monkeypatch), Calls("pwrite", monkeypatch)
+    gradclip_cli.apply(path, clip_norm=1e9, output=tmp_path / "out", workers=1)
+
+    assert asked == [0x40049409]  # FICLONE
+    assert len(writes.given) == 1
+    assert len(reads.given) == 8 * MIB // (spans.BLOCK * 4), "measured, then not read again"
+    assert (tmp_path / "out").read_bytes() == path.read_bytes()
+
+
+def test_a_result_is_written_once_in_large_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = large(tmp_path / "a.safetensors", "F32", 24 * MIB)
+    writes = Calls("pwrite", monkeypatch)
+
+    gradclip_cli.apply(path, clip_norm=1.0, output=tmp_path / "out", workers=1)
+
+    sizes = [len(data) for _, data, _ in writes.given if isinstance(data, memoryview)]
+    assert sum(sizes) == path.stat().st_size
+    assert len(sizes) <= 24 // 4 + 3
 
 
 def test_rows_of_json_look_alike_whichever_way_they_are_written(tmp_path: Path) -> None:
