@@ -6,7 +6,6 @@ Arranging changes rows only: the whole, its norm and its verdict stay those of a
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.choices import Sort
@@ -16,29 +15,25 @@ from gradclip_cli.names import natural
 from gradclip_cli.report import Report, Row, share_of, worst_first
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """What a user asked to see; by default everything, worst first."""
-
-    sort: Sort | None = None
-    reverse: bool = False
-    top: int | None = None
-    bad_only: bool = False
-    group_by: str | None = None
-
-
-def arranged(report: Report, wish: Arrangement) -> Report:
-    """Give the report with its rows grouped, chosen and sorted as wished."""
+def arranged(
+    report: Report,
+    sort: Sort | None = None,
+    reverse: bool = False,
+    top: int | None = None,
+    bad_only: bool = False,
+    group_by: str | None = None,
+) -> Report:
+    """Give the report with its rows grouped, chosen and sorted as wished; by default as it is."""
     rows = list(report.rows)
-    if wish.group_by is not None:
-        rows = _groups(report, group_of(wish.group_by))
-    if wish.bad_only:
+    if group_by is not None:
+        rows = _groups(report, group_of(group_by))
+    if bad_only:
         rows = [row for row in rows if row.moments is not None and row.moments.nonfinite]
-    if wish.sort is not None:
-        rows.sort(key=_KEYS[wish.sort])
-    if wish.reverse:
+    if sort is not None:
+        rows.sort(key=_KEYS[sort])
+    if reverse:
         rows.reverse()
-    return dataclasses.replace(report, rows=tuple(rows[: wish.top]))
+    return dataclasses.replace(report, rows=tuple(rows[:top]))
 
 
 def _groups(report: Report, group: Callable[[str], str | None]) -> list[Row]:

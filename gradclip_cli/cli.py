@@ -150,7 +150,7 @@ def inspect(
     """Say how large the gradients are, one by one and together."""
     form = _one_format(form, json)
     _check_gate(fail_above)
-    from gradclip_cli.arrangement import Arrangement, arranged
+    from gradclip_cli.arrangement import arranged
     from gradclip_cli.commands import inspect as measure
     from gradclip_cli.grouping import group_of
 
@@ -167,8 +167,8 @@ def inspect(
             progress=progress,
         )
     if not quiet:
-        wish = Arrangement(sort, reverse, top, bad_only, group_by)
-        _print(arranged(report, wish), form, boundary.stdout(), everything or top is not None)
+        shown = arranged(report, sort, reverse, top, bad_only, group_by)
+        _print(shown, form, boundary.stdout(), everything or top is not None)
     norm = report.global_norm
     within = fail_above is None or (math.isfinite(norm) and norm <= fail_above)
     if not within or (fail_nonfinite and report.moments.nonfinite):
@@ -361,13 +361,15 @@ def trend(
     if plot is not None:
         _check_plot(plot, force, [*given, *([cache] if cache else [])])
     from gradclip_cli.following import trend as follow
+    from gradclip_cli.spikes import rule_of
 
+    rule = None if spike is None else rule_of(spike)
     with _progress(hidden=quiet) as progress:
         out = None if quiet else _follower(form, everything, suggest, progress)
         report = follow(
             *given,
             step_from=step_from,
-            spike=spike,
+            spike=rule,
             cache=cache,
             include=include or (),
             exclude=exclude or (),

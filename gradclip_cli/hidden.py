@@ -52,6 +52,16 @@ def is_run(name: str) -> bool:
     return _RUN.fullmatch(name) is not None
 
 
+def run_of(folder: str) -> str | None:
+    """Give the path of the run that a folder's journal leads to."""
+    try:
+        there = os.readlink(os.path.join(folder, JOURNAL))
+    except OSError:
+        return None
+    run = os.path.normpath(os.path.join(folder, there))
+    return run if is_run(os.path.basename(run)) else None
+
+
 def is_ours(name: str) -> bool:
     """Say whether gradclip put a file of this name into a folder, and not for its owner to keep."""
     return name.startswith(".") and (name == JOURNAL or token_of(name) is not None)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.hidden import JOURNAL, is_run, is_still, lock, remove, token_of
+from gradclip_cli.hidden import JOURNAL, is_still, lock, remove, run_of, token_of
 from gradclip_cli.source import flush, naming
 
 LIMIT = 1 << 26  # bytes of a journal: half a million files
@@ -81,16 +81,6 @@ def _ended(run: str, folder: str) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def run_of(folder: str) -> str | None:
-    """Give the path of the run that a folder's journal leads to."""
-    try:
-        there = os.readlink(os.path.join(folder, JOURNAL))
-    except OSError:
-        return None
-    run = os.path.normpath(os.path.join(folder, there))
-    return run if is_run(os.path.basename(run)) else None
 
 
 def _finish_dead(descriptor: int, run: str, folder: str) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from gradclip_cli.dump import Dump
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import Found, find
-from gradclip_cli.journal import settle
+from gradclip_cli.hidden import run_of
 
 
 def found(operands: Sequence[str]) -> Found:
     """Find the files of a dump, once no interrupted run has left them half replaced."""
     files = find(operands)
-    finished = [settle(folder) for folder in files.folders]
+    finished = [_finished(folder) for folder in files.folders]
     return find(operands) if any(finished) else files
 
 
@@ -19,10 +19,19 @@ def opened(files: Found) -> Dump:
     """Read the headers of a dump, while no run has it half replaced."""
     dump = files.open()
     for folder in files.folders:
-        if settle(folder):  # some headers may be of before, others of after
+        if _finished(folder):  # some headers may be of before, others of after
             raise GradclipError(
                 folder,
                 "another gradclip replaced the files here while this one opened them",
                 "run gradclip again",
             )
     return dump
+
+
+def _finished(folder: str) -> bool:
+    """Finish what an interrupted run left in a folder; says whether there was anything."""
+    if run_of(folder) is None:
+        return False
+    from gradclip_cli.journal import settle  # hardly ever needed, and it takes time to import
+
+    return settle(folder)

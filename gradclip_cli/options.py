@@ -3,8 +3,6 @@
 Numbers are parsed here, so that a wrong one is told in one line as every other error is.
 """
 
-import contextlib
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -12,7 +10,6 @@ import typer
 
 from gradclip_cli.choices import Format, Layout, Like, Nonfinite, Sort
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.spikes import LEAST, SpikeRule
 
 
 def _number(option: str, example: str) -> Callable[[str], float]:
@@ -38,20 +35,6 @@ def _count(option: str) -> Callable[[str], int]:
         raise GradclipError(option, f"{text!r} is not a whole number above 0", "give 1 or more")
 
     return count
-
-
-def _spike(text: str) -> SpikeRule:
-    """Parse when a norm is a spike: deviations and window."""
-    deviations, _, window = text.partition(",")
-    count = int(window) if window.isdecimal() and len(window) < 7 else 0
-    with contextlib.suppress(ValueError):
-        if 0 < float(deviations) < math.inf and count >= LEAST:
-            return SpikeRule(float(deviations), count)
-    raise GradclipError(
-        "--spike",
-        f"{text!r} is not a rule for spikes",
-        f"give a number above 0 and a window of {LEAST} or more, for example 6,128",
-    )
 
 
 Paths = Annotated[
@@ -367,11 +350,10 @@ StepFrom = Annotated[
     ),
 ]
 Spike = Annotated[
-    SpikeRule | None,
+    str | None,
     typer.Option(
         "--spike",
         metavar="Z,WINDOW",
-        parser=_spike,
         help="A spike is above mean + Z σ of the last WINDOW; 6,128 if not given.",
         show_default=False,
     ),

@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.hidden import JOURNAL, make, new_token, remove, run_name
+from gradclip_cli.hidden import JOURNAL, make, new_token, remove, run_name, run_of
 from gradclip_cli.journal import (
     Move,
     finish,
     move_into_place,
     reason,
-    run_of,
     settle,
     stamp,
     written,

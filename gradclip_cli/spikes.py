@@ -4,10 +4,13 @@ Everything here is over finite numbers that are not negative, as norms are, and 
 wherever the answer is.
 """
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from gradclip_cli.errors import GradclipError
 
 LEAST = 5  # norms that have to come before: of fewer the deviation says nothing
 
@@ -21,6 +24,24 @@ class SpikeRule:
 
     deviations: float = 6.0
     window: int = 128
+
+
+def rule_of(text: str) -> SpikeRule:
+    """Read when a norm is a spike: deviations and window.
+
+    >>> rule_of("6,128")
+    SpikeRule(deviations=6.0, window=128)
+    """
+    deviations, _, window = text.partition(",")
+    count = int(window) if window.isdecimal() and len(window) < 7 else 0
+    with contextlib.suppress(ValueError):
+        if 0 < float(deviations) < math.inf and count >= LEAST:
+            return SpikeRule(float(deviations), count)
+    raise GradclipError(
+        "--spike",
+        f"{text!r} is not a rule for spikes",
+        f"give a number above 0 and a window of {LEAST} or more, for example 6,128",
+    )
 
 
 @dataclass(frozen=True, slots=True)

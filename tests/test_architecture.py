@@ -20,7 +20,7 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "hidden", "names", "scratch", "spikes"}, {"dtypes", "source", "steps"}],
+    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source", "spikes", "steps"}],
     [{"dump", "writing"}],
     [
         {
@@ -47,7 +47,8 @@ FLOORS: list[list[set[str]]] = [
         {"executors", "render.rows", "render.screen"},
         {"measurement", "render.diff_rows"},
         {"applying", "render.grid", "render.json", "render.text"},
-        {"render.diff_table", "render.table"},
+        {"render.diff_table", "render.ruling"},
+        {"render.table"},
         {
             *("commands", "diffing", "render.answers", "render.picture", "render.progress"),
             *("render.soundness", "render.trend"),
@@ -70,7 +71,8 @@ ROOMS: dict[str, set[str]] = {
     },
     "rich": {
         *("render.answers", "render.diff_table", "render.grid", "render.picture"),
-        *("render.progress", "render.steps", "render.suggestion", "render.table"),
+        *("render.progress", "render.ruling", "render.steps", "render.suggestion"),
+        "render.table",
     },
     "safetensors": {"formats"},
     "typer": {"cli", "options"},

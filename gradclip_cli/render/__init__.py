@@ -3,32 +3,34 @@
 from typing import TYPE_CHECKING, BinaryIO
 
 from gradclip_cli.choices import Format
-from gradclip_cli.render import json, rows, screen, text
+from gradclip_cli.render import screen
 from gradclip_cli.report import Report
 
 if TYPE_CHECKING:
     from gradclip_cli.comparison import Comparison
-
-_WRITERS = {
-    "tsv": text.tsv,
-    "csv": text.comma_separated,
-    "md": text.markdown,
-    "json": json.whole,
-    "jsonl": json.lines,
-}
+    from gradclip_cli.render.rows import Sheet
 
 
 def plain(report: "Report | Comparison", form: Format | None) -> str:
     """Write a report for a file: TSV if no format is asked for, a table in 80 columns."""
     if form == "table":
         return _table(report, screen.Screen(), everything=True)
-    return _WRITERS[form or "tsv"](_sheet(report))
+    sheet = _sheet(report)
+    if form in ("json", "jsonl"):
+        from gradclip_cli.render import json
+
+        return json.whole(sheet) if form == "json" else json.lines(sheet)
+    from gradclip_cli.render import text
+
+    return text.WRITERS[form or "tsv"](sheet)
 
 
-def _sheet(report: "Report | Comparison") -> rows.Sheet:
+def _sheet(report: "Report | Comparison") -> "Sheet":
     if isinstance(report, Report):
+        from gradclip_cli.render import rows
+
         return rows.sheet(report)
-    from gradclip_cli.render import diff_rows  # inspect need not pay for importing it
+    from gradclip_cli.render import diff_rows
 
     return diff_rows.sheet(report)
 

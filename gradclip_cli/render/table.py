@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from gradclip_cli.clipping import Agc, ByValue, Global, Rms
 from gradclip_cli.moments import Sums
 from gradclip_cli.names import escape
 from gradclip_cli.render.grid import (
@@ -29,7 +28,7 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
+from gradclip_cli.report import Report, Row, WhatIf, rms
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -111,7 +110,9 @@ def _parts(report: Report, screen: Screen) -> Iterator[Text | Table]:
     foot = list(_foot(report, screen.width))
     below = len(report.what_if) + 3 if report.what_if else 0
     if report.clipped is not None:
-        yield from _clipping(report.clipped, report.ruling, len(report.tensors))
+        from gradclip_cli.render.ruling import told  # the rules take time to import
+
+        yield from told(report.clipped, report.ruling, len(report.tensors))
     elif report.rows:
         shown = report.rows[: room_for(len(report.rows), len(foot) + below, screen.height)]
         yield _grid(shown, report, screen.width)
@@ -216,54 +217,3 @@ def _named(row: Row, room: int) -> str:
     if row.name is None:
         return "the unnamed tensor"
     return elided(escape(row.name), max(room, NAME_LEAST))
-
-
-def _clipping(clipped: Clipped, ruling: Ruling | None, tensors: int) -> Iterator[Text]:
-    lines = []
-    if ruling is not None and not isinstance(ruling.rule, Global):
-        axes = getattr(ruling.rule, "axes", None)
-        over = "" if axes is None else f", over axes {','.join(map(str, axes))}"
-        lines.append(("rule", _RULES[ruling.rule.word] + over))
-    lines.append(("norm before", repr(clipped.norm_before)))
-    if ruling is not None:
-        lines.append(("limit", _limit(ruling)))
-    if clipped.coefficient is not None:
-        lines.append(("coefficient", repr(clipped.coefficient)))
-    some = "yes" if clipped.clipped else "no"
-    if clipped.clipped and ruling is not None and not isinstance(ruling.rule, Global):
-        some = f"{ruling.changed:,} of {plural(tensors, 'tensor')}"
-    lines.append(("clipped", some))
-    if clipped.norm_after is None:
-        lines.append(("norm after", "nothing was written"))
-    else:
-        lines.append(("norm after", f"{clipped.norm_after!r}  measured from what was written"))
-    if clipped.flushed:
-        lines.append(("became zero", plural(clipped.flushed, "value")))
-    if clipped.saturated:
-        lines.append(("saturated", plural(clipped.saturated, "value")))
-    if ruling is not None and ruling.like is not None:
-        like = f"as {ruling.like}"
-        lines.append((like, "; ".join(ruling.departures) or "as exact but for rounding"))
-    widest = max(len(title) for title, _ in lines)
-    for title, value in lines:
-        yield Text.assemble((title.ljust(widest), "bold"), "  ", value)
-
-
-_RULES = {
-    "per tensor": "each tensor by its own norm",
-    "per group": "each group by its own norm",
-    "average": "each tensor by its norm / number of values",
-    "rms": "each tensor by its root mean square",
-    "value": "each value by itself",
-    "agc": "each unit by its parameter's norm",
-}
-
-
-def _limit(ruling: Ruling) -> str:
-    match ruling.rule:
-        case ByValue(low, high):
-            return f"{low!r} to {high!r}"
-        case Rms(limit) | Agc(limit):
-            return repr(limit)
-        case _:
-            return repr(ruling.rule.clip_norm)

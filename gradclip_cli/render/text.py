@@ -55,6 +55,9 @@ def _markdown_head(titles: Sequence[str]) -> str:
     return _markdown_line(titles) + f"| {' | '.join(['---'] * len(titles))} |\n"
 
 
+WRITERS = {"tsv": tsv, "csv": comma_separated, "md": markdown}
+"""By format: writes a sheet."""
+
 LINES = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_line}
 """By format: writes the cells of one row, for rows that are written as they become known."""
 
