@@ -6,19 +6,18 @@ The passes know only this and `concurrent.futures.Executor`, so any engine that 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
 class Crew:
     """An executor, and how many pieces of work may be begun before their results are taken."""
 
-    pool: Executor
-    ahead: int
+    def __init__(self, pool: Executor, ahead: int) -> None:
+        self._pool = pool
+        self._ahead = ahead
 
     def in_order(
         self, work: Callable[[Item], Result], items: Iterable[Item]
@@ -31,10 +30,10 @@ class Crew:
         begun: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:
-                if len(begun) == self.ahead:
+                if len(begun) == self._ahead:
                     first, future = begun.popleft()
                     yield first, future.result()
-                begun.append((item, self.pool.submit(work, item)))
+                begun.append((item, self._pool.submit(work, item)))
             while begun:
                 first, future = begun.popleft()
                 yield first, future.result()

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, BinaryIO
 
 from gradclip_cli.choices import Format
-from gradclip_cli.render import screen
 from gradclip_cli.report import Report
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 def plain(report: "Report | Comparison", form: Format | None) -> str:
     """Write a report for a file: TSV if no format is asked for, a table in 80 columns."""
     if form == "table":
-        return _table(report, screen.Screen(), everything=True)
+        return _table(report, None, everything=True)
     sheet = _sheet(report)
     if form in ("json", "jsonl"):
         from gradclip_cli.render import json
@@ -43,11 +42,14 @@ def render(
     A table shows as many rows as the terminal has room for, unless `everything` is wanted.
     """
     if form == "table" or (form is None and stream.isatty()):
-        return _table(report, screen.of(stream, everything), everything)
+        return _table(report, stream, everything)
     return plain(report, form)
 
 
-def _table(report: "Report | Comparison", there: screen.Screen, everything: bool) -> str:
+def _table(report: "Report | Comparison", stream: BinaryIO | None, everything: bool) -> str:
+    from gradclip_cli.render import screen
+
+    there = screen.Screen() if stream is None else screen.of(stream, everything)
     # Rich takes 40 milliseconds to import, which a pipe need not pay for.
     if isinstance(report, Report):
         from gradclip_cli.render.table import table
