@@ -5,17 +5,22 @@ The passes know only this and `concurrent.futures.Executor`, so any engine that 
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Crew:
-    """An executor, and how many pieces of work may be begun before their results are taken."""
+    """An executor, and how many pieces of work may be begun before their results are taken.
 
-    def __init__(self, pool: Executor, ahead: int) -> None:
+    Without an executor each piece is done when its result is asked for, in the caller's thread.
+    """
+
+    def __init__(self, pool: "Executor | None" = None, ahead: int = 1) -> None:
         self._pool = pool
         self._ahead = ahead
 
@@ -27,6 +32,10 @@ class Crew:
         `Executor.map` begins everything at once: the results of a slow reader's pipe would pile up
         in memory, and an interrupt would wait for all of it.
         """
+        if self._pool is None:
+            for item in items:
+                yield item, work(item)
+            return
         begun: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:

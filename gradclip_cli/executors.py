@@ -7,29 +7,9 @@ engine, a cluster, is another entry here and nowhere else.
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator
 
 from gradclip_cli.crew import Crew
-
-P = ParamSpec("P")
-Result = TypeVar("Result")
-
-
-class InLine(Executor):
-    """Does each piece of work at once, in the caller's thread."""
-
-    def submit(
-        self, fn: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[Result]:
-        """Run `fn` now and give a future that is done."""
-        future: Future[Result] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def workers_here(root: str = "/") -> int:
@@ -77,8 +57,14 @@ def _read(root: str, path: str) -> str:
 def crew(workers: int | None = None) -> Iterator[Crew]:
     """Give a crew of so many workers; None means one for each processor."""
     count = workers or workers_here()
-    pool = InLine() if count == 1 else ThreadPoolExecutor(count, "gradclip")
+    if count == 1:
+        yield Crew()
+        return
+    # It brings logging and queues with it, which takes as long as some measurements.
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(count, "gradclip")
     try:
-        yield Crew(pool, 1 if count == 1 else 2 * count)
+        yield Crew(pool, 2 * count)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -12,13 +12,16 @@ from gradclip_cli.spooling import finish, has_stream
 
 Path = str | os.PathLike[str]
 
+_WORTH_THREADS = 1 << 20  # bytes; fewer are measured before a thread has begun
+
 
 def measured(
     dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     # A stream can be read only in order, so by one worker.
-    with crew(1 if has_stream(dump) else workers) as hands:
+    size = sum(dump.tensors[index].size for index in chosen)
+    with crew(1 if has_stream(dump) or size < _WORTH_THREADS else workers) as hands:
         moments = measure_tensors(dump.tensors, chosen, hands, watch, norm_type)
     finish(dump)
     return moments
