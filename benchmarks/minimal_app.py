@@ -207,7 +207,3 @@ def trend(
     workers: Workers = None,
 ) -> None:
     """Do nothing either."""
-
-
-if __name__ == "__main__":
-    app()

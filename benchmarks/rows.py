@@ -224,7 +224,8 @@ ROWS = (
             f"gradclip {words}",
             _gradclip(*words.split()),
             f"a minimal app{remark}",
-            _beside("minimal_app", *words.split()),
+            # Not by `-m`, which compiles a module at every start.
+            ("{python}", "-c", "from benchmarks.minimal_app import app; app()", *words.split()),
             _within(_START),
             runs=_START_RUNS,
         )

@@ -103,6 +103,12 @@ def _forget(path: Path) -> None:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+# An installed package is compiled once; the run that warms up does it here.
+_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+
+
 def _timed(arguments: Sequence[str]) -> Run:
     """Run one process. Its peak memory is at least what this process, its parent, ever held."""
     program = Path(arguments[0]).name
@@ -116,6 +122,7 @@ def _timed(arguments: Sequence[str]) -> Run:
             stdout=subprocess.DEVNULL,
             stderr=errors,
             cwd=Path(__file__).parents[1],
+            env=_ENVIRONMENT,
         )
         end = threading.Timer(_PATIENCE, child.kill)
         end.start()
