@@ -10,7 +10,6 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from gradclip_cli.dtypes import Values, magnitudes
 from gradclip_cli.dump import Shape
+from gradclip_cli.frozen import frozen
 from gradclip_cli.scratch import scratch
 
 # A dot product of 1,024 float64 stays in the first-level cache, is too short for BLAS to share out
@@ -42,7 +42,7 @@ exact sum of the terms. Each term is what rounding the sum of it and the later o
 of sizes to another power."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moments:
     """What is known of some values: everything is over finite values but the counts of the others.
 

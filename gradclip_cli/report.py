@@ -8,11 +8,11 @@ import itertools
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradclip_cli.choices import Like
 from gradclip_cli.dump import Dump, Shape, multi_index
+from gradclip_cli.frozen import frozen
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import natural
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 Index = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Clipped:
     """What clipping did to a tensor, or to all of them together.
 
@@ -43,7 +43,7 @@ class Clipped:
     saturated: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
@@ -84,7 +84,7 @@ class Row:
         return multi_index(position, self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ruling:
     """By which rule a dump was clipped, and how many tensors it changed.
 
@@ -99,7 +99,7 @@ class Ruling:
     departures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Results:
     """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
 
@@ -108,7 +108,7 @@ class Results:
     ruling: Ruling
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WhatIf:
     """What clipping by a global norm would do; None throughout where it would be refused.
 
@@ -124,7 +124,7 @@ class WhatIf:
     saturated: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 

@@ -5,9 +5,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
 
@@ -66,7 +66,7 @@ class Stream:
         return got
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Where a file's bytes come from, as it was when its header was read.
 

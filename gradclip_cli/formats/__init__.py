@@ -9,11 +9,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 
 from gradclip_cli.dump import Companion, Dump, DumpFile, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import npy, safetensors
+from gradclip_cli.frozen import frozen
 from gradclip_cli.hidden import is_ours
 from gradclip_cli.names import escape, natural, quoted, shortened
 from gradclip_cli.source import Source, Stream, kind_of_file
@@ -25,7 +25,7 @@ class RepeatedNameError(GradclipError):
     """Two files of one gradient have a tensor of the same name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Format:
     """A kind of file: its suffix, how its first bytes look, and where its tensors lie.
 
@@ -85,7 +85,7 @@ _FOREIGN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a file is said to be: an operand of its own, or a member of a folder.
 
@@ -103,7 +103,7 @@ class Place:
         return open_file(self.path, self.relative)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What operands name: files, shard indexes, and the number of other files in folders."""
 
