@@ -170,6 +170,8 @@ def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
 
 def _norm(sums: Sums, p: float) -> float:
     """Give the norm whose p-th power the sums are; inf where it is beyond float64."""
+    if p == 2 and len(sums) == 1 and sums[0][0] == 0:  # so nearly always: a tenth of the time
+        return math.sqrt(sums[0][1][0])
     try:
         return math.ldexp(*root(sums, p))
     except OverflowError:

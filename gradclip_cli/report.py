@@ -69,6 +69,14 @@ class Row:
         return self.moments is not None
 
     @property
+    def rms(self) -> float | None:
+        """Root mean square; None of no values."""
+        if self.norm is None or self.moments is None or not self.moments.count:
+            return None
+        l2_norm = self.norm if self.moments.norm_type == 2 else self.moments.l2_norm
+        return l2_norm / math.sqrt(self.moments.count)
+
+    @property
     def max_abs_index(self) -> Index | None:
         """Multi-index of the largest finite magnitude, the first in C order."""
         return self._index(None if self.moments is None else self.moments.max_abs_at)
@@ -165,11 +173,6 @@ class Report:
     def overflows(self) -> bool:
         """Whether the norm of finite values is beyond float64."""
         return math.isinf(self.moments.finite_norm)
-
-
-def rms(moments: Moments) -> float | None:
-    """Give the root mean square; None of no values."""
-    return moments.l2_norm / math.sqrt(moments.count) if moments.count else None
 
 
 def report(

@@ -6,11 +6,11 @@ says; Markdown puts a backslash before what would be markup. The escape of names
 
 import csv
 import io
-import itertools
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
+from typing import Any
 
 from gradclip_cli.names import escape
 from gradclip_cli.render.rows import Sheet, Value
@@ -65,20 +65,23 @@ HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
 def _cells(sheet: Sheet) -> Iterable[list[str]]:
     columns = (*sheet.columns, *sheet.further_columns)
     yield ["row", *columns]
-    for kind, row in itertools.chain(sheet.rows, sheet.further, [("global", sheet.whole)]):
-        yield [kind, *(cell(row.get(name)) for name in columns)]
+    rest = [""] * len(sheet.further_columns)
+    for kind, row in sheet.rows:
+        yield [kind, *map(cell, row), *rest]
+    for kind, found in (*sheet.further, ("global", sheet.whole)):
+        yield [kind, *(cell(found.get(name)) for name in columns)]
 
 
 def cell(value: Value) -> str:
     """Write a value so that it can be read back: unknown is empty, numbers round-trip."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and math.isnan(value):
-        return "nan"
-    if isinstance(value, tuple):
-        return json.dumps(value, separators=(",", ":"))
-    return repr(value)
+    return _WRITERS[type(value)](value)
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda _: "",
+    str: escape,
+    bool: lambda value: "true" if value else "false",
+    int: repr,
+    float: repr,
+    tuple: json.JSONEncoder(separators=(",", ":")).encode,
+}
