@@ -18,11 +18,13 @@ from gradclip_cli.report import SCHEMA
 
 def whole(sheet: Sheet) -> str:
     """Write one object: what is true of the whole, and the rows under `tensors` or `groups`."""
-    rows: dict[str, list[str]] = {"tensors": []}
+    rows: dict[str, list[str]] = {"tensor": []}
     for kind, row in sheet.rows:
-        rows.setdefault(f"{kind}s", []).append(_written(row, sheet))
-    lists = ", ".join([f'"{kind}": [{", ".join(some)}]' for kind, some in rows.items()])
-    return f"{_line(_summary(sheet))[:-1]}, {lists}}}\n"
+        rows.setdefault(kind, []).append(_written(row, sheet))
+    parts = [_line(_summary(sheet))[:-1]]
+    for kind, some in rows.items():
+        parts += f', "{kind}s": [', ", ".join(some), "]"
+    return "".join([*parts, "}\n"])
 
 
 def lines(sheet: Sheet) -> str:

@@ -125,7 +125,7 @@ def values(row: Row) -> tuple[Value, ...]:
         moments.nan,
         moments.posinf,
         moments.neginf,
-        row.first_nonfinite,
+        None if moments.first_nonfinite is None else row.first_nonfinite,
         norm if norm < math.inf else moments.finite_norm,
         True,
     )
