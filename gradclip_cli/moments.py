@@ -354,9 +354,11 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
     Gives for each what `measure` gives, but for the last bits of the squares: NumPy's `reduceat`
     takes a tenth of a microsecond a tensor where a call of `measure` takes twenty.
     """
+    wide = _widened(values)
+    if len(counts) == 1 and norm_type == 2:
+        return [_measure_alone(wide)]
     lengths = np.asarray(counts)
     starts = np.cumsum(lengths) - lengths
-    wide = _widened(values)
     sizes = np.abs(wide, out=scratch("sizes", np.float64, wide.size))
     largest = np.maximum.reduceat(sizes, starts)
     exponents = np.frexp(largest)[1]
@@ -388,6 +390,24 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
         else part
         for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
     ]
+
+
+def _measure_alone(wide: NDArray[np.float64]) -> Moments:
+    """Give what `measure_each` gives, to the bit, of a small tensor with no others beside it.
+
+    Folders of small files are full of them, and this takes a quarter of the time.
+    """
+    sizes = np.abs(wide, out=scratch("sizes", np.float64, wide.size))
+    at = int(sizes.argmax())
+    size = float(sizes[at])  # NaN where there is one
+    if not (size == 0 or (math.isfinite(size) and _LOWEST < math.frexp(size)[1] < _HIGHEST)):
+        return measure(wide)
+    zeros = wide.size - int(np.count_nonzero(wide))
+    (square,) = np.add.reduceat(np.square(wide, out=sizes), _WHOLE).tolist()
+    return Moments(wide.size, ((0, (square,)),) if square else (), size, at, zeros)
+
+
+_WHOLE = np.zeros(1, np.intp)  # a list, or a plain sum, would take longer or round otherwise
 
 
 def _first_of_each(positions: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.intp]:
