@@ -150,9 +150,11 @@ class Source:
         )
 
     def _check(self, descriptor: int) -> None:
-        now = Source.of(descriptor, self.path, self.label)
-        if now == self:
+        status = os.fstat(descriptor)
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if stamp == (self.device, self.inode, self.size, self.modified_ns):
             return
+        now = Source.of(descriptor, self.path, self.label)
         if now.size != self.size:
             change = f"its size went from {self.size:,} to {now.size:,} bytes"
         elif (now.device, now.inode) != (self.device, self.inode):
