@@ -5,6 +5,7 @@ No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape an
 and, but for streams, survives pickling, so it can cross threads, processes and machines.
 """
 
+import itertools
 import math
 
 from gradclip_cli.dtypes import DType
@@ -72,7 +73,7 @@ class Dump:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor, file by file."""
-        return tuple(tensor for file in self.files for tensor in file.tensors)
+        return tuple(itertools.chain.from_iterable(file.tensors for file in self.files))
 
 
 @frozen

@@ -120,18 +120,18 @@ def merge(parts: Iterable[Moments]) -> Moments:
         return parts[0]
     norm_type = next((part.norm_type for part in parts if part.count), 2.0)
     largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
-    return Moments(
-        sum(part.count for part in parts),
-        add(part.squares for part in parts),
+    return Moments(  # from lists: generators take twice as long for 100,000 parts
+        sum([part.count for part in parts]),
+        add([part.squares for part in parts]),
         largest,
-        _first(part.max_abs_at for part in parts if part.max_abs == largest),
-        sum(part.zeros for part in parts),
-        sum(part.nan for part in parts),
-        sum(part.posinf for part in parts),
-        sum(part.neginf for part in parts),
-        _first(part.first_nonfinite for part in parts),
+        _first([part.max_abs_at for part in parts if part.max_abs == largest]),
+        sum([part.zeros for part in parts]),
+        sum([part.nan for part in parts]),
+        sum([part.posinf for part in parts]),
+        sum([part.neginf for part in parts]),
+        _first([part.first_nonfinite for part in parts]),
         norm_type,
-        add(part.powers for part in parts),
+        add([part.powers for part in parts]),
     )
 
 
