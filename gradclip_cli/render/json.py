@@ -8,6 +8,7 @@ that no name can reach a terminal raw.
 import json
 import math
 import os
+from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -16,21 +17,24 @@ from gradclip_cli.render.rows import COLUMNS, Sheet, Value
 from gradclip_cli.report import SCHEMA
 
 
-def whole(sheet: Sheet) -> str:
+def whole(sheet: Sheet) -> Iterator[str]:
     """Write one object: what is true of the whole, and the rows under `tensors` or `groups`."""
-    rows: dict[str, list[str]] = {"tensor": []}
+    yield f'{_line(_summary(sheet))[:-1]}, "tensors": ['
+    last, comma = "tensor", ""
     for kind, row in sheet.rows:
-        rows.setdefault(kind, []).append(_written(row, sheet))
-    parts = [_line(_summary(sheet))[:-1]]
-    for kind, some in rows.items():
-        parts += f', "{kind}s": [', ", ".join(some), "]"
-    return "".join([*parts, "}\n"])
+        if kind != last:
+            yield f'], "{kind}s": ['
+            last, comma = kind, ""
+        yield comma + _written(row, sheet)
+        comma = ", "
+    yield "]}\n"
 
 
-def lines(sheet: Sheet) -> str:
+def lines(sheet: Sheet) -> Iterator[str]:
     """Write an object a line: each row with its kind under `row`, then the whole, "global"."""
-    rows = "".join([f'{{"row": "{kind}", {_written(row, sheet)[1:]}\n' for kind, row in sheet.rows])
-    return f"{rows}{dumps({'row': 'global', **_summary(sheet)})}"
+    for kind, row in sheet.rows:
+        yield f'{{"row": "{kind}", {_written(row, sheet)[1:]}\n'
+    yield dumps({"row": "global", **_summary(sheet)})
 
 
 def _summary(sheet: Sheet) -> dict[str, Any]:

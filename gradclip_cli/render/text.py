@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any
 
@@ -19,22 +19,21 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
 _ESCAPED = r"\\\1"
 
 
-def tsv(sheet: Sheet) -> str:
+def tsv(sheet: Sheet) -> Iterator[str]:
     """Write a header and a row a line, parted by tabs."""
-    return "".join(map(_tsv_line, _cells(sheet)))
+    return map(_tsv_line, _cells(sheet))
 
 
-def comma_separated(sheet: Sheet) -> str:
+def comma_separated(sheet: Sheet) -> Iterator[str]:
     """Write CSV with the line ends of RFC 4180."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows(_cells(sheet))
-    return out.getvalue()
+    return map(_csv_line, _cells(sheet))
 
 
-def markdown(sheet: Sheet) -> str:
+def markdown(sheet: Sheet) -> Iterator[str]:
     """Write a table of GitHub's Markdown."""
-    head, *body = _cells(sheet)
-    return "".join([_markdown_head(head), *map(_markdown_line, body)])
+    cells = iter(_cells(sheet))
+    yield _markdown_head(next(cells))
+    yield from map(_markdown_line, cells)
 
 
 def _tsv_line(cells: Iterable[str]) -> str:
