@@ -5,6 +5,7 @@ is not UTF-8 is escaped, its bytes beside it. All characters beyond ASCII are wr
 that no name can reach a terminal raw.
 """
 
+import functools
 import json
 import math
 import os
@@ -60,11 +61,17 @@ def _written(row: tuple[Any, ...], sheet: Sheet) -> str:
         return _line(_object(row, sheet))
     size = repr(norm)
     return (
-        f'{{"name": {_quoted(name)}, "dtype": "{dtype}", "shape": {[*shape]}, "count": {count}, '
-        f'"norm": {size}, "share": {share!r}, "rms": {rms!r}, "max_abs": {max_abs!r}, '
-        f'"max_abs_index": {[*at]}, "zeros": {zeros}, "nan": 0, "posinf": 0, "neginf": 0, '
-        f'"first_nonfinite": null, "finite_norm": {size}, "measured": true}}'
+        f'{{"name": {_quoted(name)}, "dtype": "{dtype}", "shape": {_listed(shape)}, '
+        f'"count": {count}, "norm": {size}, "share": {share!r}, "rms": {rms!r}, '
+        f'"max_abs": {max_abs!r}, "max_abs_index": {[*at]}, "zeros": {zeros}, '
+        f'"nan": 0, "posinf": 0, "neginf": 0, "first_nonfinite": null, '
+        f'"finite_norm": {size}, "measured": true}}'
     )
+
+
+@functools.lru_cache  # there are many tensors but few shapes
+def _listed(shape: tuple[int, ...]) -> str:
+    return str([*shape])
 
 
 def _quoted(text: str) -> str:
