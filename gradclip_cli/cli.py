@@ -510,9 +510,9 @@ def _print(
 ) -> None:
     from gradclip_cli.render import render
 
-    boundary.writer(stream)(
-        render(report, form, stream, everything).encode("utf-8", "backslashreplace")
-    )
+    write = boundary.writer(stream)
+    for piece in render(report, form, stream, everything):
+        write(piece.encode("utf-8", "backslashreplace"))
 
 
 def main() -> NoReturn:

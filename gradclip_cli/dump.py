@@ -5,16 +5,17 @@ No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape an
 and, but for streams, survives pickling, so it can cross threads, processes and machines.
 """
 
+import itertools
 import math
-from dataclasses import dataclass
 
 from gradclip_cli.dtypes import DType
+from gradclip_cli.frozen import frozen
 from gradclip_cli.source import Source
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tensor:
     """One array of a dump; `name` is None where neither file nor format gives one.
 
@@ -40,7 +41,7 @@ class Tensor:
         return self.shape if self.fortran and sum(side > 1 for side in self.shape) > 1 else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DumpFile:
     """One file of a dump: where its tensors lie, in the order of the file's own header.
 
@@ -53,7 +54,7 @@ class DumpFile:
     tensors: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Companion:
     """A file of a folder that stays true when its dumps are clipped: a shard index."""
 
@@ -61,7 +62,7 @@ class Companion:
     relative: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dump:
     """All operands together: one gradient. `ignored` counts files of folders that are no dumps."""
 
@@ -72,10 +73,10 @@ class Dump:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor, file by file."""
-        return tuple(tensor for file in self.files for tensor in file.tensors)
+        return tuple(itertools.chain.from_iterable(file.tensors for file in self.files))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """Adjacent values of one dtype in one file.
 

@@ -9,7 +9,6 @@ alone: not on blocks, spans, the number of workers or the order in which they fi
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from gradclip_cli.dtypes import Values, magnitudes
 from gradclip_cli.dump import Shape
+from gradclip_cli.frozen import frozen
 from gradclip_cli.scratch import scratch
 
 # A dot product of 1,024 float64 stays in the first-level cache, is too short for BLAS to share out
@@ -43,7 +43,7 @@ exact sum of the terms. Each term is what rounding the sum of it and the later o
 of sizes to another power."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moments:
     """What is known of some values: everything is over finite values but the counts of the others.
 
@@ -121,18 +121,18 @@ def merge(parts: Iterable[Moments]) -> Moments:
         return parts[0]
     norm_type = next((part.norm_type for part in parts if part.count), 2.0)
     largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
-    return Moments(
-        sum(part.count for part in parts),
-        add(part.squares for part in parts),
+    return Moments(  # from lists: generators take twice as long for 100,000 parts
+        sum([part.count for part in parts]),
+        add([part.squares for part in parts]),
         largest,
-        _first(part.max_abs_at for part in parts if part.max_abs == largest),
-        sum(part.zeros for part in parts),
-        sum(part.nan for part in parts),
-        sum(part.posinf for part in parts),
-        sum(part.neginf for part in parts),
-        _first(part.first_nonfinite for part in parts),
+        _first([part.max_abs_at for part in parts if part.max_abs == largest]),
+        sum([part.zeros for part in parts]),
+        sum([part.nan for part in parts]),
+        sum([part.posinf for part in parts]),
+        sum([part.neginf for part in parts]),
+        _first([part.first_nonfinite for part in parts]),
         norm_type,
-        add(part.powers for part in parts),
+        add([part.powers for part in parts]),
     )
 
 
@@ -171,6 +171,8 @@ def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
 
 def _norm(sums: Sums, p: float) -> float:
     """Give the norm whose p-th power the sums are; inf where it is beyond float64."""
+    if p == 2 and len(sums) == 1 and sums[0][0] == 0:  # so nearly always: a tenth of the time
+        return math.sqrt(sums[0][1][0])
     try:
         return math.ldexp(*root(sums, p))
     except OverflowError:
@@ -411,9 +413,11 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
     Gives for each what `measure` gives, but for the last bits of the squares: NumPy's `reduceat`
     takes a tenth of a microsecond a tensor where a call of `measure` takes twenty.
     """
+    wide = _widened(values)
+    if len(counts) == 1 and norm_type == 2:
+        return [_measure_alone(wide)]
     lengths = np.asarray(counts)
     starts = np.cumsum(lengths) - lengths
-    wide = _widened(values)
     sizes = np.abs(wide, out=scratch("sizes", np.float64, wide.size))
     largest = np.maximum.reduceat(sizes, starts)
     exponents = np.frexp(largest)[1]
@@ -445,6 +449,24 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
         else part
         for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
     ]
+
+
+def _measure_alone(wide: NDArray[np.float64]) -> Moments:
+    """Give what `measure_each` gives, to the bit, of a small tensor with no others beside it.
+
+    Folders of small files are full of them, and this takes a quarter of the time.
+    """
+    sizes = np.abs(wide, out=scratch("sizes", np.float64, wide.size))
+    at = int(sizes.argmax())
+    size = float(sizes[at])  # NaN where there is one
+    if not (size == 0 or (math.isfinite(size) and _LOWEST < math.frexp(size)[1] < _HIGHEST)):
+        return measure(wide)
+    zeros = wide.size - int(np.count_nonzero(wide))
+    (square,) = np.add.reduceat(np.square(wide, out=sizes), _WHOLE).tolist()
+    return Moments(wide.size, ((0, (square,)),) if square else (), size, at, zeros)
+
+
+_WHOLE = np.zeros(1, np.intp)  # a list, or a plain sum, would take longer or round otherwise
 
 
 def _first_of_each(positions: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.intp]:

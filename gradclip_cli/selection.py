@@ -26,6 +26,8 @@ class Selection:
 
     def among(self, names: Sequence[str | None]) -> list[int]:
         """Give the indices of the chosen names; raises `GradclipError` if there are none."""
+        if not self.include and not self.exclude:
+            return list(range(len(names)))
         include, exclude = _pattern(self.include), _pattern(self.exclude)
         chosen = [
             index

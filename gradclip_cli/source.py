@@ -5,9 +5,9 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
 
@@ -66,7 +66,7 @@ class Stream:
         return got
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Where a file's bytes come from, as it was when its header was read.
 
@@ -150,9 +150,11 @@ class Source:
         )
 
     def _check(self, descriptor: int) -> None:
-        now = Source.of(descriptor, self.path, self.label)
-        if now == self:
+        status = os.fstat(descriptor)
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if stamp == (self.device, self.inode, self.size, self.modified_ns):
             return
+        now = Source.of(descriptor, self.path, self.label)
         if now.size != self.size:
             change = f"its size went from {self.size:,} to {now.size:,} bytes"
         elif (now.device, now.inode) != (self.device, self.inode):

@@ -20,7 +20,10 @@ HOME = Path(gradclip_cli.__file__).parent
 # Floors from the ground up. What stands on one floor may still build on each other: then it stands
 # in steps, and a step knows only the steps and floors below it.
 FLOORS: list[list[set[str]]] = [
-    [{"choices", "errors", "hidden", "names", "scratch"}, {"dtypes", "source", "spikes", "steps"}],
+    [
+        {"choices", "errors", "frozen", "hidden", "names", "scratch"},
+        {"dtypes", "source", "spikes", "steps"},
+    ],
     [{"dump", "writing"}],
     [
         {

@@ -9,11 +9,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 
 from gradclip_cli.dump import Companion, Dump, DumpFile, Tensor
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import npy, safetensors
+from gradclip_cli.frozen import frozen
 from gradclip_cli.hidden import is_ours
 from gradclip_cli.names import escape, natural, quoted, shortened
 from gradclip_cli.source import Source, Stream, kind_of_file
@@ -25,7 +25,7 @@ class RepeatedNameError(GradclipError):
     """Two files of one gradient have a tensor of the same name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Format:
     """A kind of file: its suffix, how its first bytes look, and where its tensors lie.
 
@@ -85,7 +85,7 @@ _FOREIGN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a file is said to be: an operand of its own, or a member of a folder.
 
@@ -103,7 +103,7 @@ class Place:
         return open_file(self.path, self.relative)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What operands name: files, shard indexes, and the number of other files in folders."""
 
@@ -187,15 +187,38 @@ def _open_regular(path: str, relative: str, label: str | None = None) -> DumpFil
             f"a {kind_of_file(mode)}, not a regular file",
             "gradclip reads files, folders of files, and standard input",
         )
-    with open(path, "rb") as stream:
-        source = Source.of(stream.fileno(), path, label)
-        form = _format(os.pread(stream.fileno(), _HEAD, 0), label)
-        tensors = form.locate(stream.read, source, _stem(relative))
-        data_start = stream.tell()
-    _check_size(tensors, source, data_start)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        source = Source.of(descriptor, path, label)
+        reader = _Reader(descriptor)
+        form = _format(reader.head, label)
+        tensors = form.locate(reader.read, source, _stem(relative))
+    finally:
+        os.close(descriptor)
+    _check_size(tensors, source, reader.position)
     if form.name == "safetensors":
         _ask_reference(path, label)
     return DumpFile(source, relative, form.name, tensors)
+
+
+class _Reader:
+    """Reads a file from the front, a short header in one go: a buffered stream asks five times."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.head = os.pread(descriptor, _HEAD, 0)
+        self.position = 0
+        self._descriptor = descriptor
+
+    def read(self, count: int) -> bytes:
+        """Give the next bytes; fewer than `count` only at the end."""
+        data = self.head[self.position : self.position + count]
+        while rest := count - len(data):
+            more = os.pread(self._descriptor, rest, self.position + len(data))
+            if not more:
+                break
+            data += more
+        self.position += len(data)
+        return data
 
 
 def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
@@ -230,15 +253,17 @@ def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple
 def _members(folder: str) -> tuple[list[str], list[str], int]:
     """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
     dumps, indexes, others = [], [], 0
+    suffixes = tuple(form.suffix for form in FORMATS)
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
+        below = os.path.relpath(place, folder)
         for name in names:
-            member = os.path.relpath(os.path.join(place, name), folder)
+            member = name if below == os.curdir else os.path.join(below, name)
             if is_ours(name):
                 continue
             if name.endswith(INDEX_SUFFIX):
                 indexes.append(member)
-            elif name.endswith(tuple(form.suffix for form in FORMATS)):
+            elif name.endswith(suffixes):
                 dumps.append(member)
             else:
                 others += 1

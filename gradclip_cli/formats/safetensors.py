@@ -89,7 +89,7 @@ def locate(read: Callable[[int], bytes], source: Source) -> tuple[Tensor, ...]:
         )
     entries = _header(header, label)
     _check_metadata(entries.pop("__metadata__", {}), label)
-    tensors = tuple(_tensor(name, entry, source, 8 + length) for name, entry in entries.items())
+    tensors = tuple([_tensor(name, entry, source, 8 + length) for name, entry in entries.items()])
     _check_cover(tensors, source, 8 + length)
     return tensors
 
@@ -198,47 +198,57 @@ def _check_metadata(metadata: object, label: str) -> None:
 
 def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor:
     """Check one entry by itself: its fields, their types, and that shape and offsets agree."""
-
-    def fail(problem: str, hint: str = _DAMAGED) -> NoReturn:
-        raise GradclipError(source.label, f"tensor {quoted(name)}: {problem}", hint)
-
     if not name.isprintable():
         try:
             name.encode("utf-8")
         except UnicodeEncodeError:
-            fail("the name holds half a surrogate pair, which is no character")
+            _fail(source, name, "the name holds half a surrogate pair, which is no character")
     if not isinstance(entry, dict):
-        fail(f"expected an object with dtype, shape and data_offsets, found {_short(entry)}")
+        _fail(
+            source,
+            name,
+            f"expected an object with dtype, shape and data_offsets, found {_short(entry)}",
+        )
     if entry.keys() != _FIELDS:
         for field in sorted(_FIELDS - entry.keys()):
-            fail(f"the field {field!r} is missing")
+            _fail(source, name, f"the field {field!r} is missing")
         for field in sorted(entry.keys() - _FIELDS):
-            fail(f"the field {_short(field)} is not one of the format")
+            _fail(source, name, f"the field {_short(field)} is not one of the format")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in _DTYPES:
-        fail(
+        _fail(
+            source,
+            name,
             f"the dtype {_short(code)} is not one of the format",
             f"gradclip knows those of safetensors 0.8: {', '.join(_DTYPES)}",
         )
     if not isinstance(shape, list) or not _are_sizes(shape):
-        fail(f"the shape {_short(shape)} is not a list of whole numbers below 2**64")
+        _fail(source, name, f"the shape {_short(shape)} is not a list of whole numbers below 2**64")
     if len(shape) > DIMENSION_LIMIT:
-        fail(f"{len(shape):,} dimensions are more than the limit of {DIMENSION_LIMIT}")
+        _fail(
+            source, name, f"{len(shape):,} dimensions are more than the limit of {DIMENSION_LIMIT}"
+        )
     if not isinstance(offsets, list) or len(offsets) != 2 or not _are_sizes(offsets):
-        fail(f"data_offsets {_short(offsets)} are not two whole numbers below 2**64")
+        _fail(source, name, f"data_offsets {_short(offsets)} are not two whole numbers below 2**64")
     dtype = _DTYPES[code]
     begin, end = offsets
     bits = _checked_product(shape, dtype.bits)
     if bits is None:
-        fail(f"the shape {_short(shape)} of {dtype.name} overflows 64 bits")
+        _fail(source, name, f"the shape {_short(shape)} of {dtype.name} overflows 64 bits")
     if bits % 8:
-        fail(f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes")
+        _fail(source, name, f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes")
     if end - begin != bits // 8:
-        fail(
+        _fail(
+            source,
+            name,
             f"data_offsets {begin:,} to {end:,} span {end - begin:,} bytes, "
-            f"but {dtype.name} {_short(shape)} takes {bits // 8:,}"
+            f"but {dtype.name} {_short(shape)} takes {bits // 8:,}",
         )
     return Tensor(name, dtype, tuple(shape), source, data_start + begin, end - begin)
+
+
+def _fail(source: Source, name: str, problem: str, hint: str = _DAMAGED) -> NoReturn:
+    raise GradclipError(source.label, f"tensor {quoted(name)}: {problem}", hint)
 
 
 def _are_sizes(values: list[object]) -> bool:
@@ -253,7 +263,10 @@ _LARGEST = (1 << 64) - 1
 
 def _checked_product(shape: list[int], bits: int) -> int | None:
     """Give the tensor's size in bits, or None where a factor takes the product past 64 bits."""
-    product = 1
+    product = math.prod(shape) * bits
+    if 0 < product <= _LARGEST:
+        return product
+    product = 1  # a zero may follow what is too large
     for factor in (*shape, bits):
         product *= factor
         if product > _LARGEST:

@@ -40,7 +40,7 @@ def sheet(found: Comparison) -> Sheet:
     }
     return Sheet(
         COLUMNS,
-        ((row.kind, values(row)) for row in found.rows),
+        ((row.kind, tuple(map(values(row).get, COLUMNS))) for row in found.rows),
         whole | {"state": found.verdict},
         _summary(found) | whole | {"notes": found.notes},
     )

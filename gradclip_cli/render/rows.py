@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf, rms
+from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf
 
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
@@ -50,13 +50,14 @@ WHAT_IF = ("clip_norm", "coefficient", "norm_after", "flushed", "subnormal", "sa
 class Sheet:
     """A report laid out: the columns, each row's kind and values, and what is true of the whole.
 
-    `whole` are the values of the last row, called "global", under the same columns; `summary` is
-    what JSON says of the whole instead. The rows can be gone through once. `further` rows, and the
-    columns that only they have, stand before the last; JSON has them in its summary.
+    A row has its values in the order of the columns. `whole` are those of the last, called
+    "global", by column; `summary` is what JSON says of the whole instead. The rows can be gone
+    through once. `further` rows, and the columns that only they have, stand before the last; JSON
+    has them in its summary.
     """
 
     columns: tuple[str, ...]
-    rows: Iterable[tuple[str, Mapping[str, Value]]]
+    rows: Iterable[tuple[str, tuple[Value, ...]]]
     whole: Mapping[str, Value]
     summary: Mapping[str, Any]
     further: Sequence[tuple[str, Mapping[str, Value]]] = ()
@@ -65,9 +66,13 @@ class Sheet:
 
 def sheet(report: Report) -> Sheet:
     """Lay out a report of `inspect` or `apply`."""
+    rows: Iterable[tuple[str, tuple[Value, ...]]]
+    rows = ((row.kind, values(row)) for row in report.rows)
+    if report.clipped:
+        rows = ((row.kind, values(row) + _clipped(row)) for row in report.rows)
     return Sheet(
         COLUMNS + CLIPPED if report.clipped else COLUMNS,
-        ((row.kind, values(row)) for row in report.rows),
+        rows,
         _whole(report),
         _summary(report),
         [("what-if", what_if_values(chance)) for chance in report.what_if],
@@ -100,40 +105,44 @@ def _norm_type(p: float) -> int | float | str:
     return int(p) if p.is_integer() else p
 
 
-def values(row: Row) -> dict[str, Value]:
-    """Give a row's values by column, in the order of the columns: made for 100,000 tensors."""
+def values(row: Row) -> tuple[Value, ...]:
+    """Give a row's values in the order of `COLUMNS`."""
     moments, norm = row.moments, row.norm
     if moments is None or norm is None:
-        found: dict[str, Value] = dict.fromkeys(COLUMNS)
-        found |= {"name": row.name, "dtype": row.dtype, "shape": row.shape, "count": row.count}
-        found["measured"] = row.measured
-    else:
-        found = {
-            "name": row.name,
-            "dtype": row.dtype,
-            "shape": row.shape,
-            "count": row.count,
-            "norm": norm,
-            "share": row.share,
-            "rms": rms(moments),
-            "max_abs": moments.max_abs,
-            "max_abs_index": row.max_abs_index,
-            "zeros": moments.zeros,
-            "nan": moments.nan,
-            "posinf": moments.posinf,
-            "neginf": moments.neginf,
-            "first_nonfinite": row.first_nonfinite if moments.nonfinite else None,
-            "finite_norm": norm if norm < math.inf else moments.finite_norm,
-            "measured": True,
-        }
-    return found if row.clipped is None else found | clipped_values(row.clipped)
+        unknown = (None,) * (len(COLUMNS) - 5)
+        return (row.name, row.dtype, row.shape, row.count, *unknown, row.measured)
+    return (
+        row.name,
+        row.dtype,
+        row.shape,
+        row.count,
+        norm,
+        row.share,
+        row.rms,
+        moments.max_abs,
+        row.max_abs_index,
+        moments.zeros,
+        moments.nan,
+        moments.posinf,
+        moments.neginf,
+        None if moments.first_nonfinite is None else row.first_nonfinite,
+        norm if norm < math.inf else moments.finite_norm,
+        True,
+    )
+
+
+def _clipped(row: Row) -> tuple[Value, ...]:
+    if row.clipped is None:
+        return (None,) * len(CLIPPED)
+    return tuple(clipped_values(row.clipped).values())
 
 
 def _whole(report: Report) -> dict[str, Value]:
     """Give the values of all measured tensors together; what only a tensor has is None."""
     moments = report.moments
     together = Row("group", None, None, None, moments.count, "", moments, report.global_norm)
-    return values(together) | {"measured": None} | clipped_values(report.clipped)
+    found = dict(zip(COLUMNS, values(together), strict=True))
+    return found | {"measured": None} | clipped_values(report.clipped)
 
 
 def clipped_values(clipped: Clipped | None) -> dict[str, Value]:

@@ -28,7 +28,7 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Report, Row, WhatIf, rms
+from gradclip_cli.report import Report, Row, WhatIf
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -90,7 +90,7 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Row, Report], str], bool], ...] = (
     ("norm", 0, lambda row, _: number(row.moments.norm if row.moments else None), False),
     ("share", 0, _share, False),
     ("", 2, lambda row, _: bar(row.share), True),
-    ("rms", 6, lambda row, _: number(rms(row.moments) if row.moments else None), False),
+    ("rms", 6, lambda row, _: number(row.rms), False),
     ("max |x|", 1, lambda row, _: number(row.moments.max_abs if row.moments else None), False),
     ("at", 7, lambda row, _: _at(row), False),
     ("zeros", 5, lambda row, _: f"{row.moments.zeros:,}" if row.moments else UNKNOWN, False),

@@ -6,11 +6,11 @@ says; Markdown puts a backslash before what would be markup. The escape of names
 
 import csv
 import io
-import itertools
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import NoneType
+from typing import Any
 
 from gradclip_cli.names import escape
 from gradclip_cli.render.rows import Sheet, Value
@@ -19,22 +19,21 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
 _ESCAPED = r"\\\1"
 
 
-def tsv(sheet: Sheet) -> str:
+def tsv(sheet: Sheet) -> Iterator[str]:
     """Write a header and a row a line, parted by tabs."""
-    return "".join(map(_tsv_line, _cells(sheet)))
+    return map(_tsv_line, _cells(sheet))
 
 
-def comma_separated(sheet: Sheet) -> str:
+def comma_separated(sheet: Sheet) -> Iterator[str]:
     """Write CSV with the line ends of RFC 4180."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows(_cells(sheet))
-    return out.getvalue()
+    return map(_csv_line, _cells(sheet))
 
 
-def markdown(sheet: Sheet) -> str:
+def markdown(sheet: Sheet) -> Iterator[str]:
     """Write a table of GitHub's Markdown."""
-    head, *body = _cells(sheet)
-    return "".join([_markdown_head(head), *map(_markdown_line, body)])
+    cells = iter(_cells(sheet))
+    yield _markdown_head(next(cells))
+    yield from map(_markdown_line, cells)
 
 
 def _tsv_line(cells: Iterable[str]) -> str:
@@ -68,20 +67,23 @@ HEADS = {"tsv": _tsv_line, "csv": _csv_line, "md": _markdown_head}
 def _cells(sheet: Sheet) -> Iterable[list[str]]:
     columns = (*sheet.columns, *sheet.further_columns)
     yield ["row", *columns]
-    for kind, row in itertools.chain(sheet.rows, sheet.further, [("global", sheet.whole)]):
-        yield [kind, *(cell(row.get(name)) for name in columns)]
+    rest = [""] * len(sheet.further_columns)
+    for kind, row in sheet.rows:
+        yield [kind, *map(cell, row), *rest]
+    for kind, found in (*sheet.further, ("global", sheet.whole)):
+        yield [kind, *(cell(found.get(name)) for name in columns)]
 
 
 def cell(value: Value) -> str:
     """Write a value so that it can be read back: unknown is empty, numbers round-trip."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and math.isnan(value):
-        return "nan"
-    if isinstance(value, tuple):
-        return json.dumps(value, separators=(",", ":"))
-    return repr(value)
+    return _BY_TYPE[type(value)](value)
+
+
+_BY_TYPE: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda _: "",
+    str: escape,
+    bool: lambda value: "true" if value else "false",
+    int: repr,
+    float: repr,
+    tuple: json.JSONEncoder(separators=(",", ":")).encode,
+}
