@@ -15,14 +15,14 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """An executor, and how many pieces of work may be begun before their results are taken.
+    """An executor with so many workers, each of which has a piece of work waiting for it.
 
     Without an executor each piece is done when its result is asked for, in the caller's thread.
     """
 
-    def __init__(self, pool: "Executor | None" = None, ahead: int = 1) -> None:
+    def __init__(self, pool: "Executor | None" = None, workers: int = 1) -> None:
         self._pool = pool
-        self._ahead = ahead
+        self.workers = workers
 
     def in_order(
         self, work: Callable[[Item], Result], items: Iterable[Item]
@@ -39,7 +39,7 @@ class Crew:
         begun: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:
-                if len(begun) == self._ahead:
+                if len(begun) == 2 * self.workers:
                     first, future = begun.popleft()
                     yield first, future.result()
                 begun.append((item, self._pool.submit(work, item)))

@@ -65,6 +65,6 @@ def crew(workers: int | None = None) -> Iterator[Crew]:
 
     pool = ThreadPoolExecutor(count, "gradclip")
     try:
-        yield Crew(pool, 2 * count)
+        yield Crew(pool, count)
     finally:
         pool.shutdown(cancel_futures=True)

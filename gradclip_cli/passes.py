@@ -28,6 +28,11 @@ from gradclip_cli.writing import Room, Writer, cloned
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
 COPY_BYTES = 1 << 20
 
+# At the end of a batch a worker waits for what it has written last, so batches are as long as they
+# can be while there is a share of them for each worker.
+_LONGEST_BATCH = 128 << 20
+_SHARES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -227,9 +232,12 @@ def rewrite(
         if output.changes(edits) or not _cloned(output)
         for task in _tasks(output, edits, measure_before, SPAN_BYTES, norm_type)
     ]
-    progress.begin("writing", sum(task.size for task in tasks))
+    size = sum(task.size for task in tasks)
+    progress.begin("writing", size)
     found: _Results = []
-    for batch, results in crew.in_order(_rewrite_batch, batches(tasks)):
+    share = size // (_SHARES * crew.workers)
+    enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
+    for batch, results in crew.in_order(_rewrite_batch, batches(tasks, enough)):
         found += results
         progress.advance(sum(task.size for task in batch), batch[-1].source.label)
     return _merged(found)

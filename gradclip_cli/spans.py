@@ -109,12 +109,12 @@ def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
         )
 
 
-def batches(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
-    """Gather work until it is worth a worker's while: enough bytes or enough items."""
+def batches(items: Iterable[Item], enough: int = SPAN_BYTES) -> Iterator[tuple[Item, ...]]:
+    """Gather work until it is worth a worker's while: `enough` bytes or enough items."""
     batch: list[Item] = []
     size = 0
     for item in items:
-        if batch and (size + item.size > SPAN_BYTES or len(batch) == BATCH_ITEMS):
+        if batch and (size + item.size > enough or len(batch) == BATCH_ITEMS):
             yield tuple(batch)
             batch, size = [], 0
         batch.append(item)

@@ -22,6 +22,8 @@ from gradclip_cli.source import write_at
 PIECE = 4 << 20
 """Most bytes that may be asked room for at once, and what is written at once."""
 
+_PIECES = 3  # one that is filled, and two that wait for the disk
+
 DIRECT = 1 << 20
 """Fewer bytes are not worth going past the cache."""
 
@@ -48,10 +50,10 @@ class Writer:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
         self._direct: int | None = None
         self._hand: ThreadPoolExecutor | None = None
-        # Two pieces in turns. `_base` is where the present one's first byte would lie in the file,
+        # Pieces in turns. `_base` is where the present one's first byte would lie in the file,
         # a multiple of `PAGE`; the bytes from `_begin` to `_end` are to be written.
         self._turn = 0
-        self._under_way: list[Future[None] | None] = [None, None]
+        self._under_way: list[Future[None] | None] = [None] * _PIECES
         self._base = self._begin = self._end = 0
 
     def room(self, offset: int, size: int) -> Stored:
@@ -75,7 +77,7 @@ class Writer:
             written = max(self._end // PAGE * PAGE, self._begin)
         self._write(written)
         rest = self._piece()[written - self._base : self._end - self._base]
-        self._turn = 1 - self._turn
+        self._turn = (self._turn + 1) % _PIECES
         self._wait(self._turn)
         self._begin = written if rest.size else offset
         self._end = offset
@@ -131,8 +133,8 @@ class Writer:
         try:
             if kind is None:
                 self._write(self._end)
-                self._wait(0)
-                self._wait(1)
+                for turn in range(_PIECES):
+                    self._wait(turn)
         finally:
             if self._hand is not None:
                 self._hand.shutdown()
