@@ -20,9 +20,10 @@ def measured(
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     # A stream can be read only in order, so by one worker.
-    size = sum(dump.tensors[index].size for index in chosen)
+    tensors = dump.tensors
+    size = sum(tensors[index].size for index in chosen)
     with crew(1 if has_stream(dump) or size < _WORTH_THREADS else workers) as hands:
-        moments = measure_tensors(dump.tensors, chosen, hands, watch, norm_type)
+        moments = measure_tensors(tensors, chosen, hands, watch, norm_type)
     finish(dump)
     return moments
 
