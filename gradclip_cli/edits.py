@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradclip_cli.dtypes import Values
+from gradclip_cli.dtypes import DType, Values, decode, encode
 from gradclip_cli.likeness import Recipe
 from gradclip_cli.rules import clip_by_value, unit_numbers
 from gradclip_cli.scratch import scratch
@@ -154,6 +154,19 @@ ScaleEach(coefficients=(0.5, 0.25), counts=(2, 1), zero_nonfinite=False))
         factors = tuple(other.coefficient for other in edits if isinstance(other, Scale))
         return ScaleEach(factors, counts, edit.zero_nonfinite)
     return Together(tuple(edits), counts)
+
+
+def tabulated(edit: Scale | Clamp, dtype: DType) -> NDArray[np.uint16]:
+    """Give what an edit makes of every code of a float of 16 bits, by the code: stored as `dtype`.
+
+    There are only 65,536, and to look a code up takes half as long as to decode it, edit the value
+    and encode it.
+    """
+    order = dtype.words[0]
+    every = np.arange(1 << 16, dtype=f"{order}u2").view(np.uint8)
+    results = np.empty_like(every)
+    encode(edit.apply(decode(every, dtype), 0, 1), dtype, results)
+    return results.view(np.uint16)
 
 
 def _product(values: Values, factors: Any, zero_nonfinite: bool, lanes: int) -> Floats:

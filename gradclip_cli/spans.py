@@ -123,13 +123,17 @@ def batches(items: Iterable[Item], enough: int = SPAN_BYTES) -> Iterator[tuple[I
         yield tuple(batch)
 
 
-def blocks(descriptor: int, span: Span) -> Iterator[tuple[int, Stored]]:
+def blocks(descriptor: int, span: Span, parts: int = 1) -> Iterator[tuple[int, Stored]]:
     """Read a span: give each block's first value's number in the span, and the bytes.
+
+    With `parts` the blocks are so many times shorter, still of whole rows; small tensors that share
+    a span are always in one block.
 
     The bytes are a scratch array, overwritten by the next block.
     """
     itemsize = span.dtype.itemsize
-    step = BLOCK // span.dtype.lanes
+    rows = BLOCK // ROW if span.small else max(BLOCK // ROW // parts, 1)
+    step = rows * ROW // span.dtype.lanes
     for first in range(0, span.count, step):
         stored: Stored = scratch("stored", "u1", min(step, span.count - first) * itemsize)
         span.source.read_exactly(descriptor, stored.data, span.offset + first * itemsize)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import gradclip_cli
-from gradclip_cli import GradclipError, RefusedError, Report, passes, spans
+from gradclip_cli import GradclipError, RefusedError, Report, edits, passes, spans
 from gradclip_cli.moments import ROW
 from gradclip_cli.report import Clipped
 from tests.dumps import (
@@ -536,6 +536,41 @@ def test_npy_headers_of_every_version_are_kept_to_the_byte(tmp_path: Path, versi
     assert np.load(tmp_path / "out.npy").tolist() == [1.5, 2.0]
 
 
+@pytest.mark.parametrize("code", ["F16", "BF16", "<f2", ">f2"])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"clip_norm": 1.0, "nonfinite": "propagate", "use_norm": 3.0},
+        {"clip_norm": 1e-9, "nonfinite": "zero"},
+        {"clip_value": 0.3, "nonfinite": "propagate"},
+        {"clip_value": (-1e-5, 2.0), "nonfinite": "zero"},
+    ],
+)
+def test_what_is_looked_up_for_many_values_is_what_is_computed_for_few(
+    code: str, wish: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = list(range(1 << 16))
+    random.Random(7).shuffle(every)
+    source = Case(code).write(tmp_path / "in", (1 << 18,), every * 4)
+    asked: list[object] = []
+    tabulated = edits.tabulated
+
+    def noted(*given: Any) -> Any:
+        asked.append(given)
+        return tabulated(*given)
+
+    monkeypatch.setattr(passes, "tabulated", noted)
+    looked_up = gradclip_cli.apply(source, output=tmp_path / "looked up", **wish)
+    assert len(asked) == 1
+    monkeypatch.setattr(passes, "_WORTH_A_TABLE", 1 << 30)
+    computed = gradclip_cli.apply(source, output=tmp_path / "computed", **wish)
+
+    assert len(asked) == 1
+    assert (tmp_path / "looked up").read_bytes() == (tmp_path / "computed").read_bytes()
+    assert repr(looked_up) == repr(computed)
+    assert (tmp_path / "computed").read_bytes() != source.read_bytes()
+
+
 # The same digits however the work is cut
 
 
@@ -554,6 +589,7 @@ def set_sizes(patch: pytest.MonkeyPatch, block: int, span_bytes: int, items: int
     patch.setattr(spans, "SPAN_BYTES", span_bytes)
     patch.setattr(passes, "SPAN_BYTES", span_bytes)
     patch.setattr(spans.cut, "__defaults__", (span_bytes,))
+    patch.setattr(spans.batches, "__defaults__", (span_bytes,))
     patch.setattr(spans, "BATCH_ITEMS", items)
 
 
