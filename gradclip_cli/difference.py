@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from gradclip_cli import moments
 from gradclip_cli.dtypes import DType
 from gradclip_cli.dump import Shape
-from gradclip_cli.moments import ROW, Moments, Sums, measure, measure_each, root
+from gradclip_cli.gauge import ROW, measure, measure_each
+from gradclip_cli.moments import Moments, Sums, root
 from gradclip_cli.scratch import scratch
 
 Floats = NDArray[np.float64]

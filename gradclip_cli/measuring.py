@@ -14,7 +14,8 @@ import numpy as np
 from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import DType, Stored, decode, magnitudes
 from gradclip_cli.dump import Span, Tensor
-from gradclip_cli.moments import Gauge, Moments, measure_each, merge
+from gradclip_cli.gauge import Gauge, measure_each
+from gradclip_cli.moments import Moments, merge
 from gradclip_cli.spans import Work, batches, blocks, cut
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from gradclip_cli.dtypes import Stored
 from gradclip_cli.dump import Span, Tensor
-from gradclip_cli.moments import ROW
+from gradclip_cli.gauge import ROW
 from gradclip_cli.scratch import scratch
 
 BLOCK = 128 * ROW  # real numbers a block: shorter ones fight for the interpreter lock

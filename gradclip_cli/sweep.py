@@ -13,8 +13,9 @@ from gradclip_cli import difference
 from gradclip_cli.crew import Crew
 from gradclip_cli.difference import Difference, Rounding, compare, compare_each, rounding, unchanged
 from gradclip_cli.dump import Shape, multi_index
+from gradclip_cli.gauge import measure, measure_each
 from gradclip_cli.measuring import Progress
-from gradclip_cli.moments import Moments, measure, measure_each
+from gradclip_cli.moments import Moments
 from gradclip_cli.pairs import Both, Box, Pair, Spans, cut_alike, read
 from gradclip_cli.spans import batches
 

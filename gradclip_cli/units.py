@@ -17,8 +17,9 @@ from gradclip_cli.crew import Crew
 from gradclip_cli.dtypes import Values, decode
 from gradclip_cli.dump import Shape, Tensor
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.gauge import ROW
 from gradclip_cli.measuring import Progress
-from gradclip_cli.moments import ROW, Moments
+from gradclip_cli.moments import Moments
 from gradclip_cli.names import quoted
 from gradclip_cli.rules import unit_numbers, units_of
 from gradclip_cli.spans import Work, batches, blocks, cut

@@ -22,12 +22,12 @@ HOME = Path(gradclip_cli.__file__).parent
 FLOORS: list[list[set[str]]] = [
     [
         {"choices", "errors", "frozen", "hidden", "names", "scratch"},
-        {"dtypes", "source", "spikes", "steps"},
+        {"dtypes", "moments", "source", "spikes", "steps"},
     ],
     [{"dump", "writing"}],
     [
         {
-            *("alignment", "formats.npy", "formats.safetensors", "grouping", "moments", "rules"),
+            *("alignment", "formats.npy", "formats.safetensors", "gauge", "grouping", "rules"),
             "selection",
         },
         {"difference", "spans"},
@@ -69,7 +69,7 @@ FLOORS: list[list[set[str]]] = [
 ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
-        *("difference", "dtypes", "edits", "likeness", "measuring", "moments", "pairs", "passes"),
+        *("difference", "dtypes", "edits", "gauge", "likeness", "measuring", "pairs", "passes"),
         *("render.plot", "rules", "scratch", "sweep", "units"),
     },
     "rich": {

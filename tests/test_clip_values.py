@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 import gradclip_cli
 from gradclip_cli import GradclipError, RefusedError, Report, edits, passes, spans
-from gradclip_cli.moments import ROW
+from gradclip_cli.gauge import ROW
 from gradclip_cli.report import Clipped
 from tests.dumps import (
     LANES,

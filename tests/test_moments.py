@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gradclip_cli
-from gradclip_cli.moments import ROW, Moments, measure, measure_each, merge
+from gradclip_cli.gauge import ROW, measure, measure_each
+from gradclip_cli.moments import Moments, merge
 from tests.dumps import exact_norm, floats, lanes, write_npy, write_safetensors
 
 MAX = 1.7976931348623157e308

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from gradclip_cli.moments import ROW, Moments, measure, measure_each, merge
+from gradclip_cli.gauge import ROW, measure, measure_each
+from gradclip_cli.moments import Moments, merge
 from gradclip_cli.spans import BLOCK
 from tests.dumps import floats, lanes, read_safetensors, write_npy, write_safetensors
 from tests.test_rules import OF_OTHER_NORMS

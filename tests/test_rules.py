@@ -15,7 +15,7 @@ from gradclip_cli.dtypes import FLOAT64
 from gradclip_cli.dump import Tensor
 from gradclip_cli.edits import Scale
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.moments import measure
+from gradclip_cli.gauge import measure
 from gradclip_cli.rules import (
     beyond_float64,
     clip_adaptively,
