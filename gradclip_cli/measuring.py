@@ -48,17 +48,19 @@ def measure_tensors(
 ) -> dict[int, Moments]:
     """Measure the chosen tensors (pass 1); gives the moments of each by its index."""
     work = functools.partial(_measure_batch, norm_type)
-    parts: dict[int, list[Moments]] = {index: [] for index in chosen}
+    found: dict[int, Moments] = {}
+    parts: dict[int, list[Moments]] = {}  # of tensors that have several
     progress.begin("measuring", sum(tensors[index].size for index in chosen))
     for batch, results in crew.in_order(work, batches(cut(tensors, chosen))):
         for index, part in results:
-            parts[index].append(part)
+            if index in found:
+                parts.setdefault(index, [found[index]]).append(part)
+            else:
+                found[index] = part
         progress.advance(sum(work.size for work in batch), batch[-1].span.source.label)
+    found |= {index: merge(some) for index, some in parts.items()}
     nothing = Moments(norm_type=norm_type)
-    return {
-        index: some[0] if len(some) == 1 else merge(some) if some else nothing
-        for index, some in parts.items()
-    }
+    return {index: found.get(index, nothing) for index in chosen}
 
 
 def _measure_batch(norm_type: float, batch: tuple[Work, ...]) -> list[tuple[int, Moments]]:

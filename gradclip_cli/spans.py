@@ -55,44 +55,43 @@ def cut(
         return tensors[index].source.path, tensors[index].offset
 
     group: list[int] = []
-    values = 0
+    counts: list[int] = []
+    values = end = 0
     for index in sorted(chosen, key=place):
         tensor = tensors[index]
         count = tensor.count
         if not count:
             continue
-        small = _is_small(tensor, count)
+        small = count <= ROW and tensor.dtype.lanes == 1 and tensor.fortran_shape is None
         if group and not (
-            small and _adjacent(tensors[group[-1]], tensor) and values + count <= BLOCK
+            small
+            and values + count <= BLOCK
+            and tensor.offset == end
+            and _are_alike(tensors[group[-1]], tensor)
         ):
-            yield _shared(tensors, group)
-            group, values = [], 0
+            yield _shared(tensors[group[0]], group, counts)
+            group, counts, values = [], [], 0
         if small:
             group.append(index)
+            counts.append(count)
             values += count
+            end = tensor.offset + count * tensor.dtype.itemsize
         else:
             for span in _pieces(tensor, count, span_bytes):
                 yield Work((index,), span)
     if group:
-        yield _shared(tensors, group)
+        yield _shared(tensors[group[0]], group, counts)
 
 
-def _is_small(tensor: Tensor, count: int) -> bool:
-    return count <= ROW and tensor.dtype.lanes == 1 and tensor.fortran_shape is None
-
-
-def _adjacent(before: Tensor, tensor: Tensor) -> bool:
-    return (
-        tensor.source is before.source
-        and (tensor.dtype is before.dtype or tensor.dtype == before.dtype)
-        and tensor.offset == before.offset + before.size
+def _are_alike(before: Tensor, tensor: Tensor) -> bool:
+    return tensor.source is before.source and (
+        tensor.dtype is before.dtype or tensor.dtype == before.dtype
     )
 
 
-def _shared(tensors: Sequence[Tensor], group: Sequence[int]) -> Work:
-    first = tensors[group[0]]
-    counts = (*(tensors[index].count for index in group),)
-    return Work(tuple(group), Span(first.source, first.dtype, first.offset, counts, small=True))
+def _shared(first: Tensor, group: Sequence[int], counts: Sequence[int]) -> Work:
+    span = Span(first.source, first.dtype, first.offset, tuple(counts), small=True)
+    return Work(tuple(group), span)
 
 
 def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
