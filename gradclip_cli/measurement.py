@@ -12,17 +12,21 @@ from gradclip_cli.spooling import finish, has_stream
 
 Path = str | os.PathLike[str]
 
-_WORTH_THREADS = 1 << 20  # bytes; fewer are measured before a thread has begun
+# Bytes that are measured in the time that it takes to start threads, and to see to a tensor.
+_WORTH_THREADS = 1 << 20
+_WORTH_A_TENSOR = 8 << 10
 
 
 def measured(
     dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
-    # A stream can be read only in order, so by one worker.
     tensors = dump.tensors
     size = sum(tensors[index].size for index in chosen)
-    with crew(1 if has_stream(dump) or size < _WORTH_THREADS else workers) as hands:
+    # A stream can be read only in order. And where what is done for a tensor takes longer than
+    # what is done for its values, workers would but wait for each other's interpreter.
+    alone = has_stream(dump) or size < _WORTH_THREADS + len(chosen) * _WORTH_A_TENSOR
+    with crew(1 if alone else workers) as hands:
         moments = measure_tensors(tensors, chosen, hands, watch, norm_type)
     finish(dump)
     return moments
