@@ -21,7 +21,8 @@ from gradclip_cli.measuring import Progress, Silent
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.names import quoted
 from gradclip_cli.opening import found, opened
-from gradclip_cli.passes import Outcome, Output, rehearse, rewrite, rewrite_to_stream
+from gradclip_cli.passes import Outcome, Output, rewrite, rewrite_to_stream
+from gradclip_cli.rehearsing import rehearse
 from gradclip_cli.report import Report, WhatIf, report
 from gradclip_cli.selection import (
     Selection,

@@ -43,7 +43,10 @@ FLOORS: list[list[set[str]]] = [
             *("choosing", "departure", "history", "journal", "measuring", "spooling"),
             *("suggestion", "targets"),
         },
-        {"checking", "comparison", "opening", "passes", "report", "run", "sweep", "units"},
+        {
+            *("checking", "comparison", "opening", "passes", "rehearsing", "report", "run"),
+            *("sweep", "units"),
+        },
         {"arrangement", "clipped", "staging"},
     ],
     [
@@ -70,7 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
         *("difference", "dtypes", "edits", "gauge", "likeness", "measuring", "pairs", "passes"),
-        *("render.plot", "rules", "scratch", "sweep", "units"),
+        *("rehearsing", "render.plot", "rules", "scratch", "sweep", "units"),
     },
     "rich": {
         *("render.answers", "render.diff_table", "render.grid", "render.picture"),
