@@ -34,12 +34,10 @@ Room = Callable[[int, int], Stored]
 class Writer:
     """Writes one file, best in order: each piece in a thread while the next is filled.
 
-    >>> with Writer(path, os.stat(path).st_ino, "the result") as writer:
-    ...     writer.room(0, 3)[:] = (71, 78, 85)
-
-    An `OSError` names the file as `label`. One is raised if the path does not lead to the inode:
-    an unnamed file is found by the number of its descriptor, which after an interrupt may be
-    another file's before a worker notices.
+    `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
+    `label`. One is raised if the path does not lead to the inode: an unnamed file is found by the
+    number of its descriptor, which after an interrupt may be another file's before a worker
+    notices.
     """
 
     def __init__(self, path: str, inode: int, label: str) -> None:
