@@ -2,7 +2,7 @@
 
 `measure` gives the `Moments` of a block, a `Gauge` those of many, `measure_each` those of many
 small tensors. Squares are summed in rows of 4,096 values, counted from the tensor's first, and the
-sums of rows are kept without any rounding. The moments of a tensor therefore depend on its values
+sums of rows are kept without any rounding. The norm of a tensor therefore depends on its values
 alone: not on blocks, spans, the number of workers or the order in which they finish.
 """
 

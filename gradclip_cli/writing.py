@@ -17,7 +17,7 @@ from typing import Self
 
 from gradclip_cli.dtypes import Stored
 from gradclip_cli.scratch import PAGE, paged
-from gradclip_cli.source import write_at
+from gradclip_cli.source import naming, write_at
 
 PIECE = 4 << 20
 """Most bytes that may be asked room for at once, and what is written at once."""
@@ -27,23 +27,32 @@ _PIECES = 3  # one that is filled, and two that wait for the disk
 DIRECT = 1 << 20
 """Fewer bytes are not worth going past the cache."""
 
+Identity = tuple[int, int]
+"""Device and inode."""
+
 Room = Callable[[int, int], Stored]
 """Gives an array for so many bytes at an offset, which are written once it has been filled."""
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Give what no two files have in common."""
+    return status.st_dev, status.st_ino
 
 
 class Writer:
     """Writes one file, best in order: each piece in a thread while the next is filled.
 
     `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
-    `label`. One is raised if the path does not lead to the inode: an unnamed file is found by the
-    number of its descriptor, which after an interrupt may be another file's before a worker
+    `label`. One is raised if the path leads to a file of another identity: an unnamed file is found
+    by the number of its descriptor, which after an interrupt may be another file's before a worker
     notices.
     """
 
-    def __init__(self, path: str, inode: int, label: str) -> None:
+    def __init__(self, path: str, identity: Identity, label: str) -> None:
         self._label = label
-        self._plain = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        if os.fstat(self._plain).st_ino != inode:
+        with naming(label):
+            self._plain = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        if identity_of(os.fstat(self._plain)) != identity:
             os.close(self._plain)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
         self._direct: int | None = None
@@ -57,7 +66,7 @@ class Writer:
     def room(self, offset: int, size: int) -> Stored:
         """Give an array to be filled with the file's bytes from `offset` on, at most `PIECE`.
 
-        It is written at the next call, or at the end.
+        It is written once a piece is full, or at the end.
         """
         if offset != self._end or self._end + size > self._base + PIECE + PAGE:
             self._next_piece(offset)
@@ -93,9 +102,15 @@ class Writer:
             part = data[start - self._base : stop - self._base]
             write_at(self._plain, part, start, self._label)
         if first < last:
-            self._hand = self._hand or ThreadPoolExecutor(1, "gradclip-writer")
-            pages = data[first - self._base : last - self._base]
-            self._under_way[self._turn] = self._hand.submit(self._write_pages, pages, first)
+            self._begin_to_write(data[first - self._base : last - self._base], first)
+
+    def _begin_to_write(self, pages: memoryview, offset: int) -> None:
+        self._hand = self._hand or ThreadPoolExecutor(1, "gradclip-writer")
+        try:
+            self._under_way[self._turn] = self._hand.submit(self._write_pages, pages, offset)
+        except RuntimeError:  # no more threads are allowed here
+            self._hand = None
+            self._write_pages(pages, offset)
 
     def _write_pages(self, pages: memoryview, offset: int) -> None:
         done = 0
@@ -134,11 +149,24 @@ class Writer:
                 for turn in range(_PIECES):
                     self._wait(turn)
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
             if self._hand is not None:
-                self._hand.shutdown()
+                self._wait_for_all(self._hand)
+        finally:
             os.close(self._plain)
             if self._direct is not None and self._direct >= 0:
                 os.close(self._direct)
+
+    @staticmethod
+    def _wait_for_all(hand: ThreadPoolExecutor) -> None:
+        try:
+            hand.shutdown()
+        except BaseException:  # an interrupt; but the descriptors may still be written to
+            hand.shutdown()
+            raise
 
 
 def _opened_directly(descriptor: int) -> int:
@@ -162,9 +190,10 @@ def _write_back(descriptor: int, offset: int, size: int) -> None:
 _FICLONE = 0x40049409  # of linux/fs.h; see ioctl_ficlone(2)
 
 
-def cloned(source: int, path: str) -> bool:
+def cloned(source: int, path: str, label: str) -> bool:
     """Let a file share all blocks of an open one; False where the file system cannot do it."""
-    target = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    with naming(label):
+        target = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
