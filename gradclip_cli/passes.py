@@ -20,7 +20,7 @@ from gradclip_cli.measuring import Meter, Progress
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.source import Source
 from gradclip_cli.spans import SPAN_BYTES, Work, batches, blocks, cut
-from gradclip_cli.writing import Identity, Room, Writer, cloned, identity_of
+from gradclip_cli.writing import Room, Writer, cloned
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
 COPY_BYTES = 1 << 20
@@ -40,9 +40,9 @@ _SHARES = 4
 class Output:
     """A file as it is to be written, called `label`, its tensors where they will lie.
 
-    It is written to `path`, if that leads to the `identity`. `first` is the dump's index of the
-    file's first tensor. `header` replaces the file's own where integers become float64; everything
-    that is not edited is copied.
+    It is written to `path`, if that leads to the file of `status`. `first` is the dump's index of
+    the file's first tensor. `header` replaces the file's own where integers become float64;
+    everything that is not edited is copied.
     """
 
     file: DumpFile
@@ -50,7 +50,7 @@ class Output:
     tensors: tuple[Tensor, ...]
     header: bytes | None = None
     path: str = ""
-    identity: Identity = (0, 0)
+    status: os.stat_result | None = None
     label: str = ""
 
     @property
@@ -62,9 +62,8 @@ class Output:
 
     def at(self, path: str) -> "Output":
         """Give the same, to be written to the file at `path`."""
-        identity = identity_of(os.stat(path))
         label = self.file.source.label
-        return dataclasses.replace(self, path=path, identity=identity, label=label)
+        return dataclasses.replace(self, path=path, status=os.stat(path), label=label)
 
     @property
     def indices(self) -> range:
@@ -259,7 +258,7 @@ def _rewrite_batch(batch: tuple[_Task, ...]) -> _Results:
     for output, tasks in itertools.groupby(batch, key=lambda task: task.output):
         with (
             output.file.source.opened() as descriptor,
-            Writer(output.path, output.identity, output.label) as writer,
+            Writer(output.path, output.status, output.label) as writer,
             np.errstate(all="ignore"),
         ):
             for task in tasks:

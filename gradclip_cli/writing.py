@@ -27,32 +27,24 @@ _PIECES = 3  # one that is filled, and two that wait for the disk
 DIRECT = 1 << 20
 """Fewer bytes are not worth going past the cache."""
 
-Identity = tuple[int, int]
-"""Device and inode."""
-
 Room = Callable[[int, int], Stored]
 """Gives an array for so many bytes at an offset, which are written once it has been filled."""
-
-
-def identity_of(status: os.stat_result) -> Identity:
-    """Give what no two files have in common."""
-    return status.st_dev, status.st_ino
 
 
 class Writer:
     """Writes one file, best in order: each piece in a thread while the next is filled.
 
     `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
-    `label`. One is raised if the path leads to a file of another identity: an unnamed file is found
-    by the number of its descriptor, which after an interrupt may be another file's before a worker
-    notices.
+    `label`. One is raised if the path leads to another file than the one of `status`: an unnamed
+    file is found by the number of its descriptor, which after an interrupt may be another file's
+    before a worker notices.
     """
 
-    def __init__(self, path: str, identity: Identity, label: str) -> None:
+    def __init__(self, path: str, status: os.stat_result, label: str) -> None:
         self._label = label
         with naming(label):
             self._plain = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        if identity_of(os.fstat(self._plain)) != identity:
+        if not os.path.samestat(os.fstat(self._plain), status):
             os.close(self._plain)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
         self._direct: int | None = None
