@@ -135,7 +135,8 @@ def _worded(error: Exception) -> GradclipError:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gradclip"
-    lines = message.strip().splitlines()
+    # "Value error" is what Pydantic, which Typer asks about choices, puts before its own words.
+    lines = message.replace(": Value error, ", ": ").strip().splitlines()
     first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
     return GradclipError("", first, f"{command} --help shows what can be given")
 

@@ -546,3 +546,9 @@ def test_statuses_are_those_that_are_promised() -> None:
     }
     assert GradclipError.status == Status.TROUBLE
     assert RefusedError.status == Status.VERDICT
+
+
+def test_an_unknown_choice_is_said_in_plain_words() -> None:
+    said = real("inspect", "x.npy", "--format", "xml")
+
+    assert "invalid value for '--format': 'xml' is not one of 'table', 'tsv'," in said.err
