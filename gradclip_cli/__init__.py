@@ -8,20 +8,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradclip_cli.applying import apply as apply
-    from gradclip_cli.checking import Checked as Checked
-    from gradclip_cli.checking import check as check
-    from gradclip_cli.commands import inspect as inspect
-    from gradclip_cli.comparison import Comparison as Comparison
-    from gradclip_cli.diffing import diff as diff
+    from gradclip_cli.commands.apply import apply as apply
+    from gradclip_cli.commands.check import Checked as Checked
+    from gradclip_cli.commands.check import check as check
+    from gradclip_cli.commands.diff import diff as diff
+    from gradclip_cli.commands.inspect import inspect as inspect
+    from gradclip_cli.commands.trend import trend as trend
     from gradclip_cli.errors import GradclipError as GradclipError
     from gradclip_cli.errors import RefusedError as RefusedError
-    from gradclip_cli.findings import Trend as Trend
-    from gradclip_cli.following import trend as trend
-    from gradclip_cli.report import Report as Report
-    from gradclip_cli.spikes import SpikeRule as SpikeRule
-    from gradclip_cli.suggestion import Suggestion as Suggestion
-    from gradclip_cli.suggestion import suggest as suggest
+    from gradclip_cli.results.comparison import Comparison as Comparison
+    from gradclip_cli.results.report import Report as Report
+    from gradclip_cli.series.findings import Trend as Trend
+    from gradclip_cli.series.limits import Suggestion as Suggestion
+    from gradclip_cli.series.limits import suggest as suggest
+    from gradclip_cli.series.spikes import SpikeRule as SpikeRule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,20 +43,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checked": "checking",
-    "Comparison": "comparison",
+    "Checked": "commands.check",
+    "Comparison": "results.comparison",
     "GradclipError": "errors",
     "RefusedError": "errors",
-    "Report": "report",
-    "SpikeRule": "spikes",
-    "Suggestion": "suggestion",
-    "Trend": "findings",
-    "apply": "applying",
-    "check": "checking",
-    "diff": "diffing",
-    "inspect": "commands",
-    "suggest": "suggestion",
-    "trend": "following",
+    "Report": "results.report",
+    "SpikeRule": "series.spikes",
+    "Suggestion": "series.limits",
+    "Trend": "series.findings",
+    "apply": "commands.apply",
+    "check": "commands.check",
+    "diff": "commands.diff",
+    "inspect": "commands.inspect",
+    "suggest": "series.limits",
+    "trend": "commands.trend",
 }
 
 

@@ -17,7 +17,7 @@ def main() -> NoReturn:
     # NumPy's BLAS would start a thread that spins for work and gets none: a dot product of 1,024
     # values is not shared out. Only the command says so; a library must leave its process alone.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from gradclip_cli.cli import main as run
+    from gradclip_cli.cli.app import main as run
 
     try:
         run()

@@ -14,11 +14,11 @@ import struct
 import warnings
 from collections.abc import Callable, Sequence
 
-from gradclip_cli.dtypes import FLOAT64, DType, numeric
-from gradclip_cli.dump import Shape, Tensor
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.names import shortened
-from gradclip_cli.source import Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.tensors.dump import Shape, Tensor
+from gradclip_cli.tensors.names import shortened
 
 MAGIC = b"\x93NUMPY"
 HEADER_LIMIT = 10_000  # as NumPy: a longer literal can exhaust the parser

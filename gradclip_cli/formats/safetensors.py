@@ -17,11 +17,11 @@ import struct
 from collections.abc import Callable, Container
 from typing import NoReturn
 
-from gradclip_cli.dtypes import FLOAT64, DType, numeric
-from gradclip_cli.dump import Tensor
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.names import quoted, shortened
-from gradclip_cli.source import Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.tensors.names import quoted, shortened
 
 HEADER_LIMIT = 100_000_000  # as the reference
 DIMENSION_LIMIT = 64  # NumPy's own limit; no framework writes more

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from gradclip_cli.choices import Format
-from gradclip_cli.report import Report
+from gradclip_cli.results.report import Report
 
 if TYPE_CHECKING:
-    from gradclip_cli.comparison import Comparison
     from gradclip_cli.render.rows import Sheet
+    from gradclip_cli.results.comparison import Comparison
 
 _ROWS_A_PIECE = 1000
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.findings import FirstNonfinite, Growth, Spike, Trend
-from gradclip_cli.layers import Fading
-from gradclip_cli.names import escape, printable
 from gradclip_cli.render.grid import elided, nonfinite, number
 from gradclip_cli.render.table import percent
-from gradclip_cli.trajectory import Step
+from gradclip_cli.series.findings import FirstNonfinite, Growth, Spike, Trend
+from gradclip_cli.series.layers import Fading
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape, printable
 
 _NAME = 48  # columns for a name among words
 _LISTED = 5  # spikes or names beyond these are counted

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from gradclip_cli.comparison import Compared, Comparison
-from gradclip_cli.difference import Difference
-from gradclip_cli.moments import Moments
+from gradclip_cli.compare.difference import Difference
+from gradclip_cli.measure.moments import Moments
 from gradclip_cli.render.rows import Sheet, Value
+from gradclip_cli.results.comparison import Compared, Comparison
 
 COLUMNS = (
     "name",

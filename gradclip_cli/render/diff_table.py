@@ -10,11 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from gradclip_cli.comparison import Compared, Comparison, State
-from gradclip_cli.difference import Difference
-from gradclip_cli.dump import Shape
-from gradclip_cli.moments import Moments
-from gradclip_cli.names import escape
+from gradclip_cli.compare.difference import Difference
+from gradclip_cli.measure.moments import Moments
 from gradclip_cli.render.grid import (
     NAME_LEAST,
     UNKNOWN,
@@ -29,6 +26,9 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.screen import Screen
+from gradclip_cli.results.comparison import Compared, Comparison, State
+from gradclip_cli.tensors.dump import Shape
+from gradclip_cli.tensors.names import escape
 
 _NAME_ENOUGH = 56  # half a name does not say which layer it is
 _ONE = 1 - 1e-12  # what is nearer to one than arithmetic can tell

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 from gradclip_cli.choices import Format
-from gradclip_cli.findings import Trend
 from gradclip_cli.render import screen
 from gradclip_cli.render.trend import printer
-from gradclip_cli.trajectory import Step
+from gradclip_cli.series.findings import Trend
+from gradclip_cli.series.trajectory import Step
 
 
 class Follower(Protocol):
@@ -63,7 +63,7 @@ class _Suggesting:
     def end(self, trend: Trend) -> None:
         """Write what limits would have done."""
         from gradclip_cli.render import suggestion
-        from gradclip_cli.suggestion import suggest
+        from gradclip_cli.series.limits import suggest
 
         found = suggest(trend)
         if self._form == "table":

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradclip_cli.names import escape
 from gradclip_cli.render.screen import Screen
+from gradclip_cli.tensors.names import escape
 
 UNKNOWN = "–"
 NAME_LEAST = 12

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from gradclip_cli.names import escape
 from gradclip_cli.render.rows import COLUMNS, Sheet, Value
-from gradclip_cli.report import SCHEMA
+from gradclip_cli.results.report import SCHEMA
+from gradclip_cli.tensors.names import escape
 
 
 def whole(sheet: Sheet) -> Iterator[str]:

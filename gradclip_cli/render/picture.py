@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.layers import Heat, heat
-from gradclip_cli.names import escape
 from gradclip_cli.render.grid import UNKNOWN, elided, number
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.trajectory import Step
+from gradclip_cli.series.layers import Heat, heat
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape
 
 BAD = "×"
 ZERO = "·"

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.findings import Trend
-from gradclip_cli.layers import Heat, heat
-from gradclip_cli.names import escape
 from gradclip_cli.render.grid import elided
 from gradclip_cli.render.picture import row_name
-from gradclip_cli.trajectory import Step
+from gradclip_cli.series.findings import Trend
+from gradclip_cli.series.layers import Heat, heat
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

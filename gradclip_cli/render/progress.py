@@ -13,8 +13,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from gradclip_cli.names import escape
 from gradclip_cli.render.grid import elided
+from gradclip_cli.tensors.names import escape
 
 _PATIENCE = 1.0  # seconds: what is over by then needs no bar
 

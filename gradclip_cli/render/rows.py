@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradclip_cli.report import Clipped, Report, Row, Ruling, WhatIf
+from gradclip_cli.results.report import Clipped, Report, Row, Ruling, WhatIf
 
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 

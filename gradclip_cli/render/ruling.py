@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from gradclip_cli.clipping import Agc, ByValue, Global, Rms
 from gradclip_cli.render.grid import plural
-from gradclip_cli.report import Clipped, Ruling
+from gradclip_cli.results.report import Clipped, Ruling
+from gradclip_cli.rules.decision import Agc, ByValue, Global, Rms
 
 _RULES = {
     "per tensor": "each tensor by its own norm",

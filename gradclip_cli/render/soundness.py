@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from gradclip_cli.checking import Checked
-from gradclip_cli.names import printable
+from gradclip_cli.commands.check import Checked
 from gradclip_cli.render.json import dumps, exact
-from gradclip_cli.report import SCHEMA
+from gradclip_cli.results.report import SCHEMA
+from gradclip_cli.tensors.names import printable
 
 
 def lines(files: Sequence[Checked]) -> str:

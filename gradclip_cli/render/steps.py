@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.findings import Trend
-from gradclip_cli.names import escape
 from gradclip_cli.render.answers import answers, share_of_worst
 from gradclip_cli.render.grid import UNKNOWN, console_of, elided, number
 from gradclip_cli.render.picture import picture
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.trajectory import Step
+from gradclip_cli.series.findings import Trend
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape
 
 _LABEL = 24
 _GAP = "  "

@@ -7,15 +7,15 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from gradclip_cli.choices import Format
-from gradclip_cli.names import escape
 from gradclip_cli.render.answers import wrapped
 from gradclip_cli.render.grid import UNKNOWN, console_of, number
 from gradclip_cli.render.json import dumps
 from gradclip_cli.render.rows import Value
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.render.text import HEADS, LINES, cell
-from gradclip_cli.report import SCHEMA
-from gradclip_cli.suggestion import CAVEAT, RECOMMENDED, Candidate, Suggestion
+from gradclip_cli.results.report import SCHEMA
+from gradclip_cli.series.limits import CAVEAT, RECOMMENDED, Candidate, Suggestion
+from gradclip_cli.tensors.names import escape
 
 COLUMNS = (
     "name",

@@ -10,8 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from gradclip_cli.moments import Sums
-from gradclip_cli.names import escape
+from gradclip_cli.measure.moments import Sums
 from gradclip_cli.render.grid import (
     NAME_LEAST,
     UNKNOWN,
@@ -28,7 +27,8 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.report import Report, Row, WhatIf
+from gradclip_cli.results.report import Report, Row, WhatIf
+from gradclip_cli.tensors.names import escape
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any
 
-from gradclip_cli.names import escape
 from gradclip_cli.render.rows import Sheet, Value
+from gradclip_cli.tensors.names import escape
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
 _ESCAPED = r"\\\1"

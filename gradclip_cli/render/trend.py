@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradclip_cli.choices import Format
-from gradclip_cli.findings import Trend
-from gradclip_cli.names import escape
 from gradclip_cli.render.json import dumps, exact, named, number
 from gradclip_cli.render.rows import Value
 from gradclip_cli.render.text import HEADS, LINES, cell
-from gradclip_cli.report import SCHEMA
-from gradclip_cli.trajectory import Step
+from gradclip_cli.results.report import SCHEMA
+from gradclip_cli.series.findings import Trend
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape
 
 COLUMNS = (
     "step",

@@ -1,0 +1,167 @@
+"""Where the process meets its surroundings: standard streams, signals, errors, exit statuses.
+
+`run` is the one place that turns errors into messages and statuses.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import BinaryIO
+
+from gradclip_cli.errors import GradclipError, Status, worded
+from gradclip_cli.tensors.names import printable
+
+_SIGNALS = {
+    signal.SIGINT: Status.INTERRUPTED,
+    signal.SIGTERM: Status.TERMINATED,
+    signal.SIGHUP: Status.HANGUP,
+}
+
+
+class _Stopped(BaseException):
+    """Somebody else ended the run: a signal, or the reader of a pipe that went away."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command and give its status; every error ends here, in words."""
+    _fill_standard_streams()
+    for number, status in _SIGNALS.items():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _stopper(status))
+    try:
+        return _flushed(_status_of(command))
+    except _Stopped as stopped:
+        _silence(1)
+        return stopped.status
+
+
+def _status_of(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except GradclipError as error:
+        return _complain(error)
+    except OSError as error:
+        return _complain(worded(error))
+    except KeyboardInterrupt:
+        return Status.INTERRUPTED
+    except SystemExit as left:  # Typer's way of saying that nobody reads its help
+        return Status.READER_GONE if left.code == 1 else int(left.code or 0)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # one of Typer's complaints about arguments
+            return _complain(_worded(error))
+        _say(traceback.format_exc())
+        _say("gradclip: this is a bug in gradclip; the traceback above says where\n")
+        return Status.BUG
+
+
+def _flushed(status: int) -> int:
+    """Flush what is left in stdout; give the status, or a worse one if that fails."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(1)
+        return Status.READER_GONE
+    except OSError as error:
+        _silence(1)
+        return status or _complain(_unwritable("standard output", error))
+    return status
+
+
+def stdout() -> BinaryIO:
+    """Give standard output; raises `GradclipError` if it is closed."""
+    if sys.stdout is None:
+        raise GradclipError("standard output", "is closed", "redirect it to a file or /dev/null")
+    return sys.stdout.buffer
+
+
+def stderr() -> BinaryIO:
+    """Give standard error, or a place for what nobody wants to read."""
+    return sys.stderr.buffer if sys.stderr is not None else open(os.devnull, "wb")
+
+
+def writer(stream: BinaryIO) -> Callable[[bytes], None]:
+    """Give a function that writes bytes at once, and says where if it cannot."""
+    name = "standard output" if stream.fileno() == 1 else str(stream.name)
+
+    def write(data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:  # with PYTHONUNBUFFERED a stream may take less than it is given
+                rest = rest[stream.write(rest) :]
+            stream.flush()
+        except BrokenPipeError:
+            raise _Stopped(Status.READER_GONE) from None
+        except OSError as error:
+            raise _unwritable(name, error) from error
+
+    return write
+
+
+def _unwritable(name: str, error: OSError) -> GradclipError:
+    problem = (error.strerror or str(error)).lower()
+    return GradclipError(name, f"cannot be written to: {problem}", "send it somewhere else")
+
+
+def _fill_standard_streams() -> None:
+    """Keep files from taking the numbers of standard streams that came closed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _stopper(status: Status) -> Callable[[int, FrameType | None], None]:
+    def stop(*_: object) -> None:
+        # A second signal must not disturb the tidying up. It is caught, not ignored: Python writes
+        # a traceback about one that came before it was ignored.
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        raise _Stopped(status)
+
+    return stop
+
+
+def _worded(error: Exception) -> GradclipError:
+    """Turn one of Typer's complaints into one line and a hint."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "gradclip"
+    # "Value error" is what Pydantic, which Typer asks about choices, puts before its own words.
+    lines = message.replace(": Value error, ", ": ").strip().splitlines()
+    first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
+    return GradclipError("", first, f"{command} --help shows what can be given")
+
+
+def _complain(error: GradclipError) -> int:
+    subject = f"{error.subject}: " if error.subject else ""
+    lines = [f"gradclip: {subject}{error.problem}", *(f"  {detail}" for detail in error.details)]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    _say("".join(f"{printable(line)}\n" for line in lines))
+    return error.status
+
+
+def _say(text: str) -> None:
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stderr.flush()
+    except OSError:
+        _silence(2)
+
+
+def _silence(descriptor: int) -> None:
+    """Let nothing more go to a stream that failed, not even at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,186 @@
+"""How two dumps differ: the function behind `gradclip diff`."""
+
+import contextlib
+import dataclasses
+import os
+import shlex
+from collections.abc import Container, Sequence
+from typing import TypeGuard
+
+from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
+from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
+from gradclip_cli.compare.pairs import Pair, is_mixed
+from gradclip_cli.compare.sweep import compare_tensors
+from gradclip_cli.engine.crew import Crew
+from gradclip_cli.engine.executors import crew
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.opening import STDIN
+from gradclip_cli.measure.meter import Progress, Silent, measure_tensors
+from gradclip_cli.measure.moments import Moments
+from gradclip_cli.results.comparison import Compared, Comparison, Tolerance, compared, comparison
+from gradclip_cli.tensors.dump import Dump, Tensor
+from gradclip_cli.tensors.selection import Selection, holds_only_integers
+
+_Sides = tuple[Tensor | None, Tensor | None]
+
+
+def diff(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    strip_prefix: Sequence[str] = (),
+    rename: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    r"""Compare two dumps, each a file, a folder or `-`, tensor by tensor.
+
+    Without `rtol` and `atol` only equal bits are the same; a tensor passes if its relative L2 error
+    or its largest absolute difference is within bounds. `strip_prefix` and `rename`, texts of the
+    form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. Raises
+    `GradclipError` for a path that is no sound dump, and where nothing is selected.
+    """
+    tolerance = Tolerance(rtol, atol)
+    aligned = renaming(strip_prefix, rename)
+    operands = os.fspath(a), os.fspath(b)
+    if operands == (STDIN, STDIN):
+        raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
+    watch = progress or Silent()
+    dumps = opened(found(operands[:1])), opened(found(operands[1:]))
+
+    def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
+        named = (_named(*both, aligned) for both in zip(dumps, operands, strict=True))
+        return _matched(*named)
+
+    with contextlib.ExitStack() as stack:
+        selection = Selection(include, exclude)
+        dumps = _rereadable(dumps, _selected(matched(dumps), selection), stack)
+        everything = matched(dumps)
+        tensors = _selected(everything, selection)
+        pairs = {index: pair for index, pair in enumerate(tensors) if _is_comparable(pair)}
+        a_streams, b_streams = map(has_stream, dumps)
+        with crew(1 if a_streams or b_streams else workers) as hands:
+            measured = compare_tensors([*pairs.values()], b_streams, hands, watch)
+            differences = dict(zip(pairs, measured, strict=True))
+            norms_a, norms_b = (
+                _norms([pair[side] for pair in tensors], differences, hands, watch)
+                for side in (0, 1)
+            )
+        for dump in dumps:
+            finish(dump)
+    rows = [
+        compared(one, other, (norms_a.get(at), norms_b.get(at)), differences.get(at), tolerance)
+        for at, (one, other) in enumerate(tensors)
+    ]
+    kinds = [_gradient_kinds(dump) for dump in dumps]
+    gradients = [
+        differences[at]
+        for at, pair in pairs.items()
+        if all(tensor.dtype.kind in some for tensor, some in zip(pair, kinds, strict=True))
+    ]
+    files_a, files_b = ((*(file.source.label for file in dump.files),) for dump in dumps)
+    notes = _notes(dumps, rows)
+    if len(rows) < len(everything):
+        notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
+    return comparison(rows, gradients, tolerance, (files_a, files_b), notes)
+
+
+def _named(dump: Dump, operand: str, aligned: Rename) -> list[Tensor]:
+    """Give a dump's tensors under their aligned names; that of a single .npy file has none."""
+    tensors = dump.tensors
+    if [file.format for file in dump.files] == ["npy"] and not os.path.isdir(operand):
+        return [dataclasses.replace(tensor, name=None) for tensor in tensors]
+    return renamed(tensors, aligned, operand)
+
+
+def _matched(tensors_a: Sequence[Tensor], tensors_b: Sequence[Tensor]) -> list[_Sides]:
+    """Give each tensor with that of its name in the other dump: those of A, then the rest of B."""
+    others = {tensor.name: tensor for tensor in tensors_b}
+    matched: list[_Sides] = [(tensor, others.pop(tensor.name, None)) for tensor in tensors_a]
+    return matched + [(None, tensor) for tensor in others.values()]
+
+
+def _selected(sides: Sequence[_Sides], selection: Selection) -> list[_Sides]:
+    chosen = selection.chosen([tensor for a, b in sides if (tensor := a or b)])
+    return [sides[index] for index in chosen]
+
+
+def _is_comparable(sides: _Sides) -> TypeGuard[Pair]:
+    a, b = sides
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return a.dtype.name == b.dtype.name or "opaque" not in (a.dtype.kind, b.dtype.kind)
+
+
+def _rereadable(
+    dumps: tuple[Dump, Dump], sides: Sequence[_Sides], stack: contextlib.ExitStack
+) -> tuple[Dump, Dump]:
+    """Keep what comes as a stream in a file, unless one reading of it, in order, is enough.
+
+    It is not where both are streams, where a tensor is measured by itself, or where one side lies
+    in C order and the other in Fortran order.
+    """
+    a, b = dumps
+    if not all(_is_comparable(pair) and not is_mixed(pair) for pair in sides):
+        a = _kept(a, stack)
+    elif not has_stream(a):
+        return dumps
+    return a, _kept(b, stack)
+
+
+def _kept(dump: Dump, stack: contextlib.ExitStack) -> Dump:
+    spools = spool(dump, stack)
+    finish(dump)
+    return settled(dump, spools)
+
+
+def _norms(
+    tensors: Sequence[Tensor | None], known: Container[int], hands: Crew, watch: Progress
+) -> dict[int, Moments]:
+    """Measure the tensors that were not compared."""
+    alone = {
+        at: tensor
+        for at, tensor in enumerate(tensors)
+        if tensor is not None and tensor.dtype.kind != "opaque" and at not in known
+    }
+    if not alone:
+        return {}
+    measured = measure_tensors([*alone.values()], range(len(alone)), hands, watch)
+    return {at: measured[number] for number, at in enumerate(alone)}
+
+
+def _gradient_kinds(dump: Dump) -> set[str]:
+    return {"integer"} if holds_only_integers(dump) else {"float", "complex"}
+
+
+def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
+    """Say what a reader of the numbers must not miss."""
+    notes = []
+    ignored = sum(dump.ignored for dump in dumps)
+    if ignored:
+        notes.append(f"{ignored:,} other files ignored")
+    opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})
+    if opaque:
+        notes.append(f"compared by their bytes, cannot be decoded: {', '.join(opaque)}")
+    bad_a, bad_b = (
+        sum(moments.nonfinite for moments in side if moments is not None)
+        for side in ([row.moments_a for row in rows], [row.moments_b for row in rows])
+    )
+    if bad_a or bad_b:
+        notes.append(
+            f"{bad_a:,} values of A and {bad_b:,} of B are not finite; all but norms are "
+            "over the values that are finite in both"
+        )
+    only_a, only_b = (
+        [row.name for row in rows if row.state == state and row.name is not None]
+        for state in ("only_a", "only_b")
+    )
+    prefix = likely_prefix(only_a, only_b) or likely_prefix(only_b, only_a)
+    if prefix:
+        notes.append(f"--strip-prefix {shlex.quote(prefix)} would align more names")
+    return notes

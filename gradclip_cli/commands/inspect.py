@@ -1,0 +1,58 @@
+"""Measure a dump: what `gradclip inspect` does, as a function that returns what it prints."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gradclip_cli.commands.measuring import Path, measured, notes
+from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.commands.spooling import settled, spool
+from gradclip_cli.engine.executors import crew
+from gradclip_cli.measure.meter import Progress, Silent
+from gradclip_cli.results.report import Report, report
+from gradclip_cli.tensors.selection import Selection, gradients
+
+if TYPE_CHECKING:
+    from gradclip_cli.rules.decision import Rule, Terms
+
+
+def inspect(
+    *paths: Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    norm_type: float | None = None,
+    clip_norm: float | Sequence[float] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure dumps: files, or folders of them, together one gradient.
+
+    `include` and `exclude` are shell patterns over whole tensor names. `norm_type` is the p of the
+    norms, 2 if not given, infinite for the largest magnitude. With one or more limits `clip_norm`
+    the report says what clipping to each would do, for which the values are read again. Raises
+    `GradclipError` for a path that is no sound dump, and where nothing is selected.
+    """
+    limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
+    p = 2.0
+    chances: Sequence[tuple[Rule, Terms]] = ()
+    if limits or norm_type is not None:  # else the rules need not be imported, which takes time
+        from gradclip_cli.rules.choosing import Wish, chosen_rule, norm_type_of
+
+        p = norm_type_of(norm_type)
+        chances = [chosen_rule(Wish(limit, norm_type=norm_type)) for limit in limits]
+    watch = progress or Silent()
+    dump = opened(found([os.fspath(path) for path in paths]))
+    chosen = gradients(dump, Selection(include, exclude))
+    with contextlib.ExitStack() as stack:
+        spools = spool(dump, stack) if chances else {}
+        moments = measured(dump, chosen, workers, watch, p)
+        seen = report(dump, moments, notes(dump, chosen, p))
+        if not chances:
+            return seen
+        from gradclip_cli.commands.apply import what_if
+
+        hands = stack.enter_context(crew(workers))
+        told = what_if(settled(dump, spools), chosen, moments, chances, hands, watch)
+    return dataclasses.replace(seen, what_if=told)

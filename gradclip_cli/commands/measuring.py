@@ -1,0 +1,54 @@
+"""What every command that measures a dump does and says."""
+
+import os
+from collections.abc import Sequence
+
+from gradclip_cli.commands.spooling import finish, has_stream
+from gradclip_cli.engine.executors import crew
+from gradclip_cli.measure.meter import Progress, measure_tensors
+from gradclip_cli.measure.moments import Moments
+from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.selection import holds_only_integers
+
+Path = str | os.PathLike[str]
+
+# Bytes that are measured in the time that it takes to start threads, and to see to a tensor.
+_WORTH_THREADS = 1 << 20
+_WORTH_A_TENSOR = 8 << 10
+
+
+def measured(
+    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
+) -> dict[int, Moments]:
+    """Measure the chosen tensors of a dump, reading its streams to their ends."""
+    tensors = dump.tensors
+    size = sum(tensors[index].size for index in chosen)
+    # A stream can be read only in order. And where what is done for a tensor takes longer than
+    # what is done for its values, workers would but wait for each other's interpreter.
+    alone = has_stream(dump) or size < _WORTH_THREADS + len(chosen) * _WORTH_A_TENSOR
+    with crew(1 if alone else workers) as hands:
+        moments = measure_tensors(tensors, chosen, hands, watch, norm_type)
+    finish(dump)
+    return moments
+
+
+def notes(
+    dump: Dump, chosen: Sequence[int], norm_type: float = 2.0, writing: bool = False
+) -> list[str]:
+    """Say what a reader of the numbers must not miss."""
+    said = []
+    if len(dump.files) > 1:
+        said.append(f"one gradient from {len(dump.files):,} files")
+    if dump.ignored:
+        said.append(f"{dump.ignored:,} other files ignored")
+    tensors = dump.tensors
+    if norm_type != 2:
+        said.append(f"norms of type {norm_type:g}")
+    if len(chosen) < len(tensors):
+        said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+    if holds_only_integers(dump):
+        said.append("integers taken as gradients" + (", written as float64" if writing else ""))
+    opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
+    if opaque:
+        said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
+    return said

@@ -1,0 +1,37 @@
+"""From the operands of a command to a dump that no interrupted run has left half replaced."""
+
+from collections.abc import Sequence
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.marks import run_of
+from gradclip_cli.formats.opening import Found, find
+from gradclip_cli.tensors.dump import Dump
+
+
+def found(operands: Sequence[str]) -> Found:
+    """Find the files of a dump, once no interrupted run has left them half replaced."""
+    files = find(operands)
+    finished = [_finished(folder) for folder in files.folders]
+    return find(operands) if any(finished) else files
+
+
+def opened(files: Found) -> Dump:
+    """Read the headers of a dump, while no run has it half replaced."""
+    dump = files.open()
+    for folder in files.folders:
+        if _finished(folder):  # some headers may be of before, others of after
+            raise GradclipError(
+                folder,
+                "another gradclip replaced the files here while this one opened them",
+                "run gradclip again",
+            )
+    return dump
+
+
+def _finished(folder: str) -> bool:
+    """Finish what an interrupted run left in a folder; says whether there was anything."""
+    if run_of(folder) is None:
+        return False
+    from gradclip_cli.files.journal import settle  # hardly ever needed, and it takes time to import
+
+    return settle(folder)

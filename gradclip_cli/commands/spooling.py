@@ -1,0 +1,76 @@
+"""Streams that have to be read twice: kept in an unnamed file while they are measured."""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.source import Source, reserve
+from gradclip_cli.formats.opening import end_of
+from gradclip_cli.tensors.dump import Dump, DumpFile
+
+
+def has_stream(dump: Dump) -> bool:
+    """Say whether a part of the dump can be read only once, in order."""
+    return any(file.source.stream for file in dump.files)
+
+
+def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, int]:
+    """Let each stream be kept in `$TMPDIR` while it is read; gives descriptors by file index.
+
+    The files have no names and go with the stack. Raises `GradclipError` where space is short.
+    """
+    return {
+        index: _kept(file, stack) for index, file in enumerate(dump.files) if file.source.stream
+    }
+
+
+def _kept(file: DumpFile, stack: contextlib.ExitStack) -> int:
+    stream = file.source.stream
+    assert stream is not None
+    size = end_of(file.tensors, len(stream.header))
+    folder = tempfile.gettempdir()
+    unnamed = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    descriptor = stack.enter_context(unnamed).fileno()
+    room = os.fstatvfs(descriptor)
+    try:
+        if room.f_bavail * room.f_frsize < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(descriptor, size)
+    except OSError as error:
+        raise GradclipError(
+            folder,
+            f"too little space for the {size:,} bytes of {file.source.label}",
+            "set TMPDIR to a folder with more room, or save the stream to a file first",
+        ) from error
+    stream.keep_in(descriptor)
+    return descriptor
+
+
+def finish(dump: Dump) -> None:
+    """Read each stream to its end; raises `GradclipError` if it ends too early or too late."""
+    for file in dump.files:
+        stream = file.source.stream
+        if stream is None:
+            continue
+        file.source.skip_to(end_of(file.tensors, len(stream.header)))
+        if stream.peek(1):
+            raise GradclipError(
+                file.source.label,
+                f"more bytes follow the last tensor, which ends at byte {stream.position:,}",
+                "two dumps in one stream? send one at a time",
+            )
+
+
+def settled(dump: Dump, spools: Mapping[int, int]) -> Dump:
+    """Give the dump with its streams replaced by the files that now hold them."""
+    files = list(dump.files)
+    for index, descriptor in spools.items():
+        file = files[index]
+        source = Source.of(descriptor, f"/dev/fd/{descriptor}", file.source.label)
+        tensors = (*(dataclasses.replace(tensor, source=source) for tensor in file.tensors),)
+        files[index] = dataclasses.replace(file, source=source, tensors=tensors)
+    return dataclasses.replace(dump, files=tuple(files))

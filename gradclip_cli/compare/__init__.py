@@ -1,0 +1,1 @@
+"""Two dumps: aligned by name, swept in pairs, their differences merged."""

@@ -1,0 +1,280 @@
+"""How two tensors are cut alike, and how a worker reads both.
+
+One side leads: it is cut into spans as a single dump is, in the order in which it lies in its file,
+and the other follows with the same values. Where one side lies in C order and the other in Fortran
+order, no run of values is adjacent in both: there boxes are read, long both in the first and in the
+last index, and put into C order.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradclip_cli.compare.difference import Floats, Mask, differing
+from gradclip_cli.engine.scratch import scratch
+from gradclip_cli.files.source import Source
+from gradclip_cli.measure.spans import BLOCK, Work, cut
+from gradclip_cli.tensors.dtypes import DType, Stored, decode, numeric
+from gradclip_cli.tensors.dump import Shape, Span, Tensor
+
+Pair = tuple[Tensor, Tensor]
+
+BOX = BLOCK  # real numbers a box
+
+_BYTE = numeric("u", 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """The same values of both sides: a piece of one tensor, or several small tensors.
+
+    `indices` are those of the pairs. Small tensors may lie apart on either side, so each side may
+    have several spans, all in one file and of one dtype.
+    """
+
+    indices: tuple[int, ...]
+    a: tuple[Span, ...]
+    b: tuple[Span, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of bytes to read."""
+        return sum(span.size for span in (*self.a, *self.b))
+
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """The two files."""
+        return self.a[0].source, self.b[0].source
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The values of both sides from the multi-index `low` on, `sides` along each axis."""
+
+    index: int
+    a: Tensor
+    b: Tensor
+    low: Shape
+    sides: Shape
+
+    @property
+    def size(self) -> int:
+        """Number of bytes to read."""
+        return math.prod(self.sides) * (self.a.dtype.itemsize + self.b.dtype.itemsize)
+
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """The two files."""
+        return self.a.source, self.b.source
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The numbers of a block on both sides, in lanes, and which values are stored differently.
+
+    Where none is, `b` and `changed` are None. All are scratch arrays.
+    """
+
+    a: Floats
+    b: Floats | None
+    changed: Mask | None
+    lanes: int
+
+
+def is_mixed(pair: Pair) -> bool:
+    """Say whether one side lies in C order and the other in Fortran order."""
+    return pair[0].fortran_shape != pair[1].fortran_shape
+
+
+def cut_alike(pairs: Sequence[Pair], b_leads: bool = False) -> Iterator[Spans | Box]:
+    """Cut pairs of tensors of one shape, in the order of A's file, or of B's if that leads.
+
+    Empty tensors get no work. Floats that cannot be decoded are cut as the bytes that they are.
+    """
+    leading, following = ([_bytes(pair[side]) for pair in pairs] for side in (b_leads, not b_leads))
+    straight = [index for index, pair in enumerate(pairs) if not is_mixed(pair)]
+    for work in cut(leading, straight):
+        for indices, lead, follow in _followed(work, leading, following):
+            yield Spans(indices, follow, lead) if b_leads else Spans(indices, lead, follow)
+    for index, (a, b) in enumerate(pairs):
+        if is_mixed((a, b)) and a.count:
+            lanes = max(a.dtype.lanes, b.dtype.lanes)
+            for low, sides in _boxes(a.shape, BOX // lanes):
+                yield Box(index, a, b, low, sides)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    if tensor.dtype.kind != "opaque":
+        return tensor
+    return Tensor(tensor.name, _BYTE, (tensor.size,), tensor.source, tensor.offset, tensor.size)
+
+
+def _followed(
+    work: Work, leading: Sequence[Tensor], following: Sequence[Tensor]
+) -> Iterator[tuple[tuple[int, ...], tuple[Span, ...], tuple[Span, ...]]]:
+    """Give the indices, the leader's spans and the follower's."""
+    span = work.span
+    if not span.small:
+        tensor = following[work.indices[0]]
+        yield work.indices, (span,), (_part(tensor, span.start, span.counts[0]),)
+        return
+    for (_, dtype), group in itertools.groupby(
+        work.indices, key=lambda index: (following[index].source.path, following[index].dtype)
+    ):
+        indices = tuple(group)
+        if dtype.lanes == 1:
+            leads, follows = (
+                tuple(_runs(tensors[index] for index in indices))
+                for tensors in (leading, following)
+            )
+            yield indices, leads, follows
+            continue
+        for index in indices:
+            lead, follow = leading[index], following[index]
+            yield (index,), (_part(lead, 0, lead.count),), (_part(follow, 0, follow.count),)
+
+
+def _part(tensor: Tensor, start: int, count: int) -> Span:
+    offset = tensor.offset + start * tensor.dtype.itemsize
+    return Span(tensor.source, tensor.dtype, offset, (count,), start, tensor.fortran_shape)
+
+
+def _runs(tensors: Iterable[Tensor]) -> Iterator[Span]:
+    """Give a span for each run of small tensors that lie next to each other."""
+    run: list[Tensor] = []
+    for tensor in tensors:
+        if run and tensor.offset != run[-1].offset + run[-1].size:
+            yield _small(run)
+            run = []
+        run.append(tensor)
+    yield _small(run)
+
+
+def _small(run: Sequence[Tensor]) -> Span:
+    counts = (*(tensor.count for tensor in run),)
+    return Span(run[0].source, run[0].dtype, run[0].offset, counts, small=True)
+
+
+def _boxes(shape: Shape, limit: int) -> Iterator[tuple[Shape, Shape]]:
+    """Cut a shape into boxes of at most `limit` values: where each begins, and its sides."""
+    sides = [1] * len(shape)
+    room = math.isqrt(limit)
+    for axis in reversed(range(len(shape))):
+        sides[axis] = min(shape[axis], room)
+        room //= sides[axis]
+    room = limit // math.prod(sides)
+    for axis, side in enumerate(shape):
+        before = sides[axis]
+        sides[axis] = min(side, before * room)
+        room = room * before // sides[axis]
+    for low in itertools.product(*map(range, itertools.repeat(0), shape, sides)):
+        yield (
+            low,
+            (*(min(part, side - at) for part, side, at in zip(sides, shape, low, strict=True)),),
+        )
+
+
+def read(work: Spans | Box, descriptor_a: int, descriptor_b: int) -> Iterator[tuple[int, Both]]:
+    """Read both sides block by block: give each block's first value's number, and the numbers."""
+    if isinstance(work, Box):
+        stored_a = _read_box("stored a", descriptor_a, work.a, work.low, work.sides)
+        stored_b = _read_box("stored b", descriptor_b, work.b, work.low, work.sides)
+        yield 0, _both(stored_a, work.a.dtype, stored_b, work.b.dtype)
+        return
+    dtype_a, dtype_b = work.a[0].dtype, work.b[0].dtype
+    count = sum(span.count for span in work.a)
+    step = BLOCK // max(dtype_a.lanes, dtype_b.lanes)
+    for first in range(0, count, step):
+        some = min(step, count - first)
+        stored_a = _read_spans("stored a", descriptor_a, work.a, first, some)
+        stored_b = _read_spans("stored b", descriptor_b, work.b, first, some)
+        yield first, _both(stored_a, dtype_a, stored_b, dtype_b)
+
+
+def _read_spans(
+    role: str, descriptor: int, spans: Sequence[Span], first: int, count: int
+) -> Stored:
+    """Read so many values from number `first` on; of several spans, which are small, all."""
+    itemsize = spans[0].dtype.itemsize
+    stored: Stored = scratch(role, np.uint8, count * itemsize)
+    done = 0
+    for span in spans:
+        size = stored.size if len(spans) == 1 else span.size
+        view = stored[done : done + size].data
+        span.source.read_exactly(descriptor, view, span.offset + first * itemsize)
+        done += size
+    return stored
+
+
+def _read_box(role: str, descriptor: int, tensor: Tensor, low: Shape, sides: Shape) -> Stored:
+    """Read a box of a tensor and give it in C order."""
+    shape, itemsize = tensor.shape, tensor.dtype.itemsize
+    if tensor.fortran_shape is None:
+        return _read_runs(role, descriptor, tensor, shape, low, sides)
+    stored = _read_runs("box", descriptor, tensor, shape[::-1], low[::-1], sides[::-1])
+    words = f"u{itemsize}" if itemsize < 16 else "c16"
+    turned: Stored = scratch(role, np.uint8, stored.size)
+    np.copyto(turned.view(words).reshape(sides), stored.view(words).reshape(sides[::-1]).T)
+    return turned
+
+
+def _read_runs(
+    role: str, descriptor: int, tensor: Tensor, shape: Shape, low: Shape, sides: Shape
+) -> Stored:
+    """Read a box whose last index runs fastest in the file, by runs of adjacent values."""
+    itemsize = tensor.dtype.itemsize
+    outer = len(shape) - 1
+    while outer and sides[outer] == shape[outer]:
+        outer -= 1
+    run = math.prod(sides[outer:]) * itemsize
+    stored: Stored = scratch(role, np.uint8, math.prod(sides) * itemsize)
+    axes = (range(at, at + side) for at, side in zip(low[:outer], sides[:outer], strict=True))
+    for number, place in enumerate(itertools.product(*axes)):
+        position = 0
+        for at, side in zip((*place, *low[outer:]), shape, strict=True):
+            position = position * side + at
+        view = stored[number * run : (number + 1) * run].data
+        tensor.source.read_exactly(descriptor, view, tensor.offset + position * itemsize)
+    return stored
+
+
+def _both(stored_a: Stored, dtype_a: DType, stored_b: Stored, dtype_b: DType) -> Both:
+    lanes = max(dtype_a.lanes, dtype_b.lanes)
+    changed = None
+    if dtype_a.name == dtype_b.name:
+        changed = _changed(stored_a, dtype_a, stored_b, dtype_b)
+        if changed is None:
+            return Both(_numbers("a", stored_a, dtype_a, lanes), None, None, lanes)
+    a = _numbers("a", stored_a, dtype_a, lanes)
+    b = _numbers("b", stored_b, dtype_b, lanes)
+    if changed is None:
+        changed = differing(a, b, lanes)
+        if not changed.any():
+            return Both(a, None, None, lanes)
+    return Both(a, b, changed, lanes)
+
+
+def _changed(stored_a: Stored, dtype_a: DType, stored_b: Stored, dtype_b: DType) -> Mask | None:
+    """Say which values have other bits, whatever the order of their bytes; None where none has."""
+    if dtype_a.words == dtype_b.words and np.array_equal(stored_a, stored_b):
+        return None
+    codes_a, codes_b = (
+        stored.view(f"{dtype.words[0]}u{dtype.itemsize // dtype.lanes}")
+        for stored, dtype in ((stored_a, dtype_a), (stored_b, dtype_b))
+    )
+    changed: Mask = (codes_a != codes_b).reshape(-1, dtype_a.lanes).any(axis=1)
+    return changed if changed.any() else None
+
+
+def _numbers(role: str, stored: Stored, dtype: DType, lanes: int) -> Floats:
+    """Give the values in lanes of float64; a real one beside complex ones has no imaginary part."""
+    values = decode(stored, dtype)
+    numbers: Floats = scratch(role, np.float64, values.size // dtype.lanes * lanes)
+    if dtype.lanes == lanes:
+        np.copyto(numbers, values)
+    else:
+        numbers[0::2], numbers[1::2] = values, 0
+    return numbers

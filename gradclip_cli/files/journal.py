@@ -1,0 +1,236 @@
+"""Which renames are due, written down before the first, and how they are brought to their end.
+
+If a run dies between its renames, the next one that meets its journal does the rest: clipping a set
+that is half old and half new would clip by a wrong norm.
+"""
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.marks import JOURNAL, is_still, lock, remove, run_of, token_of
+from gradclip_cli.files.source import flush, naming
+
+LIMIT = 1 << 26  # bytes of a journal: half a million files
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Stamp = list[int]  # inode, size, modification time: a list, as JSON has it
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A result under its hidden name, and the target in the same folder that it is to become.
+
+    Unless it may `replace` what is there, it takes only a place that is free. `old` is what stood
+    there when the moves began.
+    """
+
+    folder: str
+    staged: str
+    target: str
+    replace: bool
+    old: Stamp | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the result lies."""
+        return os.path.join(self.folder, self.staged)
+
+    @property
+    def path(self) -> str:
+        """Where it belongs."""
+        return os.path.join(self.folder, self.target)
+
+
+def settle(folder: str) -> bool:
+    """Finish what an interrupted run left half done in a folder; says whether there was anything.
+
+    One that is just at it is waited for. `folder` is a real path, without links. Raises
+    `GradclipError` where the renames cannot be done.
+    """
+    found = False
+    while (run := run_of(folder)) is not None:
+        if _ended(run, folder) and run_of(folder) == run:
+            break  # a read-only folder keeps the mark, but nothing is left to do
+        found = True
+    return found
+
+
+def _ended(run: str, folder: str) -> bool:
+    """Wait for a run, and finish what it left; False if another did so meanwhile."""
+    try:
+        descriptor = os.open(run, _READ)
+    except FileNotFoundError:
+        _unmark(folder, run)
+        return True
+    except PermissionError as error:
+        raise GradclipError(
+            folder,
+            "another user's gradclip is replacing the files here, or was stopped while it did",
+            "if it has ended, let that user run any gradclip command on them",
+        ) from error
+    try:
+        lock(descriptor, wait=True)
+        if not is_still(descriptor, run):
+            return False
+        _finish_dead(descriptor, run, folder)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _finish_dead(descriptor: int, run: str, folder: str) -> None:
+    """Do the renames of a run that is no more, and take its marks away."""
+    status = os.fstat(descriptor)
+    moves = _read(descriptor, status, os.path.dirname(run)) or []
+    due = [move for move in moves if os.path.lexists(move.source)]
+    if due and status.st_uid != os.geteuid():
+        raise GradclipError(
+            folder,
+            "another user's gradclip was stopped while it replaced the files here",
+            "some may be clipped and some not: let that user run any gradclip command on them",
+        )
+    try:
+        kept = finish(due)
+    except OSError as error:
+        raise GradclipError(
+            folder,
+            f"a gradclip that was stopped left some files replaced and others not: {reason(error)}",
+            "run gradclip on them where it may write, and it replaces the rest",
+        ) from error
+    marked = {folder, *(move.folder for move in moves)} - {os.path.dirname(run)}
+    for each in (*marked, os.path.dirname(run)):
+        remove(os.path.join(each, os.path.basename(run)))  # first: a mark leading nowhere is swept
+        _unmark(each, run)
+    if kept:
+        raise GradclipError(
+            kept[0],
+            "was written to after a gradclip that was replacing it was stopped; it stays so, and "
+            f"{len(moves) - len(kept):,} of {len(moves):,} files are as that gradclip wrote them",
+            "make sure that they belong together, then run gradclip again",
+        )
+
+
+def finish(moves: Iterable[Move]) -> list[str]:
+    """Do the moves that are not done yet.
+
+    A target that somebody else wrote to since they began stays; gives the paths of those.
+    """
+    folders = set()
+    kept = []
+    for move in moves:
+        if not os.path.lexists(move.source):
+            continue
+        # A result that took a free place by a link may still have its hidden name as well.
+        if stamp(move.path) not in (None, move.old, stamp(move.source)):
+            kept.append(move.path)
+        else:
+            with contextlib.suppress(GradclipError):  # the free place is taken
+                move_into_place(move)
+        remove(move.source)
+        folders.add(move.folder)
+    for folder in folders:
+        flush(folder)
+    return kept
+
+
+def move_into_place(move: Move) -> None:
+    """Let a result take its place; a file that appeared there meanwhile is never replaced."""
+    with naming(move.path):
+        if move.replace:
+            os.replace(move.source, move.path)
+            return
+        try:
+            os.link(move.source, move.path)
+        except FileExistsError as error:
+            raise appeared(move.path) from error
+        except OSError:  # a file system without hard links
+            if os.path.lexists(move.path):
+                raise
+            os.rename(move.source, move.path)
+        else:
+            remove(move.source)
+
+
+def appeared(path: str) -> GradclipError:
+    """Say that somebody else took a place that was free."""
+    return GradclipError(path, "appeared while gradclip was at work", "to replace it, add --force")
+
+
+def written(moves: Sequence[Move], top: str) -> bytes:
+    """Write down moves for a journal in the folder `top`.
+
+    Raises `GradclipError` for more than a journal is allowed to hold.
+    """
+    entries = [
+        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace, move.old]
+        for move in moves
+    ]
+    text = json.dumps(entries).encode("ascii")
+    if len(text) > LIMIT:
+        raise GradclipError(
+            top,
+            f"{len(moves):,} files are too many to change together",
+            "clip them into a new folder with -o FOLDER/",
+        )
+    return text
+
+
+def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | None:
+    """Read a journal; None where none was finished, or where it is not one of ours.
+
+    It is as untrusted as any file: a move never leaves its folder, and takes only what is staged.
+    """
+    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LIMIT:
+        return None
+    try:
+        entries = json.loads(os.pread(descriptor, status.st_size, 0))
+        moves = [
+            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old)
+            for folder, staged, target, replace, old in entries
+        ]
+        return moves if all(map(_is_sound, moves)) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _is_sound(move: Move) -> bool:
+    return (
+        token_of(move.staged) is not None
+        and move.target not in ("", ".", "..")
+        and os.sep not in move.staged + move.target
+        and b"\0" not in os.fsencode(move.source + move.path)
+        and isinstance(move.replace, bool)
+    )
+
+
+def _unmark(folder: str, run: str) -> None:
+    """Take away a folder's mark that leads to a run, where that is possible."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_DIRECTORY | _READ)
+        try:
+            lock(descriptor, wait=True)  # or another run's mark may have come between
+            if run_of(folder) == run:
+                remove(os.path.join(folder, JOURNAL))
+        finally:
+            os.close(descriptor)
+
+
+def stamp(path: str) -> Stamp | None:
+    """Give what tells a file from another that takes its place; None where there is none."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def reason(error: BaseException) -> str:
+    """Give an error's own words."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

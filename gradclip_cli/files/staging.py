@@ -1,0 +1,308 @@
+"""How results reach their targets: each is at every moment the old file or the whole new one.
+
+A result is written where nobody looks, flushed to the disk, and only then takes its place. A single
+one has no name until then, where the file system can do that; a new folder is written under a
+hidden name and renamed once; several files go through a `Run`. A run that is killed leaves at most
+hidden names, which the next run there removes.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.journal import Move, appeared, move_into_place, settle
+from gradclip_cli.files.marks import is_still, lock, make, new_token, remove, staged_path, sweep
+from gradclip_cli.files.replacement import Run
+from gradclip_cli.files.source import flush, naming, reserve
+from gradclip_cli.rewrite.targets import Target, Targets, checked, is_special
+
+
+class Staging(Protocol):
+    """Results on their way: made one by one, then all of them committed or all discarded."""
+
+    def file(self, target: Target, size: int) -> str:
+        """Make a file of so many bytes for a target; gives the path to write to.
+
+        The space is reserved, so that a full disk is known now. What replaces a file keeps its
+        mode and, where allowed, its owner; a new file obeys the umask.
+        """
+
+    def drop(self, path: str, /) -> None:
+        """Forget a file, whose target is to stay as it is."""
+
+    def commit(self, check: Callable[[], object]) -> None:
+        """Flush everything to the disk, then let the results take their places.
+
+        `check` is called when only that is left to do, and may raise an error to call it off.
+        """
+
+    def discard(self) -> None:
+        """Remove what has not taken its place."""
+
+
+@contextlib.contextmanager
+def staging(targets: Targets) -> Iterator[Staging]:
+    """Give a place to write the results that leaves nothing behind unless it was committed.
+
+    What earlier runs left unfinished beside the targets is finished, or removed, first.
+    """
+    places = [target.path for target in targets.all]
+    folders = {os.path.dirname(path) for path in (*places, *filter(None, [targets.folder]))}
+    standing = {folder for folder in folders if os.path.isdir(folder)}
+    for folder in standing:
+        settle(folder)
+    sweep(standing)
+    area: Staging
+    if targets.folder is not None:
+        area = _NewFolder(targets.folder)
+    elif len(places) == 1 and standing:
+        area = _OneFile()
+    else:
+        area = _SeveralFiles()
+    try:
+        try:
+            yield area
+        finally:
+            area.discard()
+    except BaseException:
+        area.discard()  # once more: a signal may have come in the midst of it
+        raise
+
+
+def write_whole(path: str, data: bytes, force: bool) -> None:
+    """Write a small file whole or not at all; a device or a FIFO is written through."""
+    if is_special(path):
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return
+    target = checked(path, path, (), force)
+    with staging(Targets((target,))) as area:
+        with open(area.file(target, len(data)), "r+b") as stream:
+            stream.write(data)
+        area.commit(lambda: None)
+
+
+def copy_into(area: Staging, path: str, target: Target) -> None:
+    """Stage a small file as it is."""
+    with open(path, "rb") as source:
+        staged = area.file(target, os.fstat(source.fileno()).st_size)
+        with open(staged, "r+b") as stream:
+            shutil.copyfileobj(source, stream)
+
+
+class _OneFile:
+    """A single file, unnamed until it is whole, or else hidden and locked."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._hidden: str | None = None
+        self._target = Target("", False)
+
+    def file(self, target: Target, size: int) -> str:
+        self._target = target
+        self._descriptor = _unnamed(os.path.dirname(target.path))
+        path = f"/proc/self/fd/{self._descriptor}"
+        if self._descriptor < 0:
+            path = self._hidden = staged_path(target.path, new_token())
+            with naming(target.path):
+                self._descriptor = make(path, 0o666)
+        _prepare(self._descriptor, target, size)
+        return path
+
+    def drop(self, _path: str) -> None:
+        self.discard()
+
+    def commit(self, check: Callable[[], object]) -> None:
+        if self._descriptor < 0:
+            return
+        path = self._target.path
+        folder = os.path.dirname(path)
+        with naming(path):
+            os.fsync(self._descriptor)
+            check()
+            if self._hidden is None and not self._target.replace:
+                try:
+                    _give_name(self._descriptor, path)
+                except FileExistsError as error:
+                    raise appeared(path) from error
+            else:
+                if self._hidden is None:  # a link cannot replace what is there, a rename can
+                    lock(self._descriptor)
+                    self._hidden = staged_path(path, new_token())
+                    _give_name(self._descriptor, self._hidden)
+                staged, name = os.path.basename(self._hidden), os.path.basename(path)
+                move_into_place(Move(folder, staged, name, self._target.replace))
+        flush(folder)
+
+    def discard(self) -> None:
+        if self._hidden is not None:
+            remove(self._hidden)
+            self._hidden = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _NewFolder:
+    """A folder that does not exist yet: written whole under a hidden name."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        # Here and below a path is noted before it is made: a signal may come in between.
+        self._hidden = staged_path(path, new_token())
+        self._lock = -1
+
+    def file(self, target: Target, size: int) -> str:
+        if self._lock < 0:
+            self._make()
+        path = os.path.join(self._hidden, os.path.relpath(target.path, self._path))
+        with naming(target.path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make(path, target, size)
+        return path
+
+    def _make(self) -> None:
+        while self._lock < 0 or not is_still(self._lock, self._hidden):
+            self._close()
+            with naming(self._path):
+                os.mkdir(self._hidden)
+                with contextlib.suppress(FileNotFoundError):  # swept away before it was locked
+                    self._lock = os.open(self._hidden, os.O_RDONLY | os.O_CLOEXEC)
+                    lock(self._lock, wait=True)
+
+    def drop(self, path: str) -> None:
+        os.unlink(path)
+
+    def commit(self, check: Callable[[], object]) -> None:
+        if self._lock < 0:
+            return
+        for place, _, names in os.walk(self._hidden):
+            for path in (*(os.path.join(place, name) for name in names), place):
+                with naming(os.path.join(self._path, os.path.relpath(path, self._hidden))):
+                    flush(path)
+        check()
+        with naming(self._path):
+            os.rename(self._hidden, self._path)
+        flush(os.path.dirname(self._path))
+
+    def discard(self) -> None:
+        shutil.rmtree(self._hidden, ignore_errors=True)
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class _SeveralFiles:
+    """Several files: hidden beside their targets, under the mark of a run."""
+
+    def __init__(self) -> None:
+        self._run = Run()
+        self._moves: dict[str, Move] = {}
+        self._new_folders: list[str] = []
+
+    def file(self, target: Target, size: int) -> str:
+        folder, name = os.path.split(target.path)
+        with naming(target.path):
+            self._make_folders(folder)
+            self._run.join(folder)
+        path = staged_path(target.path, self._run.token, len(self._moves))
+        self._moves[path] = Move(folder, os.path.basename(path), name, target.replace)
+        _make(path, target, size)
+        return path
+
+    def _make_folders(self, folder: str) -> None:
+        if not os.path.isdir(folder):
+            self._make_folders(os.path.dirname(folder))
+            self._new_folders.append(folder)
+            os.mkdir(folder)
+
+    def drop(self, path: str) -> None:
+        os.unlink(path)
+        del self._moves[path]
+
+    def commit(self, check: Callable[[], object]) -> None:
+        for path, move in self._moves.items():
+            with naming(move.path):
+                flush(path)
+        self._run.commit(list(self._moves.values()), check)
+        self._moves = {}
+
+    def discard(self) -> None:
+        if not self._run.stuck:
+            with contextlib.suppress(OSError):
+                self._run.void()
+            for path in self._moves:
+                remove(path)
+        self._run.close()
+        for folder in reversed(self._new_folders):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def _unnamed(folder: str) -> int:
+    """Make a file without a name in a folder; -1 where that is not possible."""
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not os.path.isdir("/proc/self/fd"):
+        return -1
+    try:
+        return os.open(folder, os.O_RDWR | flag | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            return -1
+        raise
+
+
+def _give_name(descriptor: int, path: str) -> None:
+    """Give an unnamed file its name; raises `FileExistsError` where that is taken."""
+    # Only with a folder's descriptor does Python follow the link that leads to the open file.
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.link(
+            f"/proc/self/fd/{descriptor}",
+            os.path.basename(path),
+            src_dir_fd=folder,
+            dst_dir_fd=folder,
+            follow_symlinks=True,
+        )
+    finally:
+        os.close(folder)
+
+
+def _make(path: str, target: Target, size: int) -> None:
+    with naming(target.path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        _prepare(descriptor, target, size)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(descriptor: int, target: Target, size: int) -> None:
+    """Give a new file the rights of the one that it replaces, and its space on the disk."""
+    with naming(target.path):
+        with contextlib.suppress(FileNotFoundError):
+            _keep_rights(descriptor, os.stat(target.path))
+        try:
+            reserve(descriptor, size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise GradclipError(
+                target.path,
+                f"no room for its {size:,} bytes: {(error.strerror or '').lower()}",
+                "free some space on that disk, or write elsewhere with -o",
+            ) from error
+
+
+def _keep_rights(descriptor: int, old: os.stat_result) -> None:
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))

@@ -1,0 +1,195 @@
+"""How the bytes of a result reach its file: past the page cache, while the next are computed.
+
+The kernel takes longer to find and fill new pages of its cache than gradclip takes to clip what
+goes into them, so large pieces are written directly (`O_DIRECT` of open(2)) where the file system
+can do that. Directly means whole pages, in the file as in memory: what a piece has besides at its
+ends is written in the ordinary way.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from gradclip_cli.engine.scratch import PAGE, paged
+from gradclip_cli.files.source import naming, write_at
+from gradclip_cli.tensors.dtypes import Stored
+
+PIECE = 4 << 20
+"""Most bytes that may be asked room for at once, and what is written at once."""
+
+_PIECES = 3  # one that is filled, and two that wait for the disk
+
+DIRECT = 1 << 20
+"""Fewer bytes are not worth going past the cache."""
+
+Room = Callable[[int, int], Stored]
+"""Gives an array for so many bytes at an offset, which are written once it has been filled."""
+
+
+class Writer:
+    """Writes one file, best in order: each piece in a thread while the next is filled.
+
+    `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
+    `label`. One is raised if the path leads to another file than the one of `status`: an unnamed
+    file is found by the number of its descriptor, which after an interrupt may be another file's
+    before a worker notices.
+    """
+
+    def __init__(self, path: str, status: os.stat_result, label: str) -> None:
+        self._label = label
+        with naming(label):
+            self._plain = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        if not os.path.samestat(os.fstat(self._plain), status):
+            os.close(self._plain)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
+        self._direct: int | None = None
+        self._hand: ThreadPoolExecutor | None = None
+        # Pieces in turns. `_base` is where the present one's first byte would lie in the file,
+        # a multiple of `PAGE`; the bytes from `_begin` to `_end` are to be written.
+        self._turn = 0
+        self._under_way: list[Future[None] | None] = [None] * _PIECES
+        self._base = self._begin = self._end = 0
+
+    def room(self, offset: int, size: int) -> Stored:
+        """Give an array to be filled with the file's bytes from `offset` on, at most `PIECE`.
+
+        It is written once a piece is full, or at the end.
+        """
+        if offset != self._end or self._end + size > self._base + PIECE + PAGE:
+            self._next_piece(offset)
+        start = self._end - self._base
+        self._end += size
+        return self._piece()[start : start + size]
+
+    def _piece(self) -> Stored:
+        return paged(f"piece {self._turn}", PIECE + PAGE)
+
+    def _next_piece(self, offset: int) -> None:
+        """Write what there is, but for a part of a page that the next piece completes."""
+        written = self._end
+        if offset == self._end:
+            written = max(self._end // PAGE * PAGE, self._begin)
+        self._write(written)
+        rest = self._piece()[written - self._base : self._end - self._base]
+        self._turn = (self._turn + 1) % _PIECES
+        self._wait(self._turn)
+        self._begin = written if rest.size else offset
+        self._end = offset
+        self._base = self._begin // PAGE * PAGE
+        self._piece()[self._begin - self._base : self._end - self._base] = rest
+
+    def _write(self, end: int) -> None:
+        """Write what lies before `end`: whole pages in the thread, if there are enough of them."""
+        first = min(-(-self._begin // PAGE) * PAGE, end)
+        last = max(end // PAGE * PAGE, first)
+        if last - first < DIRECT:
+            first = last = end
+        data = self._piece().data
+        for start, stop in ((self._begin, first), (last, end)):
+            part = data[start - self._base : stop - self._base]
+            write_at(self._plain, part, start, self._label)
+        if first < last:
+            self._begin_to_write(data[first - self._base : last - self._base], first)
+
+    def _begin_to_write(self, pages: memoryview, offset: int) -> None:
+        self._hand = self._hand or ThreadPoolExecutor(1, "gradclip-writer")
+        try:
+            self._under_way[self._turn] = self._hand.submit(self._write_pages, pages, offset)
+        except RuntimeError:  # no more threads are allowed here
+            self._hand = None
+            self._write_pages(pages, offset)
+
+    def _write_pages(self, pages: memoryview, offset: int) -> None:
+        done = 0
+        if self._direct is None:
+            self._direct = _opened_directly(self._plain)
+        if self._direct >= 0:
+            try:
+                done = os.pwrite(self._direct, pages, offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # larger pages than ours, or none at all
+                    error.filename = self._label
+                    raise
+        if done < len(pages):
+            write_at(self._plain, pages[done:], offset + done, self._label)
+            _write_back(self._plain, offset + done, len(pages) - done)
+
+    def _wait(self, turn: int) -> None:
+        future, self._under_way[turn] = self._under_way[turn], None
+        if future is not None:
+            future.result()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Write the rest, unless something went wrong before, and wait until all is written."""
+        try:
+            if kind is None:
+                self._write(self._end)
+                for turn in range(_PIECES):
+                    self._wait(turn)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            if self._hand is not None:
+                self._wait_for_all(self._hand)
+        finally:
+            os.close(self._plain)
+            if self._direct is not None and self._direct >= 0:
+                os.close(self._direct)
+
+    @staticmethod
+    def _wait_for_all(hand: ThreadPoolExecutor) -> None:
+        try:
+            hand.shutdown()
+        except BaseException:  # an interrupt; but the descriptors may still be written to
+            hand.shutdown()
+            raise
+
+
+def _opened_directly(descriptor: int) -> int:
+    """Open an open file once more, for writing past the page cache; -1 where that cannot be."""
+    flag = getattr(os, "O_DIRECT", 0)
+    if flag:
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_CLOEXEC | flag)
+    return -1
+
+
+def _write_back(descriptor: int, offset: int, size: int) -> None:
+    """Let the kernel begin to write what has just been written, which `fsync` would only do later.
+
+    Asking it to forget the range has that effect, and keeps what is not on the disk yet.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
+
+
+_FICLONE = 0x40049409  # of linux/fs.h; see ioctl_ficlone(2)
+
+
+def cloned(source: int, path: str, label: str) -> bool:
+    """Let a file share all blocks of an open one; False where the file system cannot do it."""
+    with naming(label):
+        target = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    finally:
+        os.close(target)
+    return True

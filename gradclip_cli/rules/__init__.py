@@ -1,0 +1,1 @@
+"""From norms to coefficients: one module a rule, each with its equation, options and words."""

@@ -1,0 +1,1 @@
+"""What the frameworks' own arithmetic makes of a rule, bit for bit."""

@@ -1,0 +1,188 @@
+"""The cache of a run: what was measured of each step, one JSON object a line, in a file to keep.
+
+A step is known again by its paths, their sizes and modification times, and the selection. Lines are
+only ever appended, each in one go as soon as its step is measured: a run that is stopped leaves
+whole lines and at most one that is torn, which is measured again.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import stat
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.marks import lock
+from gradclip_cli.files.source import write_at
+from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
+from gradclip_cli.tensors.selection import Selection
+
+_VERSION = 1
+_BEGINNING = f'{{"gradclip_trend": {_VERSION}, "step": '.encode()
+
+FileKey = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a step is known by: its operand, its files as `(path, size, modified_ns)`, selection."""
+
+    operand: str
+    files: tuple[FileKey, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    @classmethod
+    def of(cls, operand: str, files: tuple[FileKey, ...], selection: Selection) -> "Key":
+        """Give the key of a step; paths are made absolute."""
+        places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
+        include, exclude = sorted(selection.include), sorted(selection.exclude)
+        return cls(os.path.abspath(operand), places, tuple(include), tuple(exclude))
+
+
+class History:
+    """The steps that a cache file holds; `keep` adds one to it."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._known: dict[Key, Measured] = {}
+        self._layouts: dict[Layout, Layout] = {}
+        self._end = 0
+        self._read()
+
+    def known(self, key: Key) -> Measured | None:
+        """Give what was measured of a step; None if it is not known, or has changed."""
+        return self._known.get(key)
+
+    def keep(self, key: Key, step: int | str, measured: Measured) -> None:
+        """Add a step to the file at once; an `OSError` names the file."""
+        line = json.dumps(_written(key, step, measured), allow_nan=False).encode() + b"\n"
+        write_at(self._descriptor, line, self._end, self._path)
+        self._end += len(line)
+        self._known[key] = measured
+
+    def _read(self) -> None:
+        """Read all whole lines; what is torn at the end is cut off."""
+        torn = b""
+        with open(self._descriptor, "rb", closefd=False) as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    torn = line
+                elif not line.startswith(_BEGINNING):
+                    raise self._foreign(number)
+                else:
+                    self._take(line, number)
+                    self._end += len(line)
+        if torn:
+            beginning = _BEGINNING if self._end == 0 else _BEGINNING[: len(torn)]
+            if not torn.startswith(beginning):
+                raise self._foreign(0)
+            os.ftruncate(self._descriptor, self._end)
+
+    def _take(self, line: bytes, number: int) -> None:
+        try:
+            key, measured = _parsed(json.loads(line))
+            # Thousands of steps share the names of their tensors.
+            layout = self._layouts.setdefault(measured.layout, measured.layout)
+            self._known[key] = dataclasses.replace(measured, layout=layout)
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            raise self._foreign(number) from None
+
+    def _foreign(self, number: int) -> GradclipError:
+        where = f", see line {number:,}" if number else ""
+        return GradclipError(
+            self._path,
+            f"not a cache that gradclip trend wrote{where}",
+            "name another file with --cache; one that does not exist is made",
+        )
+
+
+@contextlib.contextmanager
+def history(path: str) -> Iterator[History]:
+    """Open a cache, or make it; raises `GradclipError` where it is none, or in use."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise GradclipError(path, "a cache has to be a regular file", "name another file")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if not lock(descriptor):
+            raise GradclipError(
+                path, "another gradclip is writing to it", "wait until that has finished"
+            )
+        yield History(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
+    layout = measured.layout
+    return {
+        "gradclip_trend": _VERSION,
+        "step": step,
+        "global_norm": _or_null(measured.global_norm),
+        "finite_norm": _or_null(measured.finite_norm),
+        "nonfinite": sum(bad.count for bad in measured.nonfinite.values()),
+        "operand": key.operand,
+        "files": key.files,
+        "include": key.include,
+        "exclude": key.exclude,
+        "notes": measured.notes,
+        "names": layout.names,
+        "dtypes": layout.dtypes,
+        "counts": layout.counts,
+        "norms": [_or_null(norm) for norm in measured.norms],
+        "max_abs": [_or_null(size) for size in measured.sizes],
+        "nonfinite_at": [
+            [tensor, bad.nan, bad.posinf, bad.neginf, bad.first]
+            for tensor, bad in measured.nonfinite.items()
+        ],
+    }
+
+
+def _or_null(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
+    key = Key(
+        line["operand"],
+        tuple((path, size, time) for path, size, time in line["files"]),
+        tuple(line["include"]),
+        tuple(line["exclude"]),
+    )
+    layout = Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"]))
+    norms = array("d", [math.inf if norm is None else norm for norm in line["norms"]])
+    sizes = array("d", [math.nan if size is None else size for size in line["max_abs"]])
+    if (
+        not len(layout.names)
+        == len(layout.dtypes)
+        == len(layout.counts)
+        == len(norms)
+        == len(sizes)
+    ):
+        raise ValueError("columns of different lengths")
+    if not all(name is None or isinstance(name, str) for name in layout.names):
+        raise ValueError("a name that is no text")
+    if min(layout.counts, default=0) < 0:
+        raise ValueError("a tensor with fewer values than none")
+    if not all(0 <= entry[0] < len(norms) for entry in line["nonfinite_at"]):
+        raise ValueError("a tensor that there is not")
+    finite_norm = line["finite_norm"]
+    measured = Measured(
+        layout,
+        norms,
+        sizes,
+        {
+            tensor: Nonfinite(nan, posinf, neginf, tuple(first))
+            for tensor, nan, posinf, neginf, first in line["nonfinite_at"]
+        },
+        math.inf if finite_norm is None else float(finite_norm),
+        tuple(line["notes"]),
+    )
+    return key, measured

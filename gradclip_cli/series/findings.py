@@ -1,0 +1,152 @@
+"""What can be read from the steps of a run: when it went wrong, where, and how it looked before."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gradclip_cli.series.layers import Fading, fading
+from gradclip_cli.series.spikes import SpikeRule
+from gradclip_cli.series.trajectory import Nonfinite, Step
+
+LEAST_GROWTH = 0.01  # of the squared norm: a share that grew by less is not to blame
+_MOST_GROWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FirstNonfinite:
+    """The first step with a value that is not finite, and the one before it.
+
+    `infinite` are its tensors with infinities and no NaN: where a value overflows there is an
+    infinity first, and NaN follow from it.
+    """
+
+    step: Step
+    tensor: str | None
+    dtype: str
+    found: Nonfinite
+    tensors: int
+    infinite: tuple[str | None, ...]
+    before: Step | None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a tensor's share of the squared norm changed; None where it had none."""
+
+    tensor: str | None
+    before: float | None
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A step whose norm stands out, and the tensors whose share grew most there, at most three."""
+
+    step: Step
+    grown: tuple[Growth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A run over its steps, in order, and what can be said of it.
+
+    `fading` are the layers along which the norm falls geometrically, `always_zero` the tensors that
+    are in every step and have no other value in any.
+    """
+
+    steps: tuple[Step, ...]
+    rule: SpikeRule
+    first_nonfinite: FirstNonfinite | None
+    spikes: tuple[Spike, ...]
+    fading: tuple[Fading, ...]
+    always_zero: tuple[str | None, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def finite_norms(self) -> list[float]:
+        """The norms of the steps where it is finite, in order."""
+        return [step.global_norm for step in self.steps if math.isfinite(step.global_norm)]
+
+
+def trend_of(steps: Sequence[Step], rule: SpikeRule) -> Trend:
+    """Read what is to be said from steps in order."""
+    return Trend(
+        tuple(steps),
+        rule,
+        _first_nonfinite(steps),
+        tuple(_spikes(steps)),
+        fading(steps),
+        tuple(_always_zero(steps)),
+        tuple(_notes(steps)),
+    )
+
+
+def _first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
+    for place, step in enumerate(steps):
+        bad = step.measured.nonfinite
+        if bad:
+            layout = step.measured.layout
+            first = min(bad)
+            return FirstNonfinite(
+                step,
+                layout.names[first],
+                layout.dtypes[first],
+                bad[first],
+                len(bad),
+                tuple(layout.names[tensor] for tensor in sorted(bad) if not bad[tensor].nan),
+                steps[place - 1] if place else None,
+            )
+    return None
+
+
+def _spikes(steps: Sequence[Step]) -> Iterable[Spike]:
+    before: Step | None = None
+    for step in steps:
+        if step.mark == "spike":
+            yield Spike(step, _grown(before, step))
+        if math.isfinite(step.global_norm):
+            before = step
+
+
+def _grown(before: Step | None, step: Step) -> tuple[Growth, ...]:
+    """Give the tensors whose share grew by a hundredth or more, those that grew most first."""
+    earlier: dict[str | None, float | None] = {}
+    if before is not None:
+        names = before.measured.layout.names
+        earlier = {name: before.measured.share(tensor) for tensor, name in enumerate(names)}
+    found = []
+    for tensor, name in enumerate(step.measured.layout.names):
+        share = step.measured.share(tensor) or 0.0
+        grown = share - (earlier.get(name) or 0.0)
+        if grown >= LEAST_GROWTH:
+            found.append((-grown, tensor, Growth(name, earlier.get(name), share)))
+    return tuple(growth for _, _, growth in sorted(found, key=lambda item: item[:2])[:_MOST_GROWN])
+
+
+def _always_zero(steps: Sequence[Step]) -> list[str | None]:
+    common: dict[str | None, None] | None = None
+    for step in steps:
+        measured = step.measured
+        zero = {
+            name: None
+            for tensor, name in enumerate(measured.layout.names)
+            if not measured.norms[tensor]
+            and measured.layout.counts[tensor]
+            and tensor not in measured.nonfinite
+        }
+        common = zero if common is None else {name: None for name in common if name in zero}
+        if not common:
+            break
+    return list(common or ())
+
+
+def _notes(steps: Sequence[Step]) -> Iterable[str]:
+    """Give each note once, and in how many steps it holds where it is not all of them."""
+    counted: dict[str, int] = {}
+    for step in steps:
+        for note in step.measured.notes:
+            counted[note] = counted.get(note, 0) + 1
+    for note, count in counted.items():
+        yield note if count == len(steps) else f"{note} (in {count:,} of {len(steps):,} steps)"
+    if len({frozenset(layout.names) for layout in {s.measured.layout for s in steps}}) > 1:
+        yield "not all steps have the same tensors"

@@ -1,0 +1,160 @@
+"""A run, step by step: what was measured of each, and how it compares with those before it.
+
+A step's tensors are kept as two numbers each, so a run of thousands of steps needs little memory,
+however large a step is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gradclip_cli.series.spikes import Recent, SpikeRule
+
+Index = tuple[int, ...]
+Mark = Literal["", "spike", "nonfinite", "overflow", "zero"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors that were measured, in the order of their files; steps share it."""
+
+    names: tuple[str | None, ...]
+    dtypes: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nonfinite:
+    """How many values of a tensor are not finite, and where the first is."""
+
+    nan: int
+    posinf: int
+    neginf: int
+    first: Index
+
+    @property
+    def count(self) -> int:
+        """Number of values that are NaN or infinite."""
+        return self.nan + self.posinf + self.neginf
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One step by itself: the norms of its tensors' finite values, and what is not finite.
+
+    `norms` and `sizes` (largest finite magnitudes; NaN where there is none) have an entry for each
+    tensor of the layout. `finite_norm` is inf where it is beyond float64.
+    """
+
+    layout: Layout
+    norms: Sequence[float]
+    sizes: Sequence[float]
+    nonfinite: Mapping[int, Nonfinite]
+    finite_norm: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def global_norm(self) -> float:
+        """The L2 norm of all tensors together; NaN or inf where a value is."""
+        if any(bad.nan for bad in self.nonfinite.values()):
+            return math.nan
+        return math.inf if self.nonfinite else self.finite_norm
+
+    @property
+    def worst(self) -> int | None:
+        """The first tensor with values that are not finite, else the largest; None if all zero."""
+        if self.nonfinite:
+            return min(self.nonfinite)
+        if not self.norms or not max(self.norms):
+            return None
+        return max(range(len(self.norms)), key=self.norms.__getitem__)
+
+    def share(self, tensor: int) -> float | None:
+        """Give a tensor's part of the sum of squares; None where that is zero or not finite."""
+        norm = self.global_norm
+        return (self.norms[tensor] / norm) ** 2 if 0 < norm < math.inf else None
+
+    def size_of_all(self) -> tuple[float, int] | None:
+        """Give the largest finite magnitude and the tensor that has it; None without values."""
+        found = [(size, -tensor) for tensor, size in enumerate(self.sizes) if not math.isnan(size)]
+        if not found:
+            return None
+        size, tensor = max(found)
+        return size, -tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step among the others; `ratio` is its norm over the median of those before it.
+
+    `threshold` is where a spike begins. Either is None where too few finite norms came before.
+    """
+
+    step: int | str
+    source: str
+    measured: Measured
+    ratio: float | None
+    threshold: float | None
+    mark: Mark
+
+    @property
+    def global_norm(self) -> float:
+        """The L2 norm of all measured tensors together; NaN or inf where a value is."""
+        return self.measured.global_norm
+
+    @property
+    def finite_norm(self) -> float:
+        """The same over the finite values alone."""
+        return self.measured.finite_norm
+
+    @property
+    def nonfinite(self) -> int:
+        """Number of values that are NaN or infinite."""
+        return sum(bad.count for bad in self.measured.nonfinite.values())
+
+    @property
+    def worst(self) -> str | None:
+        """The name of the tensor to blame: the first that is not finite, else the largest."""
+        worst = self.measured.worst
+        return None if worst is None else self.measured.layout.names[worst]
+
+    @property
+    def share(self) -> float | None:
+        """The part of the sum of squares that the worst tensor has."""
+        worst = self.measured.worst
+        return None if worst is None else self.measured.share(worst)
+
+    @property
+    def first_nonfinite(self) -> Index | None:
+        """Where the worst tensor has its first value that is not finite."""
+        bad = self.measured.nonfinite
+        return bad[min(bad)].first if bad else None
+
+
+class Watch:
+    """Takes steps in order and says of each how it compares with those before it."""
+
+    def __init__(self, rule: SpikeRule) -> None:
+        self._recent = Recent(rule)
+
+    def step(self, step: int | str, source: str, measured: Measured) -> Step:
+        """Give the row of a step."""
+        usual = self._recent.usual
+        norm = measured.global_norm
+        mark = _mark(measured, norm, usual.threshold)
+        ratio = None
+        if math.isfinite(norm):
+            ratio = norm / usual.median if usual.median else None
+            self._recent.add(norm)
+        return Step(step, source, measured, ratio, usual.threshold, mark)
+
+
+def _mark(measured: Measured, norm: float, threshold: float | None) -> Mark:
+    if measured.nonfinite:
+        return "nonfinite"
+    if math.isinf(norm):
+        return "overflow"
+    if threshold is not None and norm > threshold:
+        return "spike"
+    return "" if norm else "zero"

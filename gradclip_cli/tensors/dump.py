@@ -1,0 +1,119 @@
+"""What a dump is: tensors that say where their values lie.
+
+No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape and a byte range of a
+`Source`; a `Span` is a run of adjacent values that one worker reads in one go. All of it is frozen
+and, but for streams, survives pickling, so it can cross threads, processes and machines.
+"""
+
+import itertools
+import math
+
+from gradclip_cli.files.source import Source
+from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dtypes import DType
+
+Shape = tuple[int, ...]
+
+
+@frozen
+class Tensor:
+    """One array of a dump; `name` is None where neither file nor format gives one.
+
+    `offset` and `size` are bytes in the source; `fortran` says that the first index runs fastest.
+    """
+
+    name: str | None
+    dtype: DType
+    shape: Shape
+    source: Source
+    offset: int
+    size: int
+    fortran: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def fortran_shape(self) -> Shape | None:
+        """The shape where the values do not lie in C order, else None."""
+        return self.shape if self.fortran and sum(side > 1 for side in self.shape) > 1 else None
+
+
+@frozen
+class DumpFile:
+    """One file of a dump: where its tensors lie, in the order of the file's own header.
+
+    `relative` is the path below the operand that led here: where the clipped file goes in a folder.
+    """
+
+    source: Source
+    relative: str
+    format: str
+    tensors: tuple[Tensor, ...]
+
+
+@frozen
+class Companion:
+    """A file of a folder that stays true when its dumps are clipped: a shard index."""
+
+    path: str
+    relative: str
+
+
+@frozen
+class Dump:
+    """All operands together: one gradient. `ignored` counts files of folders that are no dumps."""
+
+    files: tuple[DumpFile, ...]
+    companions: tuple[Companion, ...] = ()
+    ignored: int = 0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor, file by file."""
+        return tuple(itertools.chain.from_iterable(file.tensors for file in self.files))
+
+
+@frozen
+class Span:
+    """Adjacent values of one dtype in one file.
+
+    Either a piece of one tensor, whose value number `start` (in memory order) comes first, or, if
+    `small`, whole small tensors that lie next to each other; `counts` says how long each is.
+    `fortran_shape` is set where the tensor's memory order is not C order.
+    """
+
+    source: Source
+    dtype: DType
+    offset: int
+    counts: tuple[int, ...]
+    start: int = 0
+    fortran_shape: Shape | None = None
+    small: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return sum(self.counts)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.count * self.dtype.itemsize
+
+
+def multi_index(position: int, shape: Shape) -> tuple[int, ...]:
+    """Give the multi-index of a position in C order.
+
+    >>> multi_index(5, (2, 3))
+    (1, 2)
+    """
+    if len(shape) == 1:
+        return (position,)
+    index = []
+    for side in reversed(shape):
+        position, remainder = divmod(position, side)
+        index.append(remainder)
+    return tuple(reversed(index))
