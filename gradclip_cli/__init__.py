@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradclip_cli.commands.apply import apply as apply
-    from gradclip_cli.commands.check import Checked as Checked
     from gradclip_cli.commands.check import check as check
     from gradclip_cli.commands.diff import diff as diff
     from gradclip_cli.commands.inspect import inspect as inspect
@@ -18,46 +17,46 @@ if TYPE_CHECKING:
     from gradclip_cli.errors import RefusedError as RefusedError
     from gradclip_cli.results.comparison import Comparison as Comparison
     from gradclip_cli.results.report import Report as Report
-    from gradclip_cli.series.findings import Trend as Trend
-    from gradclip_cli.series.limits import Suggestion as Suggestion
-    from gradclip_cli.series.limits import suggest as suggest
+    from gradclip_cli.results.soundness import Checked as Checked
+    from gradclip_cli.results.suggestion import Suggestion as Suggestion
+    from gradclip_cli.results.suggestion import suggest as suggest
+    from gradclip_cli.results.trend import Trend as Trend
+    from gradclip_cli.rules.adaptively import ClipAdaptively as ClipAdaptively
+    from gradclip_cli.rules.by_average_norm import ClipByAverageNorm as ClipByAverageNorm
+    from gradclip_cli.rules.by_global_norm import ClipByGlobalNorm as ClipByGlobalNorm
+    from gradclip_cli.rules.by_group_norm import ClipByGroupNorm as ClipByGroupNorm
+    from gradclip_cli.rules.by_rms import ClipByRms as ClipByRms
+    from gradclip_cli.rules.by_tensor_norm import ClipByNorm as ClipByNorm
+    from gradclip_cli.rules.by_value import ClipByValue as ClipByValue
     from gradclip_cli.series.spikes import SpikeRule as SpikeRule
 
 __version__ = "0.1.0"
-__all__ = [
-    "Checked",
-    "Comparison",
-    "GradclipError",
-    "RefusedError",
-    "Report",
-    "SpikeRule",
-    "Suggestion",
-    "Trend",
-    "__version__",
-    "apply",
-    "check",
-    "diff",
-    "inspect",
-    "suggest",
-    "trend",
-]
 
 _HOMES = {
-    "Checked": "commands.check",
+    "Checked": "results.soundness",
+    "ClipAdaptively": "rules.adaptively",
+    "ClipByAverageNorm": "rules.by_average_norm",
+    "ClipByGlobalNorm": "rules.by_global_norm",
+    "ClipByGroupNorm": "rules.by_group_norm",
+    "ClipByNorm": "rules.by_tensor_norm",
+    "ClipByRms": "rules.by_rms",
+    "ClipByValue": "rules.by_value",
     "Comparison": "results.comparison",
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "results.report",
     "SpikeRule": "series.spikes",
-    "Suggestion": "series.limits",
-    "Trend": "series.findings",
+    "Suggestion": "results.suggestion",
+    "Trend": "results.trend",
     "apply": "commands.apply",
     "check": "commands.check",
     "diff": "commands.diff",
     "inspect": "commands.inspect",
-    "suggest": "series.limits",
+    "suggest": "results.suggestion",
     "trend": "commands.trend",
 }
+
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

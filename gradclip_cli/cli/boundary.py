@@ -135,6 +135,9 @@ def _worded(error: Exception) -> GradclipError:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gradclip"
+    near: list[str] = list(getattr(error, "possibilities", None) or ())
+    if near:  # in the order of likeness
+        message = f"{message.partition(' (Possible')[0]}. Did you mean {near[0]}?"
     # "Value error" is what Pydantic, which Typer asks about choices, puts before its own words.
     lines = message.replace(": Value error, ", ": ").strip().splitlines()
     first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"

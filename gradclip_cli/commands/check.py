@@ -1,36 +1,18 @@
-"""Whether files are sound: everything that can be known of a dump without its values."""
+"""What `gradclip check` does: everything that can be known of a dump without its values."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from gradclip_cli.commands.measuring import Path
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
-from gradclip_cli.formats.opening import Place, find
+from gradclip_cli.files.source import StreamSource
+from gradclip_cli.formats.folders import Place, find
+from gradclip_cli.results.soundness import Checked
 from gradclip_cli.tensors.dump import Dump
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A file that was looked at: what it holds, or what is wrong with it and what to do.
-
-    `size` is in bytes. Of an unsound file only `label`, `problem` and `hint` are known.
-    """
-
-    label: str
-    format: str | None = None
-    tensors: int | None = None
-    size: int | None = None
-    problem: str | None = None
-    hint: str | None = None
-
-    @property
-    def sound(self) -> bool:
-        """Whether the file is what its format says it must be."""
-        return self.problem is None
-
-
-def check(*paths: str | os.PathLike[str]) -> tuple[Checked, ...]:
+def check(*paths: Path) -> tuple[Checked, ...]:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
     The values of a file are not read; a stream is read to its end.
@@ -53,8 +35,8 @@ def _checked(place: Place) -> Checked:
         finish(Dump((file,)))
     except (GradclipError, OSError) as error:
         return _unsound(place.path, error)
-    stream = file.source.stream
-    size = file.source.size if stream is None else stream.position
+    source = file.source
+    size = source.stream.position if isinstance(source, StreamSource) else source.size
     return Checked(file.source.label, file.format, len(file.tensors), size)
 
 

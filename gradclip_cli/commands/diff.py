@@ -7,27 +7,29 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeGuard
 
+from gradclip_cli.commands.measuring import Path, brought
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
 from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
+from gradclip_cli.compare.comparing import compare_tensors
 from gradclip_cli.compare.pairs import Pair, is_mixed
-from gradclip_cli.compare.sweep import compare_tensors
-from gradclip_cli.engine.crew import Crew
-from gradclip_cli.engine.executors import crew
+from gradclip_cli.compare.tolerance import Tolerance
+from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.opening import STDIN
-from gradclip_cli.measure.meter import Progress, Silent, measure_tensors
+from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.results.comparison import Compared, Comparison, Tolerance, compared, comparison
+from gradclip_cli.results.comparison import Compared, Comparison, compared, comparison
 from gradclip_cli.tensors.dump import Dump, Tensor
-from gradclip_cli.tensors.selection import Selection, holds_only_integers
+from gradclip_cli.tensors.gradients import gradient_kinds
+from gradclip_cli.tensors.selection import Selection
 
 _Sides = tuple[Tensor | None, Tensor | None]
 
 
 def diff(
-    a: str | os.PathLike[str],
-    b: str | os.PathLike[str],
+    a: Path,
+    b: Path,
     *,
     rtol: float | None = None,
     atol: float | None = None,
@@ -50,7 +52,6 @@ def diff(
     operands = os.fspath(a), os.fspath(b)
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
-    watch = progress or Silent()
     dumps = opened(found(operands[:1])), opened(found(operands[1:]))
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
@@ -64,12 +65,11 @@ def diff(
         tensors = _selected(everything, selection)
         pairs = {index: pair for index, pair in enumerate(tensors) if _is_comparable(pair)}
         a_streams, b_streams = map(has_stream, dumps)
-        with crew(1 if a_streams or b_streams else workers) as hands:
-            measured = compare_tensors([*pairs.values()], b_streams, hands, watch)
+        with crew(1 if a_streams or b_streams else workers, progress) as hands:
+            measured = compare_tensors([*pairs.values()], b_streams, hands)
             differences = dict(zip(pairs, measured, strict=True))
             norms_a, norms_b = (
-                _norms([pair[side] for pair in tensors], differences, hands, watch)
-                for side in (0, 1)
+                _norms([pair[side] for pair in tensors], differences, hands) for side in (0, 1)
             )
         for dump in dumps:
             finish(dump)
@@ -77,7 +77,7 @@ def diff(
         compared(one, other, (norms_a.get(at), norms_b.get(at)), differences.get(at), tolerance)
         for at, (one, other) in enumerate(tensors)
     ]
-    kinds = [_gradient_kinds(dump) for dump in dumps]
+    kinds = [gradient_kinds(dump) for dump in dumps]
     gradients = [
         differences[at]
         for at, pair in pairs.items()
@@ -91,9 +91,9 @@ def diff(
 
 
 def _named(dump: Dump, operand: str, aligned: Rename) -> list[Tensor]:
-    """Give a dump's tensors under their aligned names; that of a single .npy file has none."""
+    """Give a dump's tensors under their aligned names; one that a single file names has none."""
     tensors = dump.tensors
-    if [file.format for file in dump.files] == ["npy"] and not os.path.isdir(operand):
+    if [file.is_named_by_file for file in dump.files] == [True] and not os.path.isdir(operand):
         return [dataclasses.replace(tensor, name=None) for tensor in tensors]
     return renamed(tensors, aligned, operand)
 
@@ -140,7 +140,7 @@ def _kept(dump: Dump, stack: contextlib.ExitStack) -> Dump:
 
 
 def _norms(
-    tensors: Sequence[Tensor | None], known: Container[int], hands: Crew, watch: Progress
+    tensors: Sequence[Tensor | None], known: Container[int], crew: Crew
 ) -> dict[int, Moments]:
     """Measure the tensors that were not compared."""
     alone = {
@@ -150,12 +150,8 @@ def _norms(
     }
     if not alone:
         return {}
-    measured = measure_tensors([*alone.values()], range(len(alone)), hands, watch)
+    measured = measure_tensors([*alone.values()], range(len(alone)), crew)
     return {at: measured[number] for number, at in enumerate(alone)}
-
-
-def _gradient_kinds(dump: Dump) -> set[str]:
-    return {"integer"} if holds_only_integers(dump) else {"float", "complex"}
 
 
 def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
@@ -164,6 +160,7 @@ def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
     ignored = sum(dump.ignored for dump in dumps)
     if ignored:
         notes.append(f"{ignored:,} other files ignored")
+    notes += [note for dump in dumps for note in brought(dump)]
     opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})
     if opaque:
         notes.append(f"compared by their bytes, cannot be decoded: {', '.join(opaque)}")

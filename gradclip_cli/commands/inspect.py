@@ -1,4 +1,4 @@
-"""Measure a dump: what `gradclip inspect` does, as a function that returns what it prints."""
+"""What `gradclip inspect` does, as a function that returns the report that the command prints."""
 
 import contextlib
 import dataclasses
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from gradclip_cli.commands.measuring import Path, measured, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import settled, spool
-from gradclip_cli.engine.executors import crew
-from gradclip_cli.measure.meter import Progress, Silent
+from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.results.report import Report, report
-from gradclip_cli.tensors.selection import Selection, gradients
+from gradclip_cli.tensors.gradients import gradients
+from gradclip_cli.tensors.selection import Selection
 
 if TYPE_CHECKING:
-    from gradclip_cli.rules.decision import Rule, Terms
+    from gradclip_cli.commands.what_if import Chance
 
 
 def inspect(
@@ -36,23 +36,24 @@ def inspect(
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
     p = 2.0
-    chances: Sequence[tuple[Rule, Terms]] = ()
+    chances: Sequence[Chance] = ()
     if limits or norm_type is not None:  # else the rules need not be imported, which takes time
-        from gradclip_cli.rules.choosing import Wish, chosen_rule, norm_type_of
+        from gradclip_cli.rules.choosing import chosen as chosen_rule
+        from gradclip_cli.rules.terms import norm_type_of
 
         p = norm_type_of(norm_type)
-        chances = [chosen_rule(Wish(limit, norm_type=norm_type)) for limit in limits]
-    watch = progress or Silent()
+        terms = {"norm_type": norm_type}
+        chances = [chosen_rule(None, {"clip_norm": limit, **terms}) for limit in limits]
     dump = opened(found([os.fspath(path) for path in paths]))
     chosen = gradients(dump, Selection(include, exclude))
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if chances else {}
-        moments = measured(dump, chosen, workers, watch, p)
+        moments = measured(dump, chosen, workers, progress, p)
         seen = report(dump, moments, notes(dump, chosen, p))
         if not chances:
             return seen
-        from gradclip_cli.commands.apply import what_if
+        from gradclip_cli.commands.what_if import what_if
 
-        hands = stack.enter_context(crew(workers))
-        told = what_if(settled(dump, spools), chosen, moments, chances, hands, watch)
+        hands = stack.enter_context(crew(workers, progress))
+        told = what_if(settled(dump, spools), moments, chances, hands)
     return dataclasses.replace(seen, what_if=told)

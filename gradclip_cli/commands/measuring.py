@@ -4,11 +4,11 @@ import os
 from collections.abc import Sequence
 
 from gradclip_cli.commands.spooling import finish, has_stream
-from gradclip_cli.engine.executors import crew
-from gradclip_cli.measure.meter import Progress, measure_tensors
+from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.tensors.dump import Dump
-from gradclip_cli.tensors.selection import holds_only_integers
+from gradclip_cli.tensors.gradients import holds_only_integers
 
 Path = str | os.PathLike[str]
 
@@ -18,7 +18,11 @@ _WORTH_A_TENSOR = 8 << 10
 
 
 def measured(
-    dump: Dump, chosen: Sequence[int], workers: int | None, watch: Progress, norm_type: float
+    dump: Dump,
+    chosen: Sequence[int],
+    workers: int | None,
+    progress: Progress | None,
+    norm_type: float,
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     tensors = dump.tensors
@@ -26,8 +30,8 @@ def measured(
     # A stream can be read only in order. And where what is done for a tensor takes longer than
     # what is done for its values, workers would but wait for each other's interpreter.
     alone = has_stream(dump) or size < _WORTH_THREADS + len(chosen) * _WORTH_A_TENSOR
-    with crew(1 if alone else workers) as hands:
-        moments = measure_tensors(tensors, chosen, hands, watch, norm_type)
+    with crew(1 if alone else workers, progress) as hands:
+        moments = measure_tensors(tensors, chosen, hands, norm_type)
     finish(dump)
     return moments
 
@@ -41,6 +45,7 @@ def notes(
         said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
         said.append(f"{dump.ignored:,} other files ignored")
+    said += brought(dump)
     tensors = dump.tensors
     if norm_type != 2:
         said.append(f"norms of type {norm_type:g}")
@@ -52,3 +57,9 @@ def notes(
     if opaque:
         said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
     return said
+
+
+def brought(dump: Dump) -> list[str]:
+    """Name the packages of others that have read files of a dump."""
+    packages = {file.package: file.format for file in dump.files if file.package}
+    return [f"{form} read by {package}" for package, form in packages.items()]

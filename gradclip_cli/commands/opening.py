@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
-from gradclip_cli.formats.opening import Found, find
+from gradclip_cli.formats.folders import Found, find
 from gradclip_cli.tensors.dump import Dump
 
 

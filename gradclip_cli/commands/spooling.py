@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Mapping
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Source, reserve
-from gradclip_cli.formats.opening import end_of
-from gradclip_cli.tensors.dump import Dump, DumpFile
+from gradclip_cli.files.source import FileSource, StreamSource
+from gradclip_cli.files.system import reserve
+from gradclip_cli.tensors.dump import Dump, DumpFile, end_of
 
 
 def has_stream(dump: Dump) -> bool:
     """Say whether a part of the dump can be read only once, in order."""
-    return any(file.source.stream for file in dump.files)
+    return any(not file.source.rereadable for file in dump.files)
 
 
 def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, int]:
@@ -24,14 +24,14 @@ def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, int]:
     The files have no names and go with the stack. Raises `GradclipError` where space is short.
     """
     return {
-        index: _kept(file, stack) for index, file in enumerate(dump.files) if file.source.stream
+        index: _kept(file.source, file, stack)
+        for index, file in enumerate(dump.files)
+        if isinstance(file.source, StreamSource)
     }
 
 
-def _kept(file: DumpFile, stack: contextlib.ExitStack) -> int:
-    stream = file.source.stream
-    assert stream is not None
-    size = end_of(file.tensors, len(stream.header))
+def _kept(source: StreamSource, file: DumpFile, stack: contextlib.ExitStack) -> int:
+    size = end_of(file.tensors, len(source.stream.header))
     folder = tempfile.gettempdir()
     unnamed = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     descriptor = stack.enter_context(unnamed).fileno()
@@ -43,26 +43,18 @@ def _kept(file: DumpFile, stack: contextlib.ExitStack) -> int:
     except OSError as error:
         raise GradclipError(
             folder,
-            f"too little space for the {size:,} bytes of {file.source.label}",
+            f"too little space for the {size:,} bytes of {source.label}",
             "set TMPDIR to a folder with more room, or save the stream to a file first",
         ) from error
-    stream.keep_in(descriptor)
+    source.stream.keep_in(descriptor)
     return descriptor
 
 
 def finish(dump: Dump) -> None:
     """Read each stream to its end; raises `GradclipError` if it ends too early or too late."""
     for file in dump.files:
-        stream = file.source.stream
-        if stream is None:
-            continue
-        file.source.skip_to(end_of(file.tensors, len(stream.header)))
-        if stream.peek(1):
-            raise GradclipError(
-                file.source.label,
-                f"more bytes follow the last tensor, which ends at byte {stream.position:,}",
-                "two dumps in one stream? send one at a time",
-            )
+        if isinstance(file.source, StreamSource):
+            file.source.finish(end_of(file.tensors, len(file.source.stream.header)))
 
 
 def settled(dump: Dump, spools: Mapping[int, int]) -> Dump:
@@ -70,7 +62,7 @@ def settled(dump: Dump, spools: Mapping[int, int]) -> Dump:
     files = list(dump.files)
     for index, descriptor in spools.items():
         file = files[index]
-        source = Source.of(descriptor, f"/dev/fd/{descriptor}", file.source.label)
+        source = FileSource.of(descriptor, f"/dev/fd/{descriptor}", file.source.label)
         tensors = (*(dataclasses.replace(tensor, source=source) for tensor in file.tensors),)
         files[index] = dataclasses.replace(file, source=source, tensors=tensors)
     return dataclasses.replace(dump, files=tuple(files))

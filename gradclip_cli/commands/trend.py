@@ -10,45 +10,38 @@ import os
 import stat
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from gradclip_cli.commands.measuring import Path, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
-from gradclip_cli.engine.crew import Crew
-from gradclip_cli.engine.executors import crew
+from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.opening import STDIN, Found, RepeatedNameError
-from gradclip_cli.measure.meter import Progress, Silent, measure_tensors
+from gradclip_cli.files.source import FileSource
+from gradclip_cli.formats.folders import Found, RepeatedNameError
+from gradclip_cli.formats.opening import STDIN
+from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.series.cache import FileKey, History, Key, history
-from gradclip_cli.series.findings import Trend, trend_of
+from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.results.trend import Trend, trend_of
+from gradclip_cli.series.cache import Cache, FileKey, Key
+from gradclip_cli.series.cache import cache as opened_cache
 from gradclip_cli.series.order import Operand, ordered
 from gradclip_cli.series.recorded import is_report, read_report
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
 from gradclip_cli.tensors.dump import Dump, multi_index
-from gradclip_cli.tensors.selection import Selection, gradients
+from gradclip_cli.tensors.gradients import gradients
+from gradclip_cli.tensors.selection import Selection
 
 
-class Audience(Protocol):
-    """Told of the steps as they become known."""
+class Audience:
+    """Told of the steps as they become known. This one, which others extend, does not listen."""
 
-    def begin(self, steps: Sequence[int | str], /) -> None:
+    def begin(self, steps: Sequence[int | str]) -> None:
         """Take note of all steps that are to come, in order."""
 
     def step(self, step: Step) -> None:
         """Take note of the next step."""
-
-
-class Nobody:
-    """An audience that does not listen."""
-
-    def begin(self, steps: Sequence[int | str]) -> None:
-        """Do nothing."""
-
-    def step(self, step: Step) -> None:
-        """Do nothing."""
 
 
 def trend(
@@ -80,15 +73,16 @@ def trend(
     operands = ordered(paths, step_from)
     places = [_Place(operand, found([operand.path]), selection) for operand in operands]
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(history(os.fspath(cache))) if cache is not None else None
-        hands = stack.enter_context(crew(workers))
-        return _followed(places, rule, kept, hands, progress or Silent(), audience or Nobody())
+        kept = stack.enter_context(opened_cache(os.fspath(cache))) if cache is not None else None
+        told = progress or Progress()
+        hands = stack.enter_context(crew(workers, _Passed(told.advance)))
+        return _followed(places, rule, kept, hands, told, audience or Audience())
 
 
 def _followed(
     places: Sequence["_Place"],
     rule: SpikeRule,
-    kept: History | None,
+    kept: Cache | None,
     hands: Crew,
     progress: Progress,
     audience: Audience,
@@ -102,7 +96,7 @@ def _followed(
     for place in places:
         measured = None if kept is None else kept.known(place.key)
         if measured is None:
-            key, measured = place.measure(hands, progress.advance)
+            key, measured = place.measure(hands)
             layout = layouts.setdefault(measured.layout, measured.layout)
             measured = dataclasses.replace(measured, layout=layout)
             if kept is not None and key is not None:
@@ -133,9 +127,7 @@ class _Place:
         self.size = sum(size for _, size, _ in status)
         self.key = Key.of(operand.path, tuple(status), selection)
 
-    def measure(
-        self, hands: Crew, advance: Callable[[int, str], None]
-    ) -> tuple[Key | None, Measured]:
+    def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
         if is_report(self.operand.path):
             return self.key, read_report(self.operand.path, self._selection)
@@ -151,27 +143,29 @@ class _Place:
         if not os.path.isdir(self.operand.path):
             dump = _unnamed(dump)
         chosen = gradients(dump, self._selection)
-        watch = _Passed(advance)
         if has_stream(dump):  # which can be read only in order, so by one worker
-            with crew(1) as alone:
-                moments = measure_tensors(dump.tensors, chosen, alone, watch)
+            with crew(1, hands.progress) as alone:
+                moments = measure_tensors(dump.tensors, chosen, alone)
             finish(dump)
             return None, _measured(dump, moments)
-        moments = measure_tensors(dump.tensors, chosen, hands, watch)
-        sources = [file.source for file in dump.files]
-        files = tuple((source.path, source.size, source.modified_ns) for source in sources)
+        moments = measure_tensors(dump.tensors, chosen, hands)
+        files = tuple(
+            (source.path, source.size, source.modified_ns)
+            for file in dump.files
+            if isinstance(source := file.source, FileSource)
+        )
         key = Key.of(self.operand.path, files, self._selection)
         return None if self.operand.path == STDIN else key, _measured(dump, moments)
 
 
-class _Passed:
-    """Progress of one step, passed on as progress of the run."""
+class _Passed(Progress):
+    """Progress of one step, passed on as progress of the run, which has begun already."""
 
     def __init__(self, advance: Callable[[int, str], None]) -> None:
-        self.advance = advance
+        self._advance = advance
 
-    def begin(self, doing: str, size: int) -> None:
-        """Do nothing: the run has begun already."""
+    def advance(self, size: int, label: str) -> None:
+        self._advance(size, label)
 
 
 def _status(path: str) -> FileKey:
@@ -181,12 +175,12 @@ def _status(path: str) -> FileKey:
 
 
 def _unnamed(dump: Dump) -> Dump:
-    """Take away the name that an .npy file gave its tensor: in the next step it is another."""
+    """Take away the name that a file gave its one tensor: in the next step it is another."""
     files = [
         dataclasses.replace(
             file, tensors=tuple(dataclasses.replace(t, name=None) for t in file.tensors)
         )
-        if file.format == "npy"
+        if file.is_named_by_file
         else file
         for file in dump.files
     ]
@@ -213,4 +207,5 @@ def _measured(dump: Dump, moments: dict[int, Moments]) -> Measured:
         },
         merge(parts).finite_norm,
         tuple(notes(dump, list(moments))),
+        {one.name: [dict(part.further).get(one.name) for part in parts] for one in STATISTICS},
     )

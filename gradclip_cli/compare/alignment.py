@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
+from gradclip_cli.tensors.patterns import replacing
 
 Rename = Callable[[str], str]
 
@@ -44,12 +45,7 @@ def _rule(rename: str) -> tuple[re.Pattern[str], str]:
     hint = r"for example --rename '^layers\.(\d+)=blocks.\1'"
     if not equals or not text:
         raise GradclipError("--rename", f"{rename!r} is not REGEX=NEW", hint)
-    try:
-        pattern = re.compile(text)
-        pattern.sub(new, "")  # says what is wrong with the new name, whether it is found or not
-    except (re.error, IndexError) as error:
-        raise GradclipError("--rename", f"{rename!r} cannot be followed: {error}", hint) from error
-    return pattern, new
+    return replacing("--rename", text, new, hint), new
 
 
 def renamed(tensors: Iterable[Tensor], rename: Rename, label: str) -> list[Tensor]:

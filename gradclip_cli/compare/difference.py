@@ -18,32 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import scratch
-from gradclip_cli.measure import moments
-from gradclip_cli.measure.gauge import ROW, measure, measure_each
-from gradclip_cli.measure.moments import Moments, Sums, root
-from gradclip_cli.tensors.dtypes import DType
-from gradclip_cli.tensors.dump import Shape
+from gradclip_cli.frozen import frozen
+from gradclip_cli.measure.gauge import measure, measure_each
+from gradclip_cli.measure.laws import Sums, by, exact, exact_sums, first, merged
+from gradclip_cli.measure.moments import Moments, root
+from gradclip_cli.measure.moments import merge as merge_moments
+from gradclip_cli.measure.places import IN_ORDER, Places
+from gradclip_cli.measure.rows import HIGHEST, LOWEST, ROW, rows, scaled_rows, summed
+from gradclip_cli.tensors.codecs import Floats
+from gradclip_cli.tensors.dtypes import FLOAT64, DType
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Factors = tuple[float, float]
 
 ANY: Factors = (-math.inf, math.inf)
 NONE: Factors = (math.inf, -math.inf)
-
-# As for squares: rows with exponents outside are scaled before they are multiplied.
-_LOWEST, _HIGHEST = -450, 480
-
-# Digits of the fraction, the hidden one included, and the smallest value above zero.
-_PRECISION = {
-    "float8_e4m3fn": (4, 2.0**-9),
-    "float8_e5m2": (3, 2.0**-16),
-    "float16": (11, 2.0**-24),
-    "bfloat16": (8, 2.0**-133),
-    "float32": (24, 2.0**-149),
-    "complex64": (24, 2.0**-149),
-}
-_FLOAT64 = (53, 2.0**-1074)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +45,24 @@ class Rounding:
 
 def rounding(a: DType, b: DType) -> Rounding:
     """Give what rounding to both dtypes can do to a value of B, and the arithmetic here besides."""
-    (digits_a, _), (digits_b, smallest) = (_PRECISION.get(dtype.name, _FLOAT64) for dtype in (a, b))
-    amount = max(smallest / 2, _FLOAT64[1])
+    digits_a, digits_b = (dtype.binary.fraction_bits + 1 for dtype in (a, b))
+    amount = max(b.binary.smallest / 2, FLOAT64.binary.smallest)
     return Rounding(2.0**-digits_a + 2.0**-digits_b + 2.0**-51, amount)
 
 
-@dataclass(frozen=True, slots=True)
+def common(factors: Iterable[Factors]) -> Factors:
+    """Give the factors that all allow; `NONE` where there is none.
+
+    >>> common([(1.0, 3.0), (2.0, 4.0)])
+    (2.0, 3.0)
+    """
+    lowest, highest = ANY
+    for low, high in factors:
+        lowest, highest = max(lowest, low), min(highest, high)
+    return (lowest, highest) if lowest <= highest else NONE
+
+
+@frozen
 class Difference:
     """What is known of pairs of values.
 
@@ -72,17 +73,17 @@ class Difference:
     B. `factors` are the lowest and highest r for which B = r * A but for rounding.
     """
 
-    a: Moments
-    b: Moments
-    gap: Moments
-    squares_a: Sums
-    squares_b: Sums
-    products: Sums
-    changed: int = 0
-    astray: int = 0
-    newly: int = 0
-    first_newly: int | None = None
-    factors: Factors = ANY
+    a: Moments = by(merge_moments)
+    b: Moments = by(merge_moments)
+    gap: Moments = by(merge_moments)
+    squares_a: Sums = by(exact)
+    squares_b: Sums = by(exact)
+    products: Sums = by(exact)
+    changed: int = by(sum, 0)
+    astray: int = by(sum, 0)
+    newly: int = by(sum, 0)
+    first_newly: int | None = by(first, None)
+    factors: Factors = by(common, ANY)
 
     @property
     def ratio(self) -> float | None:
@@ -129,34 +130,7 @@ def _quotient(above: Sums, below: Sums) -> float | None:
 
 def merge(parts: Iterable[Difference]) -> Difference:
     """Give the difference of the whole; the order of the parts does not matter."""
-    parts = tuple(parts)
-    if len(parts) == 1:
-        return parts[0]
-    return Difference(
-        moments.merge(part.a for part in parts),
-        moments.merge(part.b for part in parts),
-        moments.merge(part.gap for part in parts),
-        moments.add(part.squares_a for part in parts),
-        moments.add(part.squares_b for part in parts),
-        moments.add(part.products for part in parts),
-        sum(part.changed for part in parts),
-        sum(part.astray for part in parts),
-        sum(part.newly for part in parts),
-        min((part.first_newly for part in parts if part.first_newly is not None), default=None),
-        common(part.factors for part in parts),
-    )
-
-
-def common(factors: Iterable[Factors]) -> Factors:
-    """Give the factors that all allow; `NONE` where there is none.
-
-    >>> common([(1.0, 3.0), (2.0, 4.0)])
-    (2.0, 3.0)
-    """
-    lowest, highest = ANY
-    for low, high in factors:
-        lowest, highest = max(lowest, low), min(highest, high)
-    return (lowest, highest) if lowest <= highest else NONE
+    return merged(Difference, parts)
 
 
 def unchanged(one: Moments, around: Rounding) -> Difference:
@@ -164,7 +138,7 @@ def unchanged(one: Moments, around: Rounding) -> Difference:
     finite = one.count - one.nonfinite
     gap = Moments(
         one.count,
-        max_abs=0.0 if finite else None,
+        largest=(0.0, None) if finite else None,
         zeros=finite,
         nan=one.nonfinite,
         first_nonfinite=one.first_nonfinite,
@@ -183,8 +157,7 @@ def compare(
     changed: Mask,
     around: Rounding,
     lanes: int = 1,
-    start: int = 0,
-    fortran_shape: Shape | None = None,
+    places: Places = IN_ORDER,
 ) -> Difference:
     """Compare two blocks of float64, shape `(count * lanes,)`; the rest is as for `measure`.
 
@@ -192,7 +165,7 @@ def compare(
     """
 
     def measured(values: Floats, lanes: int = lanes) -> Moments:
-        return measure(values, lanes, start, fortran_shape)
+        return measure(values, lanes, places)
 
     one, other = measured(a), measured(b)
     squares_a, squares_b = one.squares, other.squares
@@ -249,42 +222,25 @@ def _measured_gap(
     return dataclasses.replace(
         found,
         squares=(*((shift - 2, terms) for shift, terms in found.squares),),
-        max_abs=None if found.max_abs is None else found.max_abs * 4,
+        largest=None if found.largest is None else (found.largest[0] * 4, found.largest[1]),
     )
 
 
 def _products(a: Floats, b: Floats, largest_a: float, largest_b: float) -> Sums:
     if not (largest_a and largest_b):
         return ()
-    whole = len(a) // ROW * ROW
-    rows = [
-        (one, other)
-        for one, other in (
-            (a[:whole].reshape(-1, ROW), b[:whole].reshape(-1, ROW)),
-            (a[None, whole:], b[None, whole:]),
-        )
-        if one.size
-    ]
     if _is_ordinary(largest_a) and _is_ordinary(largest_b):
-        terms = (*(total for pair in rows for total in np.vecdot(*pair).tolist()),)
-        return moments.add([((0, terms),)])
-    found = []
-    for one, other in rows:
-        (scaled, shifts), (scaled_other, shifts_other) = _scaled(one), _scaled(other)
-        totals = np.vecdot(scaled, scaled_other).tolist()
-        for shift, total in zip((shifts + shifts_other).tolist(), totals, strict=True):
-            found.append(((shift, (total,)),))
-    return moments.add(found)
+        pairs = zip(rows(a), rows(b), strict=True)
+        return exact_sums({0: [total for pair in pairs for total in np.vecdot(*pair).tolist()]})
+    terms: dict[int, list[float]] = {}
+    scaled = zip(scaled_rows(a), scaled_rows(b), strict=True)
+    for (one, shifts), (other, shifts_other) in scaled:
+        summed(shifts + shifts_other, np.vecdot(one, other), terms)
+    return exact_sums(terms)
 
 
 def _is_ordinary(largest: float) -> bool:
-    return _LOWEST < math.frexp(min(largest, sys.float_info.max))[1] < _HIGHEST
-
-
-def _scaled(rows: Floats) -> tuple[Floats, NDArray[np.int32]]:
-    exponents = np.frexp(np.abs(rows).max(axis=1))[1]
-    shifts = np.where((exponents > _LOWEST) & (exponents < _HIGHEST), 0, -exponents)
-    return np.ldexp(rows, shifts[:, None]), shifts
+    return LOWEST < math.frexp(min(largest, sys.float_info.max))[1] < HIGHEST
 
 
 def _factors(a: Floats, b: Floats, around: Rounding) -> Factors:

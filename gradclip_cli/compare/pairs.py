@@ -6,6 +6,7 @@ order, no run of values is adjacent in both: there boxes are read, long both in 
 last index, and put into C order.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,18 +14,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradclip_cli.compare.difference import Floats, Mask, differing
+from gradclip_cli.compare.difference import Mask, differing
 from gradclip_cli.engine.scratch import scratch
-from gradclip_cli.files.source import Source
-from gradclip_cli.measure.spans import BLOCK, Work, cut
-from gradclip_cli.tensors.dtypes import DType, Stored, decode, numeric
-from gradclip_cli.tensors.dump import Shape, Span, Tensor
+from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.measure.places import BoxPlaces
+from gradclip_cli.measure.spans import BLOCK, Span, Work, cut
+from gradclip_cli.tensors.codecs import Floats, Stored, decode
+from gradclip_cli.tensors.dtypes import DType, numeric
+from gradclip_cli.tensors.dump import Shape, Tensor
 
 Pair = tuple[Tensor, Tensor]
 
 BOX = BLOCK  # real numbers a box
 
 _BYTE = numeric("u", 8)
+
+
+Readers = tuple[Reader, Reader]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of both sides, and whose name is told while they are read."""
+
+    a: Source
+    b: Source
+    b_leads: bool
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Readers]:
+        """Give a reader of each."""
+        with self.a.opened() as a, self.b.opened() as b:
+            yield a, b
+
+    @property
+    def label(self) -> str:
+        """What the leading one is called."""
+        return (self.b if self.b_leads else self.a).label
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +64,7 @@ class Spans:
     indices: tuple[int, ...]
     a: tuple[Span, ...]
     b: tuple[Span, ...]
+    b_leads: bool
 
     @property
     def size(self) -> int:
@@ -45,9 +72,14 @@ class Spans:
         return sum(span.size for span in (*self.a, *self.b))
 
     @property
-    def sources(self) -> tuple[Source, Source]:
+    def place(self) -> Files:
         """The two files."""
-        return self.a[0].source, self.b[0].source
+        return Files(self.a[0].source, self.b[0].source, self.b_leads)
+
+    @property
+    def label(self) -> str:
+        """What the leading one is called."""
+        return self.place.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +91,7 @@ class Box:
     b: Tensor
     low: Shape
     sides: Shape
+    b_leads: bool
 
     @property
     def size(self) -> int:
@@ -66,9 +99,19 @@ class Box:
         return math.prod(self.sides) * (self.a.dtype.itemsize + self.b.dtype.itemsize)
 
     @property
-    def sources(self) -> tuple[Source, Source]:
+    def place(self) -> Files:
         """The two files."""
-        return self.a.source, self.b.source
+        return Files(self.a.source, self.b.source, self.b_leads)
+
+    @property
+    def label(self) -> str:
+        """What the leading one is called."""
+        return self.place.label
+
+    @property
+    def places(self) -> BoxPlaces:
+        """Where in the tensor its values lie."""
+        return BoxPlaces(0, self.low, self.sides, self.a.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +141,13 @@ def cut_alike(pairs: Sequence[Pair], b_leads: bool = False) -> Iterator[Spans | 
     straight = [index for index, pair in enumerate(pairs) if not is_mixed(pair)]
     for work in cut(leading, straight):
         for indices, lead, follow in _followed(work, leading, following):
-            yield Spans(indices, follow, lead) if b_leads else Spans(indices, lead, follow)
+            both = (follow, lead) if b_leads else (lead, follow)
+            yield Spans(indices, *both, b_leads)
     for index, (a, b) in enumerate(pairs):
         if is_mixed((a, b)) and a.count:
             lanes = max(a.dtype.lanes, b.dtype.lanes)
             for low, sides in _boxes(a.shape, BOX // lanes):
-                yield Box(index, a, b, low, sides)
+                yield Box(index, a, b, low, sides, b_leads)
 
 
 def _bytes(tensor: Tensor) -> Tensor:
@@ -177,11 +221,12 @@ def _boxes(shape: Shape, limit: int) -> Iterator[tuple[Shape, Shape]]:
         )
 
 
-def read(work: Spans | Box, descriptor_a: int, descriptor_b: int) -> Iterator[tuple[int, Both]]:
+def read(work: Spans | Box, readers: Readers) -> Iterator[tuple[int, Both]]:
     """Read both sides block by block: give each block's first value's number, and the numbers."""
+    reader_a, reader_b = readers
     if isinstance(work, Box):
-        stored_a = _read_box("stored a", descriptor_a, work.a, work.low, work.sides)
-        stored_b = _read_box("stored b", descriptor_b, work.b, work.low, work.sides)
+        stored_a = _read_box("stored a", reader_a, work.a, work.low, work.sides)
+        stored_b = _read_box("stored b", reader_b, work.b, work.low, work.sides)
         yield 0, _both(stored_a, work.a.dtype, stored_b, work.b.dtype)
         return
     dtype_a, dtype_b = work.a[0].dtype, work.b[0].dtype
@@ -189,14 +234,12 @@ def read(work: Spans | Box, descriptor_a: int, descriptor_b: int) -> Iterator[tu
     step = BLOCK // max(dtype_a.lanes, dtype_b.lanes)
     for first in range(0, count, step):
         some = min(step, count - first)
-        stored_a = _read_spans("stored a", descriptor_a, work.a, first, some)
-        stored_b = _read_spans("stored b", descriptor_b, work.b, first, some)
+        stored_a = _read_spans("stored a", reader_a, work.a, first, some)
+        stored_b = _read_spans("stored b", reader_b, work.b, first, some)
         yield first, _both(stored_a, dtype_a, stored_b, dtype_b)
 
 
-def _read_spans(
-    role: str, descriptor: int, spans: Sequence[Span], first: int, count: int
-) -> Stored:
+def _read_spans(role: str, reader: Reader, spans: Sequence[Span], first: int, count: int) -> Stored:
     """Read so many values from number `first` on; of several spans, which are small, all."""
     itemsize = spans[0].dtype.itemsize
     stored: Stored = scratch(role, np.uint8, count * itemsize)
@@ -204,17 +247,17 @@ def _read_spans(
     for span in spans:
         size = stored.size if len(spans) == 1 else span.size
         view = stored[done : done + size].data
-        span.source.read_exactly(descriptor, view, span.offset + first * itemsize)
+        reader.read_exactly(view, span.offset + first * itemsize)
         done += size
     return stored
 
 
-def _read_box(role: str, descriptor: int, tensor: Tensor, low: Shape, sides: Shape) -> Stored:
+def _read_box(role: str, reader: Reader, tensor: Tensor, low: Shape, sides: Shape) -> Stored:
     """Read a box of a tensor and give it in C order."""
     shape, itemsize = tensor.shape, tensor.dtype.itemsize
     if tensor.fortran_shape is None:
-        return _read_runs(role, descriptor, tensor, shape, low, sides)
-    stored = _read_runs("box", descriptor, tensor, shape[::-1], low[::-1], sides[::-1])
+        return _read_runs(role, reader, tensor, shape, low, sides)
+    stored = _read_runs("box", reader, tensor, shape[::-1], low[::-1], sides[::-1])
     words = f"u{itemsize}" if itemsize < 16 else "c16"
     turned: Stored = scratch(role, np.uint8, stored.size)
     np.copyto(turned.view(words).reshape(sides), stored.view(words).reshape(sides[::-1]).T)
@@ -222,7 +265,7 @@ def _read_box(role: str, descriptor: int, tensor: Tensor, low: Shape, sides: Sha
 
 
 def _read_runs(
-    role: str, descriptor: int, tensor: Tensor, shape: Shape, low: Shape, sides: Shape
+    role: str, reader: Reader, tensor: Tensor, shape: Shape, low: Shape, sides: Shape
 ) -> Stored:
     """Read a box whose last index runs fastest in the file, by runs of adjacent values."""
     itemsize = tensor.dtype.itemsize
@@ -237,7 +280,7 @@ def _read_runs(
         for at, side in zip((*place, *low[outer:]), shape, strict=True):
             position = position * side + at
         view = stored[number * run : (number + 1) * run].data
-        tensor.source.read_exactly(descriptor, view, tensor.offset + position * itemsize)
+        reader.read_exactly(view, tensor.offset + position * itemsize)
     return stored
 
 

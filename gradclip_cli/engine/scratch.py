@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+Bytes = NDArray[np.uint8]
+
 PAGE = 4096
 _LARGE_PAGE = 2 << 20
 
 
 class _Kept(threading.local):
     def __init__(self) -> None:
-        self.arrays: dict[str, NDArray[np.uint8]] = {}
+        self.arrays: dict[str, Bytes] = {}
 
 
 _kept = _Kept()
@@ -33,12 +35,12 @@ def scratch(role: str, dtype: DTypeLike, count: int) -> NDArray[Any]:
     return kept[:size].view(wanted)
 
 
-def paged(role: str, size: int) -> NDArray[np.uint8]:
+def paged(role: str, size: int) -> Bytes:
     """Give an uninitialised array of so many bytes likewise, at the beginning of a page.
 
     It is a large page where NumPy gets one: a device takes what lies there in one go, what lies in
     many small pages it takes at half the speed.
     """
-    array: NDArray[np.uint8] = scratch(role, np.uint8, size + _LARGE_PAGE)
+    array: Bytes = scratch(role, np.uint8, size + _LARGE_PAGE)
     begin = -array.__array_interface__["data"][0] % _LARGE_PAGE
     return array[begin : begin + size]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import JOURNAL, is_still, lock, remove, run_of, token_of
-from gradclip_cli.files.source import flush, naming
+from gradclip_cli.files.system import flush, naming
 
 LIMIT = 1 << 26  # bytes of a journal: half a million files
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -20,10 +20,10 @@ from gradclip_cli.files.journal import (
     written,
 )
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
-from gradclip_cli.files.source import flush, naming, write_at
+from gradclip_cli.files.system import flush, naming, write_at
 
 
-class Run:
+class Replacement:
     """One run's mark in the folders where it writes; the first has the file, the others lead there.
 
     The mark is a symbolic link, which is made and seen whole or not at all. `stuck` says that some

@@ -1,163 +1,155 @@
-"""Where bytes come from: a file that must not change while it is read, or a stream read once."""
+"""Where bytes come from: a file that must not change while it is read, or a stream read once.
+
+A `Source` says how many bytes there are and what shows that they have changed; opened, it gives a
+`Reader`. Where bytes are no range of a file (members of archives, chunks), a format brings a source
+of its own: that is all which the passes know.
+"""
 
 import contextlib
-import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import ClassVar
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.system import kind_of_file, write_at
 from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
 
 
-class Stream:
-    """Standard input or a FIFO: read once, from the front; where asked, kept in a spool file.
+class Reader:
+    """Reads an open source; `descriptor` is that of its file, -1 where it is no whole file."""
 
-    What was looked at in advance is given again. `position` is the number of bytes consumed, and
-    `header` what `read` consumed of them.
+    descriptor = -1
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill a buffer, or some of it, with the bytes at an offset; 0 only at the end."""
+        raise NotImplementedError
+
+    def read_exactly(self, view: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes at an offset; raises `GradclipError` if there are fewer."""
+        done = 0
+        while done < len(view):
+            got = self.read_into(view[done:], offset + done)
+            if not got:
+                raise ended(self.label, offset + done)
+            done += got
+
+
+def ended(label: str, position: int) -> GradclipError:
+    """Say that there are fewer bytes than tensors need."""
+    return GradclipError(
+        label,
+        f"ends after {position:,} bytes, in the middle of its tensors",
+        "was it cut off, or is it still being written?",
+    )
+
+
+class Source:
+    """Where bytes come from. A source is frozen; all but streams survive pickling.
+
+    `path` is where a worker opens it anew, `label` what messages call it; `size` is in bytes, None
+    where only the end tells. `identity` is the same for two names of one file, None where nothing
+    tells; `stamp` is another as soon as any byte may be.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    __slots__ = ()
+
+    path: str
+    label: str
+    size: int | None
+    rereadable: ClassVar[bool] = True
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """What two names of one file have in common."""
+        return None
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """What shows any change."""
+        raise NotImplementedError
+
+    def opened(self) -> AbstractContextManager[Reader]:
+        """Give a reader; raises `GradclipError` if the bytes are no longer the same."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise `GradclipError` if the bytes are no longer the same."""
+        with self.opened():
+            pass
+
+
+# Files
+
+
+class _FileReader(Reader):
+    def __init__(self, label: str, descriptor: int) -> None:
+        super().__init__(label)
         self.descriptor = descriptor
-        self.position = 0
-        self.header = b""
-        self._spool: int | None = None
-        self._pending = b""
 
-    def peek(self, count: int) -> bytes:
-        """Give the next bytes without consuming them; fewer than `count` only at the end."""
-        while len(self._pending) < count:
-            more = os.read(self.descriptor, count - len(self._pending))
-            if not more:
-                break
-            self._pending += more
-        return self._pending[:count]
-
-    def read(self, count: int) -> bytes:
-        """Consume the next bytes; fewer than `count` only at the end."""
-        data = b""
-        while len(data) < count:
-            piece = bytearray(min(count - len(data), _PIECE))
-            got = self.read_into(memoryview(piece))
-            if not got:
-                break
-            data += piece[:got]
-        self.header += data
-        return data
-
-    def keep_in(self, spool: int) -> None:
-        """Write everything to a file as well, from the header on."""
-        write_at(spool, self.header, 0, "$TMPDIR")
-        self._spool = spool
-
-    def read_into(self, view: memoryview) -> int:
-        """Consume bytes into a buffer; give their number, 0 only at the end."""
-        if self._pending:
-            got = min(len(view), len(self._pending))
-            view[:got] = self._pending[:got]
-            self._pending = self._pending[got:]
-        else:
-            got = os.readv(self.descriptor, [view])
-        if self._spool is not None and got:
-            write_at(self._spool, view[:got], self.position, "$TMPDIR")
-        self.position += got
-        return got
+    def read_into(self, view: memoryview, offset: int) -> int:
+        return os.preadv(self.descriptor, [view], offset)
 
 
 @frozen
-class Source:
-    """Where a file's bytes come from, as it was when its header was read.
+class FileSource(Source):
+    """A regular file, as it was when its header was read: opened anew by each worker.
 
-    A regular file is opened anew by each worker, and any change of it is noticed. A stream has no
-    size; it is read by one worker, in order.
+    Any change is noticed: device, inode, size and modification time are compared before and after
+    the reading.
     """
 
     path: str
     label: str
-    device: int = 0
-    inode: int = 0
-    size: int = 0
-    modified_ns: int = 0
-    stream: Stream | None = None
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
 
     @classmethod
-    def of(cls, descriptor: int, path: str, label: str) -> "Source":
+    def of(cls, descriptor: int, path: str, label: str) -> "FileSource":
         """Describe an open regular file; raises `GradclipError` for anything else."""
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise GradclipError(
-                label,
-                f"a {kind_of_file(status.st_mode)}, not a regular file",
-                "gradclip reads files, folders of files, and standard input",
-            )
+        check_regular(status.st_mode, label)
         return cls(path, label, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """Give a descriptor to read from; raises `GradclipError` if the file is no longer the same.
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
 
-        Compared are device, inode, size and modification time, before and after the reading.
-        """
-        if self.stream is not None:
-            yield self.stream.descriptor
-            return
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Device, inode, size in bytes, modification time in nanoseconds."""
+        return self.device, self.inode, self.size, self.modified_ns
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """Give a reader; raises `GradclipError` if the file is no longer the same."""
         # What took its place may be a FIFO, whose writer would be waited for.
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            self._check(descriptor)
-            yield descriptor
-            self._check(descriptor)
+            self._compare(descriptor)
+            yield _FileReader(self.label, descriptor)
+            self._compare(descriptor)
         finally:
             os.close(descriptor)
 
-    def check(self) -> None:
-        """Raise `GradclipError` if the file is no longer the same."""
-        with self.opened():
-            pass
-
-    def read_exactly(self, descriptor: int, view: memoryview, offset: int) -> None:
-        """Fill a buffer with the bytes at an offset; raises `GradclipError` if there are fewer.
-
-        A stream is skipped forward to the offset.
-        """
-        if self.stream is not None:
-            self.skip_to(offset)
-        done = 0
-        while done < len(view):
-            if self.stream is not None:
-                got = self.stream.read_into(view[done:])
-            else:
-                got = os.preadv(descriptor, [view[done:]], offset + done)
-            if not got:
-                raise self._ended(offset + done)
-            done += got
-
-    def skip_to(self, offset: int) -> None:
-        """Consume a stream up to an offset."""
-        assert self.stream is not None
-        while self.stream.position < offset:
-            piece = bytearray(min(offset - self.stream.position, _PIECE))
-            if not self.stream.read_into(memoryview(piece)):
-                raise self._ended(self.stream.position)
-
-    def _ended(self, position: int) -> GradclipError:
-        return GradclipError(
-            self.label,
-            f"ends after {position:,} bytes, in the middle of its tensors",
-            "was it cut off, or is it still being written?",
-        )
-
-    def _check(self, descriptor: int) -> None:
+    def _compare(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if stamp == (self.device, self.inode, self.size, self.modified_ns):
+        if stamp == self.stamp:
             return
-        now = Source.of(descriptor, self.path, self.label)
+        now = FileSource.of(descriptor, self.path, self.label)
         if now.size != self.size:
             change = f"its size went from {self.size:,} to {now.size:,} bytes"
-        elif (now.device, now.inode) != (self.device, self.inode):
+        elif now.identity != self.identity:
             change = "another file took its place"
         else:
             change = "it was written to"
@@ -168,56 +160,132 @@ class Source:
         )
 
 
-def reserve(descriptor: int, size: int) -> None:
-    """Give a file its size and its space on the disk; a full disk is known at once."""
-    try:
-        if size:
-            os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
-            raise
-        os.ftruncate(descriptor, size)
+def check_regular(mode: int, label: str) -> None:
+    """Raise `GradclipError` unless `st_mode` describes a regular file."""
+    if not stat.S_ISREG(mode):
+        raise GradclipError(
+            label,
+            f"a {kind_of_file(mode)}, not a regular file",
+            "gradclip reads files, folders of files, and standard input",
+        )
 
 
-@contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Let an `OSError` name a path that its reader knows, where its own would be a hidden one."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
+# What is read from the front
 
 
-def flush(path: str) -> None:
-    """Wait until a file or folder is on the disk; an `OSError` names it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with naming(path):
-            os.fsync(descriptor)
-    except OSError as error:  # some file systems cannot do it for a folder
-        if not (error.errno == errno.EINVAL and stat.S_ISDIR(os.fstat(descriptor).st_mode)):
-            raise
-    finally:
-        os.close(descriptor)
+class Front:
+    """The beginning of a file or stream: looked at in advance, then read in order.
+
+    `more(n, position)` gives at most n bytes from a position on, none only at the end. `position`
+    is the number of bytes consumed.
+    """
+
+    def __init__(self, more: Callable[[int, int], bytes]) -> None:
+        self._more = more
+        self._ahead = b""
+        self.position = 0
+
+    def peek(self, count: int) -> bytes:
+        """Give the next bytes without consuming them; fewer than `count` only at the end."""
+        parts, size = [self._ahead], len(self._ahead)
+        while size < count:
+            piece = self._more(min(count - size, _PIECE), self.position + size)
+            if not piece:
+                break
+            parts.append(piece)
+            size += len(piece)
+        self._ahead = b"".join(parts)
+        return self._ahead[:count]
+
+    def read(self, count: int) -> bytes:
+        """Consume the next bytes; fewer than `count` only at the end."""
+        data = self.peek(count)
+        self._ahead = self._ahead[len(data) :]
+        self.position += len(data)
+        return data
 
 
-def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str) -> None:
-    """Write all of the bytes at an offset; an `OSError` names the file as `label`."""
-    view = memoryview(data)
-    done = 0
-    with naming(label):
-        while done < len(view):
-            done += os.pwrite(descriptor, view[done:], offset + done)
+class Stream(Front):
+    """Standard input or a FIFO: read once, from the front; where asked, kept in a spool file.
+
+    `header` is what `read` consumed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(lambda count, _: os.read(descriptor, count))
+        self.header = b""
+        self._descriptor = descriptor
+        self._spool: int | None = None
+
+    def read(self, count: int) -> bytes:
+        """Consume the next bytes; fewer than `count` only at the end."""
+        data = super().read(count)
+        self.header += data
+        return data
+
+    def keep_in(self, spool: int) -> None:
+        """Write everything to a file as well, from the header on."""
+        write_at(spool, self.header, 0, "$TMPDIR")
+        self._spool = spool
+
+    def read_into(self, view: memoryview) -> int:
+        """Consume bytes into a buffer; give their number, 0 only at the end."""
+        if self._ahead:
+            got = min(len(view), len(self._ahead))
+            view[:got] = self._ahead[:got]
+            self._ahead = self._ahead[got:]
+        else:
+            got = os.readv(self._descriptor, [view])
+        if self._spool is not None and got:
+            write_at(self._spool, view[:got], self.position, "$TMPDIR")
+        self.position += got
+        return got
 
 
-def kind_of_file(mode: int) -> str:
-    """Say in a word what `st_mode` describes, for messages."""
-    kinds = {
-        stat.S_IFDIR: "folder",
-        stat.S_IFIFO: "FIFO",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "character device",
-        stat.S_IFBLK: "block device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "file of an unknown kind")
+class _StreamReader(Reader):
+    """Reads a stream, which is skipped forward to each offset."""
+
+    def __init__(self, label: str, stream: Stream) -> None:
+        super().__init__(label)
+        self._stream = stream
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        self.skip_to(offset)
+        return self._stream.read_into(view)
+
+    def skip_to(self, offset: int) -> None:
+        while self._stream.position < offset:
+            piece = bytearray(min(offset - self._stream.position, _PIECE))
+            if not self._stream.read_into(memoryview(piece)):
+                raise ended(self.label, self._stream.position)
+
+
+@frozen
+class StreamSource(Source):
+    """A stream: it has no path and no size, and is read by one worker, in order."""
+
+    label: str
+    stream: Stream
+    path: str = ""
+    size: int | None = None
+    rereadable: ClassVar[bool] = False
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """How much of it has been read."""
+        return (self.stream.position,)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """Give a reader."""
+        yield _StreamReader(self.label, self.stream)
+
+    def finish(self, end: int) -> None:
+        """Read to the end, which is to be at an offset; raises `GradclipError` where it is not."""
+        _StreamReader(self.label, self.stream).skip_to(end)
+        if self.stream.peek(1):
+            raise GradclipError(
+                self.label,
+                f"more bytes follow the last tensor, which ends at byte {self.stream.position:,}",
+                "two dumps in one stream? send one at a time",
+            )

@@ -2,8 +2,8 @@
 
 A result is written where nobody looks, flushed to the disk, and only then takes its place. A single
 one has no name until then, where the file system can do that; a new folder is written under a
-hidden name and renamed once; several files go through a `Run`. A run that is killed leaves at most
-hidden names, which the next run there removes.
+hidden name and renamed once; several files go through a `Replacement`. A run that is killed leaves
+at most hidden names, which the next run there removes.
 """
 
 import contextlib
@@ -11,15 +11,15 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.journal import Move, appeared, move_into_place, settle
 from gradclip_cli.files.marks import is_still, lock, make, new_token, remove, staged_path, sweep
-from gradclip_cli.files.replacement import Run
-from gradclip_cli.files.source import flush, naming, reserve
-from gradclip_cli.rewrite.targets import Target, Targets, checked, is_special
+from gradclip_cli.files.places import Target, is_special, target
+from gradclip_cli.files.replacement import Replacement
+from gradclip_cli.files.system import flush, naming, reserve
 
 
 class Staging(Protocol):
@@ -46,20 +46,21 @@ class Staging(Protocol):
 
 
 @contextlib.contextmanager
-def staging(targets: Targets) -> Iterator[Staging]:
+def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterator[Staging]:
     """Give a place to write the results that leaves nothing behind unless it was committed.
 
-    What earlier runs left unfinished beside the targets is finished, or removed, first.
+    `new_folder` is a folder that does not exist yet and is to hold them all. What earlier runs left
+    unfinished beside the targets is finished, or removed, first.
     """
-    places = [target.path for target in targets.all]
-    folders = {os.path.dirname(path) for path in (*places, *filter(None, [targets.folder]))}
+    places = [target.path for target in targets]
+    folders = {os.path.dirname(path) for path in (*places, *filter(None, [new_folder]))}
     standing = {folder for folder in folders if os.path.isdir(folder)}
     for folder in standing:
         settle(folder)
     sweep(standing)
     area: Staging
-    if targets.folder is not None:
-        area = _NewFolder(targets.folder)
+    if new_folder is not None:
+        area = _NewFolder(new_folder)
     elif len(places) == 1 and standing:
         area = _OneFile()
     else:
@@ -80,9 +81,9 @@ def write_whole(path: str, data: bytes, force: bool) -> None:
         with open(path, "wb") as stream:
             stream.write(data)
         return
-    target = checked(path, path, (), force)
-    with staging(Targets((target,))) as area:
-        with open(area.file(target, len(data)), "r+b") as stream:
+    place = target(path, path, force)
+    with staging([place]) as area:
+        with open(area.file(place, len(data)), "r+b") as stream:
             stream.write(data)
         area.commit(lambda: None)
 
@@ -204,7 +205,7 @@ class _SeveralFiles:
     """Several files: hidden beside their targets, under the mark of a run."""
 
     def __init__(self) -> None:
-        self._run = Run()
+        self._run = Replacement()
         self._moves: dict[str, Move] = {}
         self._new_folders: list[str] = []
 

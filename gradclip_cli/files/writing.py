@@ -15,9 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from gradclip_cli.engine.scratch import PAGE, paged
-from gradclip_cli.files.source import naming, write_at
-from gradclip_cli.tensors.dtypes import Stored
+from gradclip_cli.engine.scratch import PAGE, Bytes, paged
+from gradclip_cli.files.system import naming, write_at
 
 PIECE = 4 << 20
 """Most bytes that may be asked room for at once, and what is written at once."""
@@ -27,7 +26,7 @@ _PIECES = 3  # one that is filled, and two that wait for the disk
 DIRECT = 1 << 20
 """Fewer bytes are not worth going past the cache."""
 
-Room = Callable[[int, int], Stored]
+Room = Callable[[int, int], Bytes]
 """Gives an array for so many bytes at an offset, which are written once it has been filled."""
 
 
@@ -55,7 +54,7 @@ class Writer:
         self._under_way: list[Future[None] | None] = [None] * _PIECES
         self._base = self._begin = self._end = 0
 
-    def room(self, offset: int, size: int) -> Stored:
+    def room(self, offset: int, size: int) -> Bytes:
         """Give an array to be filled with the file's bytes from `offset` on, at most `PIECE`.
 
         It is written once a piece is full, or at the end.
@@ -66,7 +65,7 @@ class Writer:
         self._end += size
         return self._piece()[start : start + size]
 
-    def _piece(self) -> Stored:
+    def _piece(self) -> Bytes:
         return paged(f"piece {self._turn}", PIECE + PAGE)
 
     def _next_piece(self, offset: int) -> None:

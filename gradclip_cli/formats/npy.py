@@ -12,10 +12,11 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Source
+from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
 from gradclip_cli.tensors.dump import Shape, Tensor
 from gradclip_cli.tensors.names import shortened
@@ -39,14 +40,14 @@ def recognised(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tuple[Tensor, ...]:
-    """Give the file's tensor; `read(n)` gives the next n bytes, fewer only at the end.
+def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]:
+    """Give the file's tensor.
 
     Raises `GradclipError` for a header that NumPy's own reader would not take without pickle, and
     for an array that holds no numbers.
     """
     label = source.label
-    start = read(8)
+    start = front.read(8)
     if len(start) < 8:
         raise _too_short(len(start), label)
     if not recognised(start):
@@ -63,11 +64,11 @@ def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tu
             "load it with the NumPy that wrote it and save it again",
         )
     length_size = 2 if version[0] == 1 else 4
-    length_bytes = read(length_size)
+    length_bytes = front.read(length_size)
     length = int.from_bytes(length_bytes, "little")
     if len(length_bytes) < length_size:
         raise _too_short(8 + len(length_bytes), label)
-    header = read(min(length, HEADER_LIMIT))
+    header = front.read(min(length, HEADER_LIMIT))
     if len(header) < min(length, HEADER_LIMIT):
         raise GradclipError(
             label,
@@ -93,7 +94,7 @@ def locate(read: Callable[[int], bytes], source: Source, name: str | None) -> tu
     return (Tensor(name, dtype, shape, source, offset, count * dtype.itemsize, fortran),)
 
 
-def promoted(tensors: Sequence[Tensor]) -> bytes:
+def promoted(_header: bytes, tensors: Sequence[Tensor], _names: Container[str | None]) -> bytes:
     """Give the header of the same array as float64, as NumPy writes it."""
     (tensor,) = tensors
     literal = repr({"descr": FLOAT64.words, "fortran_order": tensor.fortran, "shape": tensor.shape})
@@ -232,3 +233,6 @@ def _short(value: object) -> str:
         return shortened(repr(value))
     except ValueError:  # more than 4,300 digits
         return "a number of thousands of digits"
+
+
+NPY = Format("npy", (".npy",), recognised, locate, promoted, is_named_by_file=True)

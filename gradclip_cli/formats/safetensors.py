@@ -14,14 +14,15 @@ import json
 import math
 import operator
 import struct
-from collections.abc import Callable, Container
+from collections.abc import Container, Sequence
 from typing import NoReturn
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Source
+from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import quoted, shortened
+from gradclip_cli.tensors.names import escape, quoted, shortened
 
 HEADER_LIMIT = 100_000_000  # as the reference
 DIMENSION_LIMIT = 64  # NumPy's own limit; no framework writes more
@@ -57,13 +58,13 @@ def recognised(head: bytes) -> bool:
     return length <= HEADER_LIMIT and head[8:].lstrip(b" \t\r\n")[:1] == b"{"
 
 
-def locate(read: Callable[[int], bytes], source: Source) -> tuple[Tensor, ...]:
-    """Give the file's tensors in the header's order; `read(n)` gives the next n bytes.
+def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tensor, ...]:
+    """Give the file's tensors in the header's order.
 
     Raises `GradclipError` with the tensor's name wherever the header breaks a rule of the format.
     """
     label = source.label
-    prefix = read(8)
+    prefix = front.read(8)
     if len(prefix) < 8:
         raise GradclipError(
             label,
@@ -79,7 +80,7 @@ def locate(read: Callable[[int], bytes], source: Source) -> tuple[Tensor, ...]:
             f"{HEADER_LIMIT:,}",
             "the file is damaged, or is not a safetensors file",
         )
-    header = read(length)
+    header = front.read(length)
     if len(header) < length:
         raise GradclipError(
             label,
@@ -93,7 +94,7 @@ def locate(read: Callable[[int], bytes], source: Source) -> tuple[Tensor, ...]:
     return tensors
 
 
-def promoted(header: bytes, names: Container[str | None]) -> bytes:
+def promoted(header: bytes, _tensors: Sequence[Tensor], names: Container[str | None]) -> bytes:
     """Give the same header with the named tensors as float64, all offsets moved accordingly."""
     entries = json.loads(header[8:])
     places = sorted(
@@ -294,3 +295,23 @@ def _check_cover(tensors: tuple[Tensor, ...], source: Source, data_start: int) -
 
 def _short(value: object) -> str:
     return shortened(json.dumps(value))
+
+
+def confirm(path: str, label: str) -> None:
+    """Refuse whatever the safetensors library refuses, should gradclip's own rules have a gap."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        raise GradclipError(
+            label,
+            f"the safetensors library refuses the file: {shortened(escape(str(error)), 200)}",
+            "the file is damaged or was written by a faulty program: save it again",
+        ) from error
+
+
+SAFETENSORS = Format(
+    "safetensors", (".safetensors",), recognised, locate, promoted, confirm=confirm
+)

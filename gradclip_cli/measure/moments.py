@@ -8,38 +8,60 @@ import math
 from collections.abc import Iterable
 
 from gradclip_cli.frozen import frozen
+from gradclip_cli.measure import statistics
+from gradclip_cli.measure.laws import Sums, by, exact, first, merged
+from gradclip_cli.measure.statistics import Further
 
-LARGEST_POWER = 512.0
-"""Beyond, norms are hardly to be told from the largest magnitude, and powers leave float64."""
+Largest = tuple[float, int | None]
+"""A magnitude, and the first position, in C order, of a value that has it; None where any will do.
+"""
 
-Sums = tuple[tuple[int, tuple[float, ...]], ...]
-"""Sums of squares by shift: (s, terms) means that the values times 2**s, squared, add up to the
-exact sum of the terms. Each term is what rounding the sum of it and the later ones gives. Likewise
-of sizes to another power."""
+
+def _largest(found: list[Largest | None]) -> Largest | None:
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    size = max([size for size, _ in known])
+    return size, first([at for one, at in known if one == size])
+
+
+def _norm_type(types: list[float]) -> float:
+    return next((p for p in types if p != 2), 2.0)
 
 
 @frozen
 class Moments:
     """What is known of some values: everything is over finite values but the counts of the others.
 
-    `max_abs` is None where no value is finite. Positions are C-order positions in the tensor, the
+    `largest` is None where no value is finite. Positions are C-order positions in the tensor, the
     first where several qualify. A complex value is NaN where a part is, else infinite where one is.
 
     `norm_type` is the p of `norm`, `(Σ|x|^p)^(1/p)`: the largest magnitude for p = inf, for p = 0
-    the number of values that are not zero. `powers` are the sums of other powers than 2.
+    the number of values that are not zero. `powers` are the sums of other powers than 2. `further`
+    has what the table of statistics asks for, by name.
     """
 
-    count: int = 0
-    squares: Sums = ()
-    max_abs: float | None = None
-    max_abs_at: int | None = None
-    zeros: int = 0
-    nan: int = 0
-    posinf: int = 0
-    neginf: int = 0
-    first_nonfinite: int | None = None
-    norm_type: float = 2.0
-    powers: Sums = ()
+    count: int = by(sum, 0)
+    squares: Sums = by(exact, ())
+    largest: Largest | None = by(_largest, None)
+    zeros: int = by(sum, 0)
+    nan: int = by(sum, 0)
+    posinf: int = by(sum, 0)
+    neginf: int = by(sum, 0)
+    first_nonfinite: int | None = by(first, None)
+    norm_type: float = by(_norm_type, 2.0)
+    powers: Sums = by(exact, ())
+    further: Further = by(statistics.together, ())
+
+    @property
+    def max_abs(self) -> float | None:
+        """The largest magnitude; None where no value is finite."""
+        return None if self.largest is None else self.largest[0]
+
+    @property
+    def max_abs_at(self) -> int | None:
+        """Its position, the first in C order."""
+        return None if self.largest is None else self.largest[1]
 
     @property
     def nonfinite(self) -> int:
@@ -91,37 +113,7 @@ def merge(parts: Iterable[Moments]) -> Moments:
     >>> merge([Moments(1, ((0, (9.0,)),)), Moments(1, ((0, (16.0,)),))]).norm
     5.0
     """
-    parts = tuple(parts)
-    if len(parts) == 1:
-        return parts[0]
-    norm_type = next((part.norm_type for part in parts if part.count), 2.0)
-    largest = max((part.max_abs for part in parts if part.max_abs is not None), default=None)
-    return Moments(  # from lists: generators take twice as long for 100,000 parts
-        sum([part.count for part in parts]),
-        add([part.squares for part in parts]),
-        largest,
-        _first([part.max_abs_at for part in parts if part.max_abs == largest]),
-        sum([part.zeros for part in parts]),
-        sum([part.nan for part in parts]),
-        sum([part.posinf for part in parts]),
-        sum([part.neginf for part in parts]),
-        _first([part.first_nonfinite for part in parts]),
-        norm_type,
-        add([part.powers for part in parts]),
-    )
-
-
-def _first(positions: Iterable[int | None]) -> int | None:
-    return min((position for position in positions if position is not None), default=None)
-
-
-def add(parts: Iterable[Sums]) -> Sums:
-    """Give the exact sum of exact sums."""
-    terms: dict[int, list[float]] = {}
-    for part in parts:
-        for shift, some in part:
-            terms.setdefault(shift, []).extend(some)
-    return exact_sums(terms)
+    return merged(Moments, parts)
 
 
 def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
@@ -152,21 +144,3 @@ def _norm(sums: Sums, p: float) -> float:
         return math.ldexp(*root(sums, p))
     except OverflowError:
         return math.inf
-
-
-def exact_sums(terms: dict[int, list[float]]) -> Sums:
-    """Give sums from their terms by shift."""
-    return tuple((shift, exact) for shift in sorted(terms) if (exact := _exact(terms[shift])))
-
-
-def _exact(values: list[float]) -> tuple[float, ...]:
-    """Give the shortest floats whose exact sum is the exact sum of the values, largest first.
-
-    Each is `math.fsum` of what is left, so equal sums give equal floats.
-    """
-    rest = list(values)
-    terms = []
-    while term := math.fsum(rest):
-        terms.append(term)
-        rest.append(-term)
-    return tuple(terms)

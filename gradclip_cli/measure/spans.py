@@ -7,27 +7,51 @@ ones or ten thousand files leave a worker idle. A span is read in blocks that fi
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from gradclip_cli.engine.scratch import scratch
-from gradclip_cli.measure.gauge import ROW
-from gradclip_cli.tensors.dtypes import Stored
-from gradclip_cli.tensors.dump import Span, Tensor
+from gradclip_cli.engine.sweep import BATCH_BYTES
+from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.frozen import frozen
+from gradclip_cli.measure.places import Places, places_of
+from gradclip_cli.measure.rows import ROW
+from gradclip_cli.tensors.codecs import Stored
+from gradclip_cli.tensors.dtypes import DType
+from gradclip_cli.tensors.dump import Shape, Tensor
 
 BLOCK = 128 * ROW  # real numbers a block: shorter ones fight for the interpreter lock
-SPAN_BYTES = 32 << 20
-BATCH_ITEMS = 64
+SPAN_BYTES = BATCH_BYTES
 
 
-class Sized(Protocol):
-    """Work that knows how many bytes it moves."""
+@frozen
+class Span:
+    """Adjacent values of one dtype in one file.
+
+    Either a piece of one tensor, whose value number `start` (in memory order) comes first, or, if
+    `small`, whole small tensors that lie next to each other; `counts` says how long each is.
+    `fortran_shape` is set where the tensor's memory order is not C order.
+    """
+
+    source: Source
+    dtype: DType
+    offset: int
+    counts: tuple[int, ...]
+    start: int = 0
+    fortran_shape: Shape | None = None
+    small: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return sum(self.counts)
 
     @property
     def size(self) -> int:
         """Number of bytes."""
+        return self.count * self.dtype.itemsize
 
-
-Item = TypeVar("Item", bound=Sized)
+    def places_from(self, first: int = 0) -> Places:
+        """Give where in their tensor the values of a piece lie, from its value `first` on."""
+        return places_of(self.fortran_shape, self.start + first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,16 @@ class Work:
     def size(self) -> int:
         """Number of bytes to read."""
         return self.span.size
+
+    @property
+    def place(self) -> Source:
+        """The file that it reads."""
+        return self.span.source
+
+    @property
+    def label(self) -> str:
+        """What that file is called."""
+        return self.span.source.label
 
 
 def cut(
@@ -108,21 +142,7 @@ def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
         )
 
 
-def batches(items: Iterable[Item], enough: int = SPAN_BYTES) -> Iterator[tuple[Item, ...]]:
-    """Gather work until it is worth a worker's while: `enough` bytes or enough items."""
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        if batch and (size + item.size > enough or len(batch) == BATCH_ITEMS):
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(item)
-        size += item.size
-    if batch:
-        yield tuple(batch)
-
-
-def blocks(descriptor: int, span: Span, parts: int = 1) -> Iterator[tuple[int, Stored]]:
+def blocks(reader: Reader, span: Span, parts: int = 1) -> Iterator[tuple[int, Stored]]:
     """Read a span: give each block's first value's number in the span, and the bytes.
 
     With `parts` the blocks are so many times shorter, still of whole rows; small tensors that share
@@ -135,5 +155,5 @@ def blocks(descriptor: int, span: Span, parts: int = 1) -> Iterator[tuple[int, S
     step = rows * ROW // span.dtype.lanes
     for first in range(0, span.count, step):
         stored: Stored = scratch("stored", "u1", min(step, span.count - first) * itemsize)
-        span.source.read_exactly(descriptor, stored.data, span.offset + first * itemsize)
+        reader.read_exactly(stored.data, span.offset + first * itemsize)
         yield first, stored

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.render.grid import elided, nonfinite, number
-from gradclip_cli.render.table import percent
-from gradclip_cli.series.findings import FirstNonfinite, Growth, Spike, Trend
+from gradclip_cli.render.words import elided, name_of, nonfinite, number, percent, wrapped
+from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.findings import FirstNonfinite, Growth, Spike
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.trajectory import Step
-from gradclip_cli.tensors.names import escape, printable
+from gradclip_cli.tensors.dtypes import binary_of
+from gradclip_cli.tensors.names import escape, plural, printable
 
 _NAME = 48  # columns for a name among words
 _LISTED = 5  # spikes or names beyond these are counted
 _INDENT = "  "
 
-# The largest values of the dtypes in which gradients overflow: where an infinity comes from.
-_ENDS = {"float16": "65,504", "float8_e5m2": "57,344"}
+# The dtypes in which gradients overflow: where an infinity comes from.
+_NARROW = ("float16", "float8_e5m2")
 
 
 def answers(trend: Trend, width: int) -> Iterator[Text]:
@@ -25,19 +25,6 @@ def answers(trend: Trend, width: int) -> Iterator[Text]:
     for paragraph, style in _paragraphs(trend):
         for line in wrapped(paragraph, width):
             yield Text(line, style)
-
-
-def wrapped(text: str, width: int) -> Iterator[str]:
-    """Break a text at its spaces into lines of a width, the later ones indented by two more."""
-    line = text[: len(text) - len(text.lstrip(" "))]
-    indent = line + _INDENT
-    for word in text.split():
-        if line.strip() and cell_len(f"{line} {word}") > width:
-            yield line
-            line = indent
-        gap = " " if line.strip() else ""
-        line = elided(f"{line}{gap}{word}", width)
-    yield line
 
 
 def _paragraphs(trend: Trend) -> Iterator[tuple[str, str]]:
@@ -48,23 +35,20 @@ def _paragraphs(trend: Trend) -> Iterator[tuple[str, str]]:
         yield _not_finite(trend.first_nonfinite), "bold red"
         yield from ((said, "") for said in _around(trend.first_nonfinite))
     if beyond:
-        steps = "1 step" if beyond == 1 else f"{beyond:,} steps"
-        yield f"the norm of {steps} is beyond float64", "bold red"
+        yield f"the norm of {plural(beyond, 'step')} is beyond float64", "bold red"
     yield from ((said, "") for said in _spikes(trend))
     for fading in trend.fading:
         yield _vanishing(fading), ""
     if trend.always_zero:
-        count = len(trend.always_zero)
-        what = "tensor is" if count == 1 else "tensors are"
-        yield f"{count:,} {what} zero in every step: {_listed(trend.always_zero)}", ""
-    count = len(trend.steps)
-    notes = [f"{count:,} step" if count == 1 else f"{count:,} steps", *map(printable, trend.notes)]
+        zero = plural(len(trend.always_zero), "tensor is", "tensors are")
+        yield f"{zero} zero in every step: {_listed(trend.always_zero)}", ""
+    notes = [plural(len(trend.steps), "step"), *map(printable, trend.notes)]
     yield " · ".join(notes), "dim"
 
 
 def _not_finite(first: FirstNonfinite) -> str:
     found = first.found
-    what = nonfinite(found.nan, found.posinf, found.neginf)
+    what = nonfinite((found.nan, found.posinf, found.neginf))
     return (
         f"not finite, first at step {_step(first.step)}: {_name(first.tensor)} at "
         f"{list(found.first)} ({what}); in {first.tensors:,} of "
@@ -74,8 +58,9 @@ def _not_finite(first: FirstNonfinite) -> str:
 
 def _around(first: FirstNonfinite) -> Iterator[str]:
     if first.infinite:
-        end = _ENDS.get(first.dtype)
-        why = f"{first.dtype} ends at {end}" if end else "the first to overflow"
+        why = "the first to overflow"
+        if first.dtype in _NARROW:
+            why = f"{first.dtype} ends at {binary_of(first.dtype).largest:,.0f}"
         yield f"{_INDENT}infinities without NaN in {_listed(first.infinite)}: {why}"
     if first.before is None:
         yield f"{_INDENT}there is no step before it"
@@ -94,14 +79,8 @@ def _looked(before: Step) -> str:
         name = _name(before.measured.layout.names[tensor])
         parts.append(f"largest |x| {number(size)} in {name}")
     if before.share is not None:
-        parts.append(f"{share_of_worst(before)} of the squared norm in {_name(before.worst)}")
+        parts.append(f"{percent(*before.worst_part)} of the squared norm in {_name(before.worst)}")
     return ", ".join(parts)
-
-
-def share_of_worst(step: Step) -> str:
-    """Write the share of a step's worst tensor; it is all only where all others are zero."""
-    alone = sum(bool(norm) for norm in step.measured.norms) == 1
-    return percent(step.share, (), ()) if alone else percent(step.share)
 
 
 def _spikes(trend: Trend) -> Iterator[str]:
@@ -111,7 +90,7 @@ def _spikes(trend: Trend) -> Iterator[str]:
         yield f"no spikes: no norm is above {where}"
         return
     count = len(trend.spikes)
-    yield f"{count:,} {'spike' if count == 1 else 'spikes'} above {where}:"
+    yield f"{plural(count, 'spike')} above {where}:"
     # The largest matter most, and are told in their order.
     largest = sorted(trend.spikes, key=_excess, reverse=True)[:_LISTED]
     for spike in (spike for spike in trend.spikes if spike in largest):
@@ -155,7 +134,7 @@ def _step(step: Step) -> str:
 
 
 def _name(name: str | None) -> str:
-    return "the unnamed tensor" if name is None else elided(escape(name), _NAME)
+    return name_of(name, _NAME)
 
 
 def _listed(names: Sequence[str | None]) -> str:

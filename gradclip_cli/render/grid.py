@@ -5,10 +5,9 @@ columns go first, then the middle of long names; nothing is ever wrapped.
 """
 
 import io
-import math
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -17,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gradclip_cli.render.screen import Screen
+from gradclip_cli.render.words import CELLS, UNKNOWN, elided
+from gradclip_cli.results.columns import Column as Told
+from gradclip_cli.results.columns import Sheet
 from gradclip_cli.tensors.names import escape
 
-UNKNOWN = "–"
 NAME_LEAST = 12
 _GAP = 2
 _NAME_ENOUGH = 40
@@ -76,6 +77,34 @@ def room_for(rows: int, lines: int, height: int | None) -> int:
     return max(height - lines - 5, 3)
 
 
+def cells(sheet: Sheet, rows: Sequence[Any]) -> list[Column]:
+    """Give the columns of a sheet that a terminal's table has, each with its cells."""
+    return [
+        Column(column.title or "", column.rank, [cell(column, row) for row in rows], column.left)
+        for column in sheet.titled
+    ]
+
+
+def cell(column: Told, row: Any) -> str:
+    """Write a row's value in a column."""
+    return CELLS[column.words](column.of(row))
+
+
+def printed(console: Console, lines: Iterable[Text]) -> str:
+    """Write lines as they are, without the spaces at their ends."""
+    with console.capture() as capture:
+        for line in lines:
+            line.rstrip()
+            console.print(line, soft_wrap=True)
+    return capture.get()
+
+
+def aligned(text: str, width: int, left: bool) -> str:
+    """Fill a cell up with spaces to a width."""
+    space = " " * max(width - cell_len(text), 0)
+    return text + space if left else space + text
+
+
 def more(hidden: int) -> Text:
     """Say how many rows there are that did not fit."""
     return Text(f"… {hidden:,} more, --all shows them", "dim")
@@ -127,67 +156,3 @@ def _fitting(
         if room >= min(longest, enough) or last is None or not last.rank:
             return columns, max(room, NAME_LEAST)
         columns = [column for column in columns if column is not last]
-
-
-def facts(told: Iterable[str], width: int) -> Iterator[Text]:
-    """Write facts one after the other, a new line where the next does not fit."""
-    line = ""
-    for fact in told:
-        if line and cell_len(f"{line} · {fact}") > width:
-            yield Text(line, "dim")
-            line = ""
-        line = f"{line} · {fact}" if line else fact
-        while cell_len(line) > width:
-            head, *rest = textwrap.wrap(line, width)
-            yield Text(head, "dim")
-            line = " ".join(rest)
-    yield Text(line, "dim")
-
-
-def number(value: float | None) -> str:
-    """Write a number in four significant digits.
-
-    >>> number(1234.56), number(0.0), number(None)
-    ('1.235e+03', '0', '–')
-    """
-    if value is None:
-        return UNKNOWN
-    return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
-
-
-def elided(name: str, width: int) -> str:
-    """Cut a name in the middle so that it takes at most `width` columns.
-
-    >>> elided("transformer.layers.10.weight", 16)
-    'transfor….weight'
-    """
-    if cell_len(name) <= width:
-        return name
-    head, tail = "", ""
-    for front, back in zip(name, reversed(name), strict=True):
-        if cell_len(head + front + tail) >= width:
-            break
-        head += front
-        if cell_len(head + back + tail) >= width:
-            break
-        tail = back + tail
-    return f"{head}…{tail}"
-
-
-def nonfinite(nan: int, posinf: int, neginf: int) -> str:
-    """Say in words which values are not finite.
-
-    >>> nonfinite(3, 0, 1)
-    '3 NaN, 1 -inf'
-    """
-    counts = ((nan, "NaN"), (posinf, "+inf"), (neginf, "-inf"))
-    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write how many there are of something.
-
-    >>> plural(1, "tensor"), plural(2000, "value")
-    ('1 tensor', '2,000 values')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.render.grid import UNKNOWN, elided, number
 from gradclip_cli.render.screen import Screen
+from gradclip_cli.render.words import UNKNOWN, elided, number
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape
@@ -29,7 +29,7 @@ _MOST_ROWS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Range:
     """A range of logarithms, cut into levels."""
 
     low: float
@@ -42,10 +42,10 @@ class Scale:
         return min(int((value - self.low) / (self.high - self.low) * levels), levels - 1)
 
 
-def scale_of(values: Sequence[float]) -> Scale | None:
+def scale_of(values: Sequence[float]) -> Range | None:
     """Give the range of the finite values; None where there is none."""
     finite = [value for value in values if math.isfinite(value)]
-    return Scale(min(finite), max(finite)) if finite else None
+    return Range(min(finite), max(finite)) if finite else None
 
 
 def logarithm(norm: float) -> float:
@@ -126,7 +126,7 @@ def _heat_map(drawn: Heat, names: Sequence[str], room: int, columns: _Columns) -
         yield _line(name, room, line)
 
 
-def _cell(value: float | None, scale: Scale | None) -> tuple[str, str]:
+def _cell(value: float | None, scale: Range | None) -> tuple[str, str]:
     if value is None:
         return " ", ""
     if math.isnan(value):
@@ -163,7 +163,7 @@ def _legend(parts: Sequence[Text], width: int) -> Text:
     return line
 
 
-def _norm_legend(scale: Scale | None, norms: Sequence[float]) -> list[Text]:
+def _norm_legend(scale: Range | None, norms: Sequence[float]) -> list[Text]:
     if scale is None:
         return []
     low, high = number(10**scale.low), number(min(10.0 ** min(scale.high, 308.0), 1e308))
@@ -175,7 +175,7 @@ def _norm_legend(scale: Scale | None, norms: Sequence[float]) -> list[Text]:
     return [Text(part, "dim") for part in parts]
 
 
-def _shade_legend(scale: Scale | None, cells: Sequence[float]) -> list[Text]:
+def _shade_legend(scale: Range | None, cells: Sequence[float]) -> list[Text]:
     if scale is None:
         return []
     step = (scale.high - scale.low) / len(_SHADES)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.render.grid import elided
 from gradclip_cli.render.picture import row_name
-from gradclip_cli.series.findings import Trend
+from gradclip_cli.render.words import elided
+from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape

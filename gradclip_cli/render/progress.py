@@ -13,13 +13,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from gradclip_cli.render.grid import elided
+from gradclip_cli.engine.crew import Progress as Told
+from gradclip_cli.render.words import elided
 from gradclip_cli.tensors.names import escape
 
 _PATIENCE = 1.0  # seconds: what is over by then needs no bar
 
 
-class Meter:
+class Bar(Told):
     """Draws bytes done, rate, time left and the file at hand on stderr."""
 
     def __init__(self) -> None:

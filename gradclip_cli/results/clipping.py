@@ -1,109 +1,206 @@
 """What clipping came to: from a rule's decision and its outcomes to a report's figures."""
 
+import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
+from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.results.report import Clipped, Results, Ruling
-from gradclip_cli.rewrite.edits import Clamp, Scale, ScaleUnits
+from gradclip_cli.results.columns import Value
+from gradclip_cli.results.report import CLIPPED, SUBNORMAL
+from gradclip_cli.rewrite.edits import Scale
 from gradclip_cli.rewrite.passes import Outcome
-from gradclip_cli.rules.decision import Decision, Rule, Terms
+from gradclip_cli.rules.decision import Decision
 from gradclip_cli.rules.like.departures import departures
+from gradclip_cli.rules.registry import rules
+from gradclip_cli.rules.rule import Rule
+from gradclip_cli.rules.terms import Like, Terms
 from gradclip_cli.tensors.dump import Dump
 
+_NAMES = tuple(column.name for column in CLIPPED)
 
-@dataclass(frozen=True, slots=True)
-class Clipping:
-    """What `apply` knows beside the measurements; indices are the dump's.
 
-    `chosen` are the tensors that the decision's edits are for. `outcomes` has the tensors that were
-    rewritten, and is None where nothing was written.
+@frozen
+class Clipped:
+    """What clipping did to a tensor, or to all of them together.
+
+    `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
+    values. `norm_after` is measured from what was written; None where nothing was written.
+    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
+    holds.
+    """
+
+    norm_before: float
+    clip_norm: float | None
+    coefficient: float | None
+    clipped: bool
+    norm_after: float | None
+    flushed: int | None
+    saturated: int | None
+
+    def values(self) -> dict[str, Value]:
+        """Give it by column."""
+        return dict(zip(_NAMES, operator.attrgetter(*_NAMES)(self), strict=True))
+
+
+# What JSON said of rules first stands first; what other rules say comes after it.
+_FIRST_KEYS = ("per_group", "low", "high", "clip_rms", "axes", "agc", "agc_layout")
+
+
+@frozen
+class Ruling:
+    """By which rule a dump was clipped, and how many tensors it changed.
+
+    `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
+    say where its answer is not the exact one.
     """
 
     rule: Rule
-    terms: Terms
-    decision: Decision
-    chosen: Sequence[int]
-    outcomes: Mapping[int, Outcome] | None
+    eps: float
+    like: Like | None
+    changed: int
+    departures: tuple[str, ...] = ()
 
-    @property
-    def clip_norm(self) -> float | None:
-        """The limit for a norm, if it is one."""
-        return getattr(self.rule, "clip_norm", None)
+    def values(self) -> dict[str, Any]:
+        """Give what a report says of the rule, under keys that only JSON has."""
+        keys = dict.fromkeys((*_FIRST_KEYS, *(key for rule in rules() for key in rule.keys)))
+        return {
+            "rule": self.rule.word,
+            **(keys | self.rule.says()),
+            "eps": self.eps,
+            "like": self.like,
+            "changed": self.changed,
+            "departures": self.departures,
+        }
 
-    def of(self, position: int, before: Moments) -> tuple[Clipped, Moments]:
-        """Give what became of the chosen tensor at a position, and its moments afterwards."""
-        edit = self.decision.edits[position]
-        coefficient = self.decision.coefficients[position]
-        outcome = (self.outcomes or {}).get(self.chosen[position])
-        after = before if outcome is None else outcome.after
-        known = self.outcomes is not None
-        zero = isinstance(edit, Scale | Clamp | ScaleUnits) and edit.zero_nonfinite
-        replaced = before.nonfinite if zero else 0
-        if isinstance(edit, Scale) or not known:
-            clipped = edit is not None and coefficient != 1
-        else:
-            clipped = outcome is not None and outcome.changed
-        return (
-            Clipped(
-                before.norm,
-                self.clip_norm,
-                coefficient,
-                clipped,
-                after.norm if known else None,
-                max(after.zeros - before.zeros - replaced, 0) if known else None,
-                (0 if outcome is None else outcome.saturated) if known else None,
-            ),
-            after,
-        )
 
-    def of_all(
-        self, parts: Sequence[tuple[Clipped, Moments]], before: Sequence[Moments]
-    ) -> Clipped:
-        """Give what became of all chosen tensors together, but for those left alone."""
-        left = set(self.decision.left)
-        norm = self.decision.norm
-        if norm is None:
-            whole = merge(part for at, part in enumerate(before) if at not in left)
-            as_it_is = self.terms.like or self.terms.nonfinite == "propagate"
-            norm = whole.norm if as_it_is else whole.finite_norm
-        if self.outcomes is None:
-            after = flushed = saturated = None
-        else:
-            kept = (part for position, (_, part) in enumerate(parts) if position not in left)
-            after = merge(kept).norm
-            flushed = sum(clipped.flushed or 0 for clipped, _ in parts)
-            saturated = sum(clipped.saturated or 0 for clipped, _ in parts)
-        coefficient = self.decision.coefficient
-        return Clipped(
-            norm,
-            self.clip_norm,
-            coefficient,
-            any(clipped.clipped for clipped, _ in parts)
-            if coefficient is None
-            else coefficient != 1,
-            after,
-            flushed,
-            saturated,
-        )
+@frozen
+class WhatIf:
+    """What clipping by a global norm would do; None throughout where it would be refused.
 
-    def results(self, dump: Dump, moments: Mapping[int, Moments]) -> Results:
-        """Give what the report says of the clipping."""
-        before = [moments[index] for index in self.chosen]
-        parts = [self.of(at, part) for at, part in enumerate(before)]
-        changed = [part.clipped for part, _ in parts]
-        tensors = dump.tensors
-        found = departures(
-            self.rule,
-            self.terms,
-            self.decision,
-            [tensors[index] for index in self.chosen],
-            before,
-            None if self.outcomes is None else [after for _, after in parts],
-            changed,
-        )
-        return Results(
-            {index: part for index, (part, _) in zip(self.chosen, parts, strict=True)},
-            self.of_all(parts, before),
-            Ruling(self.rule, self.terms.eps, self.terms.like, sum(changed), found),
-        )
+    The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
+    others of their dtype, and have not now.
+    """
+
+    clip_norm: float
+    coefficient: float | None = None
+    norm_after: float | None = None
+    flushed: int | None = None
+    subnormal: int | None = None
+    saturated: int | None = None
+
+    def values(self) -> dict[str, Value]:
+        """Give it by column."""
+        names = ("clip_norm", "coefficient", "norm_after", "flushed", SUBNORMAL.name, "saturated")
+        return {name: getattr(self, name) for name in names}
+
+
+@frozen
+class Clipping:
+    """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
+
+    tensors: Mapping[int, Clipped]
+    together: Clipped
+    ruling: Ruling
+
+
+Parts = Sequence[tuple[Clipped, Moments]]
+"""What became of each chosen tensor, and its moments afterwards."""
+
+
+def clipping(
+    dump: Dump,
+    rule: Rule,
+    terms: Terms,
+    decision: Decision,
+    moments: Mapping[int, Moments],
+    outcomes: Mapping[int, Outcome] | None,
+) -> Clipping:
+    """Put together what clipping did; indices are the dump's.
+
+    `moments` are those of the tensors that the decision is about, before it, in its order.
+    `outcomes` has the tensors that were rewritten, and is None where nothing was written.
+    """
+    parts = [
+        _of(rule, decision, at, before, outcomes, index)
+        for at, (index, before) in enumerate(moments.items())
+    ]
+    changed = [part.clipped for part, _ in parts]
+    tensors = dump.tensors
+    found = departures(
+        rule,
+        terms,
+        decision,
+        [tensors[index] for index in moments],
+        [*moments.values()],
+        None if outcomes is None else [after for _, after in parts],
+        changed,
+    )
+    return Clipping(
+        {index: part for index, (part, _) in zip(moments, parts, strict=True)},
+        _of_all(rule, terms, decision, parts, [*moments.values()], outcomes is not None),
+        Ruling(rule, terms.eps, terms.like, sum(changed), found),
+    )
+
+
+def _limit(rule: Rule) -> float | None:
+    """Give the limit for a norm, if it is one."""
+    return getattr(rule, "clip_norm", None)
+
+
+def _of(
+    rule: Rule,
+    decision: Decision,
+    at: int,
+    before: Moments,
+    outcomes: Mapping[int, Outcome] | None,
+    index: int,
+) -> tuple[Clipped, Moments]:
+    """Give what became of the tensor at a position, and its moments afterwards."""
+    edit, coefficient = decision.edits[at], decision.coefficients[at]
+    outcome = (outcomes or {}).get(index)
+    after = before if outcome is None else outcome.after
+    known = outcomes is not None
+    replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
+    if isinstance(edit, Scale) or not known:
+        clipped = edit is not None and coefficient != 1
+    else:
+        clipped = outcome is not None and outcome.changed
+    found = Clipped(
+        before.norm,
+        _limit(rule),
+        coefficient,
+        clipped,
+        norm_after=after.norm if known else None,
+        flushed=max(after.zeros - before.zeros - replaced, 0) if known else None,
+        saturated=(0 if outcome is None else outcome.saturated) if known else None,
+    )
+    return found, after
+
+
+def _of_all(
+    rule: Rule,
+    terms: Terms,
+    decision: Decision,
+    parts: Parts,
+    before: Sequence[Moments],
+    known: bool,
+) -> Clipped:
+    """Give what became of all tensors together, but for those left alone."""
+    left = set(decision.left)
+    norm, coefficient = decision.norm, decision.coefficient
+    if norm is None:
+        whole = merge(part for at, part in enumerate(before) if at not in left)
+        as_it_is = terms.like or terms.nonfinite == "propagate"
+        norm = whole.norm if as_it_is else whole.finite_norm
+    changes = [clipped.clipped for clipped, _ in parts]
+    kept = (part for at, (_, part) in enumerate(parts) if at not in left)
+    return Clipped(
+        norm,
+        _limit(rule),
+        coefficient,
+        any(changes) if coefficient is None else coefficient != 1,
+        norm_after=merge(kept).norm if known else None,
+        flushed=sum(clipped.flushed or 0 for clipped, _ in parts) if known else None,
+        saturated=sum(clipped.saturated or 0 for clipped, _ in parts) if known else None,
+    )

@@ -5,52 +5,24 @@ tensor, to within the rounding of the dtypes, that number and its likely cause a
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from gradclip_cli.choices import Sort
+from gradclip_cli.compare.causes import factor_of, likely
 from gradclip_cli.compare.difference import Difference, merge
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.tensors.dump import Shape, Tensor, multi_index
-from gradclip_cli.tensors.names import natural
+from gradclip_cli.results.columns import Column, Result, Sheet, Value
+from gradclip_cli.results.ranking import Keys
+from gradclip_cli.tensors.dump import Index, Shape, Tensor, multi_index
+from gradclip_cli.tensors.names import natural, plural, sides
 
 State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b"]
 """What a tensor is in B, seen from A: the same bits; equal within tolerance; the same numbers in
 another dtype; other values; another shape, or a dtype whose values cannot be compared; missing."""
 
 Verdict = Literal["identical", "equal", "multiple", "differ"]
-
-Index = tuple[int, ...]
-
-_MOST_WORKERS = 4096  # larger whole numbers are no likely world size, and met by chance
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far a tensor may differ: it passes if either bound holds; None is no bound."""
-
-    relative: float | None = None
-    absolute: float | None = None
-
-    def __post_init__(self) -> None:
-        for option, bound in (("--rtol", self.relative), ("--atol", self.absolute)):
-            if bound is not None and not 0 <= bound < math.inf:
-                raise GradclipError(
-                    option,
-                    f"{bound!r} is no bound for an error",
-                    "give a finite number, 0 or more, for example 1e-6",
-                )
-
-    def allows(self, difference: Difference) -> bool:
-        """Say whether a tensor passes; values that are not finite must be the same in both."""
-        if difference.astray:
-            return False
-        error, largest = difference.relative_error or 0.0, difference.gap.max_abs or 0.0
-        return (self.relative is not None and error <= self.relative) or (
-            self.absolute is not None and largest <= self.absolute
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +75,114 @@ class Compared:
     def _index(self, position: int | None) -> Index | None:
         return None if position is None else multi_index(position, self.shape)
 
+    @property
+    def changed_of(self) -> tuple[int, int] | None:
+        """How many of how many values are stored differently."""
+        return None if self.difference is None else (self.difference.changed, self.count)
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What the numbers of the row do not say, in words."""
+        if self.a is None or self.b is None:
+            yield "only in B" if self.a is None else "only in A"
+            return
+        if self.a.shape != self.b.shape:
+            yield f"shape {sides(self.a.shape)} → {sides(self.b.shape)}"
+            return
+        if self.same:
+            yield self.state
+        if self.difference is not None and self.difference.astray:
+            newly = self.difference.newly
+            yield (
+                f"{newly:,} newly not finite"
+                if newly
+                else f"{self.difference.astray:,} not finite otherwise"
+            )
+        if self.a.dtype.name != self.b.dtype.name:
+            yield f"{self.a.dtype.name} → {self.b.dtype.name}"
+        elif self.difference is None and not self.same:
+            yield f"{plural(self.changed or 0, 'byte')} differ"
+
+    @property
+    def remark(self) -> str:
+        """The same in one line."""
+        return ", ".join(self.remarks)
+
+
+COLUMNS = (
+    Column("name", "name", words="name"),
+    Column(
+        "state",
+        "state",
+        "`identical`, `equal`, `dtype`: the same numbers in another dtype, `differs`, `shape`, "
+        "`only_a`, `only_b`; in the last row the verdict",
+    ),
+    Column("dtype_a", "a.dtype.name", "dtype in A"),
+    Column("dtype_b", "b.dtype.name", "dtype in B"),
+    Column("shape_a", "a.shape", "shape in A"),
+    Column("shape_b", "b.shape", "shape in B"),
+    Column("", "shape", title="shape", words="shape", rank=6, left=True),
+    Column("count", "count", "number of values"),
+    Column("norm_a", "moments_a.norm", "norm in A", title="norm A", words="number", rank=4),
+    Column("norm_b", "moments_b.norm", "norm in B", title="norm B", words="number", rank=3),
+    Column("ratio", "difference.ratio", "norm of B to that of A", title="B/A", words="ratio"),
+    Column(
+        "cosine",
+        "difference.cosine",
+        "cosine of the angle between A and B",
+        title="cosine",
+        words="cosine",
+        rank=1,
+    ),
+    Column(
+        "relative_error",
+        "difference.relative_error",
+        "‖B − A‖ / ‖A‖",
+        title="error",
+        words="number",
+    ),
+    Column(
+        "max_abs_diff",
+        "difference.gap.max_abs",
+        "largest difference of two values",
+        title="max |B-A|",
+        words="number",
+        rank=2,
+    ),
+    Column(
+        "max_abs_diff_index",
+        "max_abs_at",
+        "where it is, the first in C order",
+        title="at",
+        words="index",
+        rank=7,
+    ),
+    Column("changed", "changed", "number of values stored differently"),
+    Column("", "changed_of", title="changed", words="all_of", rank=5),
+    Column("", "remark", title="", left=True),
+    Column("newly_nonfinite", "difference.newly", "number of values not finite in B alone"),
+    Column("first_newly_nonfinite", "first_newly", "where the first of them is"),
+    Column("nonfinite_differ", "difference.astray", "number not finite otherwise than in A"),
+    Column("nonfinite_a", "moments_a.nonfinite", "number of NaN and infinities in A"),
+    Column("nonfinite_b", "moments_b.nonfinite", "number of NaN and infinities in B"),
+)
+SHEET = Sheet("comparison", COLUMNS, "tensor", {"tensor": "tensors"})
+
+KEYS: Keys[Compared] = {
+    "norm": lambda row: _norm(row),
+    "size": lambda row: -row.count,
+    "max": lambda row: -((row.difference and row.difference.gap.max_abs) or 0.0),
+    "file": lambda row: natural("" if (one := row.a or row.b) is None else one.source.label),
+}
+
+
+def _norm(row: Compared) -> float:
+    norms = [part.finite_norm for part in (row.moments_a, row.moments_b) if part is not None]
+    return -max(norms, default=-1.0)
+
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Result):
     """Two dumps: the rows, worst first, and the difference of all gradients in both together.
 
     `factor` is the number r for which B = r * A holds in all gradients of both, but for rounding
@@ -135,6 +212,62 @@ class Comparison:
     def likely(self) -> tuple[str, ...]:
         """What the factor is likely to come from."""
         return () if self.factor is None else likely(self.factor)
+
+    # Laid out
+
+    def with_rows(self, rows: Iterable[Compared]) -> "Comparison":
+        """Give the same with other rows; the whole stays."""
+        return replace(self, rows=tuple(rows))
+
+    @property
+    def sheet(self) -> Sheet:
+        """How it is laid out."""
+        return SHEET
+
+    def told(self) -> Iterator[tuple[str, Compared]]:
+        """Give each row with its kind."""
+        return ((row.kind, row) for row in self.rows)
+
+    def whole(self) -> dict[str, Value]:
+        """Give the values of all gradients in both together."""
+        return self._measured | {"state": self.verdict}
+
+    def summary(self) -> Mapping[str, Any]:
+        """Give what JSON says of the whole."""
+        return {
+            "verdict": self.verdict,
+            "same": self.same,
+            "factor": self.factor,
+            "likely": self.likely,
+            "only_rounding": self.only_rounding,
+            "rtol": self.tolerance.relative,
+            "atol": self.tolerance.absolute,
+            "states": self.counts,
+            "compared": self.compared,
+            "total": self.total,
+            "files_a": self.files_a,
+            "files_b": self.files_b,
+            **self._measured,
+            "notes": self.notes,
+        }
+
+    @property
+    def _measured(self) -> dict[str, Value]:
+        difference = self.difference
+        return {
+            "norm_a": difference.a.norm,
+            "norm_b": difference.b.norm,
+            "nonfinite_a": difference.a.nonfinite,
+            "nonfinite_b": difference.b.nonfinite,
+            "ratio": difference.ratio,
+            "cosine": difference.cosine,
+            "relative_error": difference.relative_error,
+            "max_abs_diff": difference.gap.max_abs,
+            "newly_nonfinite": difference.newly,
+            "nonfinite_differ": difference.astray,
+            "count": difference.a.count,
+            "changed": difference.changed,
+        }
 
 
 def compared(
@@ -192,65 +325,26 @@ def comparison(
     else:
         lowest, highest = whole.factors
         only_rounding = lowest <= 1 <= highest and bool(whole.gap.max_abs)
-        factor = None if lowest <= 1 <= highest else _factor(whole)
+        factor = None if lowest <= 1 <= highest else factor_of(whole)
         own = {id(difference) for difference in gradients}
         others = (row for row in ordered if id(row.difference) not in own)
         if factor is not None and not whole.astray and all(row.same for row in others):
             verdict = "multiple"
+    files_a, files_b = files
     return Comparison(
         tuple(ordered),
         verdict,
         whole,
         tolerance,
-        len(gradients),
-        len(ordered),
-        counts,
-        *files,
-        factor,
-        only_rounding,
-        tuple(notes),
+        compared=len(gradients),
+        total=len(ordered),
+        counts=counts,
+        files_a=files_a,
+        files_b=files_b,
+        factor=factor,
+        only_rounding=only_rounding,
+        notes=tuple(notes),
     )
-
-
-def _factor(whole: Difference) -> float | None:
-    """Give the number that A is multiplied by in B; a round one where only that one is in reach."""
-    lowest, highest = whole.factors
-    ratio = whole.ratio
-    if not ratio or math.isinf(ratio) or lowest > highest or lowest <= 0 <= highest:
-        return None
-    sign = math.copysign(1.0, lowest)
-    low, high = sorted((sign * lowest, sign * highest))
-    many = round(ratio) if 1 <= ratio <= _MOST_WORKERS else 1
-    parts = round(1 / ratio) if 1 / _MOST_WORKERS <= ratio <= 1 else 1
-    power = 2.0 ** round(math.log2(ratio))
-    for number, spacing in ((power, power), (float(many), 1.0), (1 / parts, parts**-2.0)):
-        if low <= number <= high and high - low < spacing / 10:
-            return sign * number
-    return sign * min(max(ratio, low), high)
-
-
-def likely(factor: float) -> tuple[str, ...]:
-    """Say what a factor is likely to come from, the likeliest first.
-
-    >>> likely(65536.0), likely(6.0), likely(0.3)
-    (('a loss scale of 2^16',), ('a world size or accumulation count of 6',), ('clipping',))
-    >>> likely(0.5)
-    ('clipping', 'a mean instead of a sum over 2', 'a loss scale of 2^1 taken out')
-    """
-    if factor <= 0:
-        return ()
-    size = max(factor, 1 / factor)
-    fraction, exponent = math.frexp(size)
-    number = round(size) if size <= _MOST_WORKERS else 1
-    is_power, is_whole = fraction == 0.5, factor in (number, 1 / number)
-    causes = [] if factor > 1 else ["clipping"]
-    if is_whole and factor < 1:
-        causes.append(f"a mean instead of a sum over {number}")
-    if is_power:
-        causes.append(f"a loss scale of 2^{exponent - 1}" + (" taken out" if factor < 1 else ""))
-    if is_whole and factor > 1:
-        causes.append(f"a world size or accumulation count of {number}")
-    return tuple(causes)
 
 
 def _badness(row: Compared) -> tuple[int, float, Any]:
@@ -271,37 +365,4 @@ _RANKS: dict[State, int] = {
     "dtype": 4,
     "equal": 5,
     "identical": 6,
-}
-
-
-def arranged(
-    found: Comparison, sort: Sort | None, reverse: bool = False, top: int | None = None
-) -> Comparison:
-    """Give the comparison with its rows sorted and chosen as wished; by default worst first."""
-    rows = list(found.rows)
-    if sort is not None:
-        rows.sort(key=_KEYS[sort])
-    if reverse:
-        rows.reverse()
-    return replace(found, rows=tuple(rows[:top]))
-
-
-def _norm(row: Compared) -> float:
-    norms = [part.finite_norm for part in (row.moments_a, row.moments_b) if part is not None]
-    return -max(norms, default=-1.0)
-
-
-def _largest(row: Compared) -> float:
-    return -((row.difference and row.difference.gap.max_abs) or 0.0)
-
-
-_KEYS: dict[Sort, Callable[[Compared], Any]] = {
-    "name": lambda row: natural(row.name or ""),
-    "norm": lambda row: (_norm(row), natural(row.name or "")),
-    "size": lambda row: (-row.count, natural(row.name or "")),
-    "max": lambda row: (_largest(row), natural(row.name or "")),
-    "file": lambda row: (
-        natural("" if (here := row.a or row.b) is None else here.source.label),
-        natural(row.name or ""),
-    ),
 }

@@ -4,43 +4,22 @@ A report is made once and only serialised by renderers; the Python functions ret
 that the commands print.
 """
 
-import itertools
+import dataclasses
 import math
-import operator
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
-from gradclip_cli.choices import Like
 from gradclip_cli.frozen import frozen
+from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.tensors.dump import Dump, Shape, multi_index
-from gradclip_cli.tensors.names import natural
+from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.results.columns import Column, Result, Sheet, Value
+from gradclip_cli.results.ranking import Keys, worst_first
+from gradclip_cli.tensors.dump import Dump, Index, Shape, multi_index
 
 if TYPE_CHECKING:  # the rules take time to import, and inspect has none
-    from gradclip_cli.rules.decision import Rule
-
-SCHEMA = 1
-
-Index = tuple[int, ...]
-
-
-@frozen
-class Clipped:
-    """What clipping did to a tensor, or to all of them together.
-
-    `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
-    values. `norm_after` is measured from what was written; None where nothing was written.
-    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
-    holds.
-    """
-
-    norm_before: float
-    clip_norm: float | None
-    coefficient: float | None
-    clipped: bool
-    norm_after: float | None
-    flushed: int | None
-    saturated: int | None
+    from gradclip_cli.results.clipping import Clipped, Clipping, Ruling, WhatIf
 
 
 @frozen
@@ -48,8 +27,9 @@ class Row:
     """A tensor, or a group of them: what it is, and its measurements if it was measured.
 
     `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares
-    (of |x|^p for another norm), None where that is zero or not finite. A group has no
-    shape, its dtype is that of all its tensors or None; what no pattern matched has no name.
+    (of |x|^p for another norm), None where that is zero or not finite; `together` are the moments
+    of all measured tensors. A group has no shape, its dtype is that of all its tensors or None;
+    what no pattern matched has no name.
     """
 
     kind: Literal["tensor", "group"]
@@ -61,7 +41,8 @@ class Row:
     moments: Moments | None
     norm: float | None = None
     share: float | None = None
-    clipped: Clipped | None = None
+    clipped: "Clipped | None" = None
+    together: Moments | None = None
 
     @property
     def measured(self) -> bool:
@@ -86,54 +67,126 @@ class Row:
         """Multi-index of the first value in C order that is NaN or infinite."""
         return None if self.moments is None else self._index(self.moments.first_nonfinite)
 
+    @property
+    def finite_norm(self) -> float | None:
+        """The norm over the finite values alone."""
+        if self.norm is None or self.moments is None or self.norm < math.inf:
+            return self.norm
+        return self.moments.finite_norm
+
+    @property
+    def part(self) -> tuple[float | None, Sums, Sums] | None:
+        """Its share, and the exact sums that it and all have: these tell where it was rounded."""
+        if self.moments is None or self.together is None:
+            return None
+        return self.share, self.moments.sums, self.together.sums
+
+    @property
+    def bad(self) -> tuple[int, int, int]:
+        """How many values are NaN, +inf and -inf."""
+        moments = self.moments
+        return (0, 0, 0) if moments is None else (moments.nan, moments.posinf, moments.neginf)
+
+    @property
+    def further(self) -> SimpleNamespace:
+        """What the table of statistics asks for, by name."""
+        return SimpleNamespace(**dict(() if self.moments is None else self.moments.further))
+
     def _index(self, position: int | None) -> Index | None:
         if position is None or self.shape is None:
             return None
         return multi_index(position, self.shape)
 
 
+COLUMNS = (
+    Column("name", "name", words="name"),
+    Column("dtype", "dtype", "as stored", title="dtype", words="dtype", rank=3, left=True),
+    Column("shape", "shape", "as stored", title="shape", words="shape", rank=4, left=True),
+    Column("count", "count", "number of values"),
+    Column(
+        "norm",
+        "norm",
+        "L2 norm, or of `--norm-type`; `nan` or `inf` if a value is",
+        title="norm",
+        words="number",
+    ),
+    Column(
+        "share",
+        "share",
+        r"part of the sum of squares (of \|x\|^p); empty if that is zero or not finite",
+    ),
+    Column("", "part", title="share", words="part"),
+    Column("", "share", title="", words="bar", rank=2, left=True),
+    Column("rms", "rms", "root mean square", title="rms", words="number", rank=6),
+    Column(
+        "max_abs",
+        "moments.max_abs",
+        "largest finite magnitude",
+        title="max |x|",
+        words="number",
+        rank=1,
+    ),
+    Column(
+        "max_abs_index",
+        "max_abs_index",
+        "where it is, the first in C order",
+        title="at",
+        words="index",
+        rank=7,
+    ),
+    Column("zeros", "moments.zeros", "number of zeros", title="zeros", words="count", rank=5),
+    Column("nan", "moments.nan", "number of NaN"),
+    Column("posinf", "moments.posinf", "number of +inf"),
+    Column("neginf", "moments.neginf", "number of -inf"),
+    Column("", "bad", title="not finite", words="nonfinite", left=True),
+    Column("first_nonfinite", "first_nonfinite", "where the first NaN or infinity is"),
+    Column("finite_norm", "finite_norm", "norm of the finite values"),
+    Column("measured", "measured", "whether the tensor counts"),
+)
+CLIPPED = (
+    Column("norm_before", "clipped.norm_before", "norm before clipping"),
+    Column("clip_norm", "clipped.clip_norm", "the limit, where it is one for a norm"),
+    Column(
+        "coefficient",
+        "clipped.coefficient",
+        "what values were multiplied by; empty where there is not one for all",
+    ),
+    Column("clipped", "clipped.clipped", "whether anything changed"),
+    Column("norm_after", "clipped.norm_after", "norm after, measured from what was written"),
+    Column("flushed", "clipped.flushed", "number of values that became zero"),
+    Column("saturated", "clipped.saturated", "number cut to the largest that the dtype holds"),
+)
+SUBNORMAL = Column("subnormal", "", "number of values that would lose digits")
+
+
+def _further() -> tuple[Column, ...]:
+    """Give the columns of the table of statistics."""
+    return tuple(
+        Column(one.name, f"further.{one.name}", one.doc, one.title or None, one.words, rank=8)
+        for one in STATISTICS
+    )
+
+
+KEYS: Keys[Row] = {
+    "norm": lambda row: math.inf if row.moments is None else -row.moments.finite_norm,
+    "size": lambda row: -row.count,
+    "max": lambda row: _minus(None if row.moments is None else row.moments.max_abs),
+    "file": lambda row: _natural(row.file),
+}
+
+
+def _minus(size: float | None) -> float:
+    return math.inf if size is None else -size
+
+
+def _natural(name: str) -> Any:
+    from gradclip_cli.tensors.names import natural
+
+    return natural(name)
+
+
 @frozen
-class Ruling:
-    """By which rule a dump was clipped, and how many tensors it changed.
-
-    `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
-    say where its answer is not the exact one.
-    """
-
-    rule: "Rule"
-    eps: float
-    like: Like | None
-    changed: int
-    departures: tuple[str, ...] = ()
-
-
-@frozen
-class Results:
-    """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
-
-    tensors: Mapping[int, Clipped]
-    together: Clipped
-    ruling: Ruling
-
-
-@frozen
-class WhatIf:
-    """What clipping by a global norm would do; None throughout where it would be refused.
-
-    The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
-    others of their dtype, and have not now.
-    """
-
-    clip_norm: float
-    coefficient: float | None = None
-    norm_after: float | None = None
-    flushed: int | None = None
-    subnormal: int | None = None
-    saturated: int | None = None
-
-
-@frozen
-class Report:
+class Report(Result):
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
@@ -149,10 +202,10 @@ class Report:
     files: tuple[str, ...]
     ignored: int = 0
     notes: tuple[str, ...] = ()
-    clipped: Clipped | None = None
+    clipped: "Clipped | None" = None
     worst: Row | None = None
-    ruling: Ruling | None = None
-    what_if: tuple[WhatIf, ...] = ()
+    ruling: "Ruling | None" = None
+    what_if: "tuple[WhatIf, ...]" = ()
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -174,18 +227,82 @@ class Report:
         """Whether the norm of finite values is beyond float64."""
         return math.isinf(self.moments.finite_norm)
 
+    # Laid out
+
+    def with_rows(self, rows: Iterable[Row]) -> "Report":
+        """Give the same with other rows; the whole stays."""
+        return dataclasses.replace(self, rows=tuple(rows))
+
+    @property
+    def sheet(self) -> Sheet:
+        """How it is laid out."""
+        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *_further())
+        if self.what_if:
+            unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
+            columns = (*columns, *unknown, SUBNORMAL)
+        return Sheet(
+            "report",
+            columns,
+            "tensor",
+            {"tensor": "tensors", "group": "groups"},
+            aside=frozenset({"what-if"}),
+        )
+
+    def told(self) -> Iterator[tuple[str, Any]]:
+        """Give each row with its kind."""
+        for row in self.rows:
+            yield row.kind, row
+        for chance in self.what_if:
+            yield "what-if", chance.values()
+
+    def whole(self) -> Mapping[str, Value]:
+        """Give the values of all measured tensors together; what only a tensor has is None."""
+        row = Row("group", None, None, None, self.moments.count, "", self.moments)
+        row = dataclasses.replace(row, norm=self.global_norm, clipped=self.clipped)
+        sheet = self.sheet
+        return dict(zip(sheet.names, sheet.values(row), strict=True)) | {"measured": None}
+
+    def summary(self) -> dict[str, Any]:
+        """Give what JSON says of the whole."""
+        moments = self.moments
+        summary: dict[str, Any] = {
+            "global_norm": self.global_norm,
+            "finite_norm": self.finite_norm,
+            "norm_type": _norm_type(moments.norm_type),
+            "count": moments.count,
+            "nonfinite": moments.nonfinite,
+            "overflow": self.overflows,
+            "measured": self.measured,
+            "total": self.total,
+            "files": self.files,
+            "ignored": self.ignored,
+            "notes": self.notes,
+            **dict(moments.further),
+        }
+        if self.what_if:
+            summary["what_if"] = [chance.values() for chance in self.what_if]
+        for said in (self.clipped, self.ruling):
+            summary |= {} if said is None else said.values()
+        return summary
+
+
+def _norm_type(p: float) -> int | float | str:
+    if p == math.inf:
+        return "inf"
+    return int(p) if p.is_integer() else p
+
 
 def report(
     dump: Dump,
     moments: Mapping[int, Moments],
     notes: Iterable[str] = (),
-    results: Results | None = None,
+    clipping: "Clipping | None" = None,
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())
     norm = whole.norm
     norms = {index: part.norm for index, part in moments.items()}
-    clipped = results.tensors if results is not None else {}
+    clipped = clipping.tensors if clipping is not None else {}
     rows = [
         Row(
             "tensor",
@@ -198,6 +315,7 @@ def report(
             norms.get(index),
             share_of(norms[index], whole, norm) if index in norms else None,
             clipped.get(index),
+            whole,
         )
         for index, tensor in enumerate(dump.tensors)
     ]
@@ -205,14 +323,14 @@ def report(
     return Report(
         tuple(ordered),
         whole,
-        len(rows),
-        len(moments),
-        tuple(file.source.label for file in dump.files),
-        dump.ignored,
-        tuple(notes),
-        None if results is None else results.together,
-        ordered[0] if ordered else None,
-        None if results is None else results.ruling,
+        total=len(rows),
+        measured=len(moments),
+        files=tuple(file.source.label for file in dump.files),
+        ignored=dump.ignored,
+        notes=tuple(notes),
+        clipped=None if clipping is None else clipping.together,
+        worst=ordered[0] if ordered else None,
+        ruling=None if clipping is None else clipping.ruling,
     )
 
 
@@ -225,37 +343,32 @@ def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
     return ratio**p if p else ratio
 
 
-def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows: what is not finite first, then by norm, largest first; unmeasured last.
+def grouped(report: Report, group: Callable[[str], str | None]) -> Report:
+    """Give the report with a row a group in place of the tensors, worst first.
 
-    Equals come in the natural order of their names, which is too slow a key for all rows.
+    The whole, its norm and its verdict stay those of all tensors.
     """
-    rows = list(rows)
-    finite = [row for row in rows if row.norm is not None and row.norm < math.inf]
-    finite.sort(key=operator.attrgetter("norm"), reverse=True)
-    norms = [row.norm for row in finite]
-    if any(map(operator.eq, norms, norms[1:])):  # 100,000 groups of one take longer than the sort
-        groups = itertools.groupby(finite, key=operator.attrgetter("norm"))
-        finite = [row for _, equals in groups for row in _by_name([*equals])]
-    if len(finite) == len(rows):
-        return finite
-    others = [row for row in rows if row.norm is None or not row.norm < math.inf]
-    measured = [row for row in others if row.norm is not None]
-    unmeasured = [row for row in others if row.norm is None]
-    return [*_ranked(measured), *finite, *_ranked(unmeasured)]
+    members: dict[str | None, list[Row]] = {}
+    for row in report.rows:
+        if row.measured:
+            members.setdefault(group(row.name or ""), []).append(row)
+    rows = worst_first(_together(name, rows, report) for name, rows in members.items())
+    return report.with_rows(rows)
 
 
-def _ranked(rows: Iterable[Row]) -> list[Row]:
-    keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
-    groups = itertools.groupby(keyed, key=operator.itemgetter(0))
-    return [row for _, equals in groups for row in _by_name([row for _, row in equals])]
-
-
-def _badness(row: Row) -> tuple[bool, bool, float]:
-    if row.norm is None or row.moments is None:
-        return True, True, 0.0
-    return not row.moments.nonfinite, False, -row.moments.finite_norm
-
-
-def _by_name(rows: list[Row]) -> list[Row]:
-    return rows if len(rows) == 1 else sorted(rows, key=lambda row: natural(row.name or ""))
+def _together(name: str | None, rows: list[Row], report: Report) -> Row:
+    moments = merge(row.moments for row in rows if row.moments is not None)
+    dtypes = {row.dtype for row in rows}
+    files = {row.file for row in rows}
+    return Row(
+        "group",
+        name,
+        dtypes.pop() if len(dtypes) == 1 else None,
+        None,
+        moments.count,
+        files.pop() if len(files) == 1 else "",
+        moments,
+        moments.norm,
+        share_of(moments.norm, report.moments, report.global_norm),
+        together=report.moments,
+    )

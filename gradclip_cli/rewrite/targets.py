@@ -2,22 +2,13 @@
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.marks import is_ours
+from gradclip_cli.files.places import Target, check_folder, check_name, target
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A path that is to hold a result; `replace` allows it to exist already."""
-
-    path: str
-    replace: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class Targets:
     @property
     def all(self) -> tuple[Target, ...]:
         """Every target."""
-        return (*self.files, *(target for _, target in self.companions))
+        return (*self.files, *(place for _, place in self.companions))
 
 
 def in_place(dump: Dump) -> Targets:
@@ -42,7 +33,7 @@ def in_place(dump: Dump) -> Targets:
     targets = []
     for file in dump.files:
         path = os.path.realpath(file.source.path)
-        _check_name(path, file.source.label)
+        check_name(path, file.source.label)
         links = os.stat(path).st_nlink
         if links > 1:
             raise GradclipError(
@@ -54,7 +45,7 @@ def in_place(dump: Dump) -> Targets:
             raise GradclipError(
                 file.source.label, "the file is read-only", "allow writing with: chmod u+w FILE"
             )
-        _check_folder(os.path.dirname(path), file.source.label)
+        check_folder(os.path.dirname(path), file.source.label)
         targets.append(Target(path, True))
     return Targets(tuple(targets))
 
@@ -66,7 +57,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
     """
     for file in dump.files:
         if file.relative:  # standard input has no name
-            _check_name(os.path.realpath(file.source.path), file.source.label)
+            check_name(os.path.realpath(file.source.path), file.source.label)
     plain = output.rstrip(os.sep) or os.sep
     into_folder = (
         output.endswith(os.sep)
@@ -75,7 +66,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         or any(map(os.path.isdir, operands))
     )
     if not into_folder:
-        return Targets((checked(output, output, dump.files, force),))
+        return Targets((_unlike(output, output, dump.files, force),))
     if os.path.lexists(plain) and not os.path.isdir(plain):
         raise GradclipError(
             output, "a file stands where a folder is needed", "name another folder with -o"
@@ -90,80 +81,29 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         *((file.relative, file.source.label) for file in dump.files),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
-        target = checked(os.path.join(plain, relative), plain, dump.files, force)
-        if target.path in places:
+        place = _unlike(os.path.join(plain, relative), plain, dump.files, force)
+        if place.path in places:
             raise GradclipError(
                 os.path.join(plain, relative),
-                f"both {escape(places[target.path])} and {escape(label)} would be written here",
+                f"both {escape(places[place.path])} and {escape(label)} would be written here",
                 "clip them in two runs, into two folders",
             )
-        places[target.path] = label
-        found.append(target)
+        places[place.path] = label
+        found.append(place)
     files, others = found[: len(dump.files)], found[len(dump.files) :]
     folder = None if os.path.isdir(plain) else os.path.realpath(plain)
     return Targets(tuple(files), tuple(zip(dump.companions, others, strict=True)), folder)
 
 
-def checked(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
-    """Give the target behind a path, through symbolic links; refuse what cannot be written.
-
-    Folders below `top`, and `top` itself, may still have to be made; what holds it may not.
-    """
-    path = os.path.realpath(label)
+def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
+    """Give the target behind a path; refuse one that is an input itself."""
     for file in inputs:
         with contextlib.suppress(OSError):
-            status = os.stat(path)
-            if (file.source.device, file.source.inode) == (status.st_dev, status.st_ino):
+            status = os.stat(os.path.realpath(label))
+            if file.source.identity == (status.st_dev, status.st_ino):
                 raise GradclipError(
                     label,
                     "the output is the input itself",
                     "to replace the input, say --in-place instead of -o",
                 )
-    check_place(path, label, force)
-    folder, least = os.path.dirname(path), os.path.dirname(os.path.realpath(top))
-    while not os.path.lexists(folder) and len(folder) > len(least):
-        folder = os.path.dirname(folder)
-    _check_folder(folder, label)
-    return Target(path, force)
-
-
-def check_place(path: str, label: str, force: bool) -> None:
-    """Refuse a place that is taken, unless `force` allows to replace a file there."""
-    _check_name(path, label)
-    if os.path.isdir(path):
-        raise GradclipError(
-            label, "a folder stands where the file should go", "name another file, or move it away"
-        )
-    if not os.path.lexists(path):
-        return
-    if not force:
-        raise GradclipError(label, "already exists", "to replace it, add --force")
-    if not os.access(path, os.W_OK):
-        raise GradclipError(label, "is read-only", "allow writing with: chmod u+w FILE")
-
-
-def _check_name(path: str, label: str) -> None:
-    """Refuse what would be swept away as left behind."""
-    if any(map(is_ours, path.split(os.sep))):
-        raise GradclipError(
-            label,
-            "has a name that gradclip gives to results under way, and removes",
-            "give it another name: mv FILE NEW",
-        )
-
-
-def _check_folder(folder: str, label: str) -> None:
-    """Check that new files can be made in a folder."""
-    if not os.path.isdir(folder):
-        raise GradclipError(label, "its folder does not exist", "make it first: mkdir -p FOLDER")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise GradclipError(label, "its folder cannot be written to", "choose another place")
-
-
-def is_special(path: str) -> bool:
-    """Say whether a path is something that is written through: a device, a FIFO, a socket."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return target(label, top, force)

@@ -11,14 +11,14 @@ import json
 import math
 import os
 import stat
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import lock
-from gradclip_cli.files.source import write_at
+from gradclip_cli.files.system import write_at
+from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.selection import Selection
 
@@ -45,7 +45,7 @@ class Key:
         return cls(os.path.abspath(operand), places, tuple(include), tuple(exclude))
 
 
-class History:
+class Cache:
     """The steps that a cache file holds; `keep` adds one to it."""
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -104,7 +104,7 @@ class History:
 
 
 @contextlib.contextmanager
-def history(path: str) -> Iterator[History]:
+def cache(path: str) -> Iterator[Cache]:
     """Open a cache, or make it; raises `GradclipError` where it is none, or in use."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -115,7 +115,7 @@ def history(path: str) -> Iterator[History]:
             raise GradclipError(
                 path, "another gradclip is writing to it", "wait until that has finished"
             )
-        yield History(path, descriptor)
+        yield Cache(path, descriptor)
     finally:
         os.close(descriptor)
 
@@ -142,6 +142,7 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
             [tensor, bad.nan, bad.posinf, bad.neginf, bad.first]
             for tensor, bad in measured.nonfinite.items()
         ],
+        **measured.further,
     }
 
 
@@ -156,33 +157,16 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         tuple(line["include"]),
         tuple(line["exclude"]),
     )
-    layout = Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"]))
-    norms = array("d", [math.inf if norm is None else norm for norm in line["norms"]])
-    sizes = array("d", [math.nan if size is None else size for size in line["max_abs"]])
-    if (
-        not len(layout.names)
-        == len(layout.dtypes)
-        == len(layout.counts)
-        == len(norms)
-        == len(sizes)
-    ):
-        raise ValueError("columns of different lengths")
-    if not all(name is None or isinstance(name, str) for name in layout.names):
-        raise ValueError("a name that is no text")
-    if min(layout.counts, default=0) < 0:
-        raise ValueError("a tensor with fewer values than none")
-    if not all(0 <= entry[0] < len(norms) for entry in line["nonfinite_at"]):
-        raise ValueError("a tensor that there is not")
-    finite_norm = line["finite_norm"]
-    measured = Measured(
-        layout,
-        norms,
-        sizes,
+    measured = Measured.of(
+        Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"])),
+        line["norms"],
+        line["max_abs"],
         {
             tensor: Nonfinite(nan, posinf, neginf, tuple(first))
             for tensor, nan, posinf, neginf, first in line["nonfinite_at"]
         },
-        math.inf if finite_norm is None else float(finite_norm),
-        tuple(line["notes"]),
+        line["finite_norm"],
+        line["notes"],
+        {one.name: line[one.name] for one in STATISTICS if one.name in line},
     )
     return key, measured

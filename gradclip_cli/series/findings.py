@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gradclip_cli.series.layers import Fading, fading
-from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Nonfinite, Step
 
 LEAST_GROWTH = 0.01  # of the squared norm: a share that grew by less is not to blame
@@ -46,42 +44,8 @@ class Spike:
     grown: tuple[Growth, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """A run over its steps, in order, and what can be said of it.
-
-    `fading` are the layers along which the norm falls geometrically, `always_zero` the tensors that
-    are in every step and have no other value in any.
-    """
-
-    steps: tuple[Step, ...]
-    rule: SpikeRule
-    first_nonfinite: FirstNonfinite | None
-    spikes: tuple[Spike, ...]
-    fading: tuple[Fading, ...]
-    always_zero: tuple[str | None, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def finite_norms(self) -> list[float]:
-        """The norms of the steps where it is finite, in order."""
-        return [step.global_norm for step in self.steps if math.isfinite(step.global_norm)]
-
-
-def trend_of(steps: Sequence[Step], rule: SpikeRule) -> Trend:
-    """Read what is to be said from steps in order."""
-    return Trend(
-        tuple(steps),
-        rule,
-        _first_nonfinite(steps),
-        tuple(_spikes(steps)),
-        fading(steps),
-        tuple(_always_zero(steps)),
-        tuple(_notes(steps)),
-    )
-
-
-def _first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
+def first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
+    """Give the first step with a value that is not finite."""
     for place, step in enumerate(steps):
         bad = step.measured.nonfinite
         if bad:
@@ -99,7 +63,8 @@ def _first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
     return None
 
 
-def _spikes(steps: Sequence[Step]) -> Iterable[Spike]:
+def spikes(steps: Sequence[Step]) -> Iterable[Spike]:
+    """Give the steps that are marked as spikes, and whose shares grew there."""
     before: Step | None = None
     for step in steps:
         if step.mark == "spike":
@@ -123,7 +88,8 @@ def _grown(before: Step | None, step: Step) -> tuple[Growth, ...]:
     return tuple(growth for _, _, growth in sorted(found, key=lambda item: item[:2])[:_MOST_GROWN])
 
 
-def _always_zero(steps: Sequence[Step]) -> list[str | None]:
+def always_zero(steps: Sequence[Step]) -> list[str | None]:
+    """Give the tensors that are in every step and have no other value in any."""
     common: dict[str | None, None] | None = None
     for step in steps:
         measured = step.measured
@@ -140,7 +106,7 @@ def _always_zero(steps: Sequence[Step]) -> list[str | None]:
     return list(common or ())
 
 
-def _notes(steps: Sequence[Step]) -> Iterable[str]:
+def notes(steps: Sequence[Step]) -> Iterable[str]:
     """Give each note once, and in how many steps it holds where it is not all of them."""
     counted: dict[str, int] = {}
     for step in steps:

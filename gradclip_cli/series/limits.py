@@ -1,112 +1,15 @@
-"""What limits would have done to the recorded norms: percentiles, and candidates beside each other.
-
-A candidate is a function from the norms to a coefficient for each. All of it is arithmetic on
-what was recorded; a run that had been clipped otherwise would have gone another way.
-"""
+"""Ways to clip, each a function from recorded norms, in order, to a coefficient for each."""
 
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from gradclip_cli.series.findings import Trend
 from gradclip_cli.series.spikes import percentile
-
-PERCENTILES = (50, 75, 90, 95, 99)
-RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
-AGGRESSIVE = 0.5  # the same: more than half of the steps clipped is extremely aggressive
-FIXED = (1.0, 5.0)
-CAVEAT = (
-    "these norms were recorded under the run's own clipping and learning rate; with another limit "
-    "it would have taken another path"
-)
 
 # AutoClip's percentile of all norms so far: 10, which its authors found best.
 _AUTOCLIP_PERCENT = 10.0
 # ZClip's defaults.
 _ZCLIP_ALPHA, _ZCLIP_Z, _ZCLIP_WARMUP, _ZCLIP_EPS = 0.97, 2.5, 25, 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A way to clip, and what it would have done to the finite steps.
-
-    `limit` is None where it changes from step to step. `clipped` and `clipped_last` are shares of
-    the steps, of all and of their last tenth. A spike is caught if it is brought down to where a
-    spike begins.
-    """
-
-    name: str
-    limit: float | None
-    clipped: float
-    clipped_last: float
-    mean_coefficient: float
-    worst_coefficient: float
-    caught: int
-    missed: int
-
-    @property
-    def is_aggressive(self) -> bool:
-        """Whether more than half of the steps are clipped."""
-        return self.clipped > AGGRESSIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """What was tried, and the limit that is recommended; None where no step gives one.
-
-    `steps` have a finite norm, `excluded` have none. `percentiles` are of the finite norms;
-    `first_spike` is the first step that is a spike.
-    """
-
-    steps: int
-    excluded: int
-    percentiles: tuple[tuple[int, float], ...]
-    candidates: tuple[Candidate, ...]
-    recommended: Candidate | None
-    first_spike: int | str | None = None
-
-
-def suggest(trend: Trend) -> Suggestion:
-    """Try limits on the norms of a run; its steps without a finite norm are counted, not used."""
-    steps = [step for step in trend.steps if math.isfinite(step.global_norm)]
-    excluded = len(trend.steps) - len(steps)
-    if not steps:
-        return Suggestion(0, excluded, (), (), None)
-    norms = [step.global_norm for step in steps]
-    ordered = sorted(norms)
-    percentiles = tuple((percent, percentile(ordered, percent)) for percent in PERCENTILES)
-    ends = [step.threshold if step.mark == "spike" else None for step in steps]
-
-    def tried(name: str, limit: float | None, coefficients: list[float]) -> Candidate:
-        last = coefficients[-math.ceil(len(norms) / 10) :]
-        brought = [
-            norm * coefficient <= end
-            for norm, coefficient, end in zip(norms, coefficients, ends, strict=True)
-            if end is not None
-        ]
-        return Candidate(
-            name,
-            limit,
-            sum(coefficient < 1 for coefficient in coefficients) / len(norms),
-            sum(coefficient < 1 for coefficient in last) / len(last),
-            math.fsum(coefficients) / len(norms),
-            min(coefficients),
-            sum(brought),
-            len(brought) - sum(brought),
-        )
-
-    fixed = [(f"percentile {percent}", limit) for percent, limit in percentiles]
-    fixed += [(f"fixed {limit!r}", limit) for limit in FIXED]
-    candidates = [tried(name, limit, by_limit(norms, limit)) for name, limit in fixed if limit > 0]
-    candidates.append(tried("AutoClip", None, autoclip(norms)))
-    candidates.append(tried("ZClip", None, zclip(norms)))
-    skipped = [0.0 if end is not None else 1.0 for end in ends]
-    rule = trend.rule
-    candidates.append(tried(f"skip above {rule.deviations:g}σ", None, skipped))
-    recommended = next((one for one in candidates if one.name == f"percentile {RECOMMENDED}"), None)
-    first = next((step.step for step in steps if step.mark == "spike"), None)
-    return Suggestion(len(steps), excluded, percentiles, tuple(candidates), recommended, first)
 
 
 def by_limit(norms: Sequence[float], limit: float) -> list[float]:

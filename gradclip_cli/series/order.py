@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.registry import suffixes
 from gradclip_cli.tensors.names import natural
+from gradclip_cli.tensors.patterns import compiled
 
 _NUMBER = re.compile("[0-9]+")
 _BEHIND_THE_WORD = re.compile("step[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
@@ -67,7 +69,7 @@ def _number(path: str) -> int | str:
 def _stem(path: str) -> str:
     name = os.path.basename(path.rstrip(os.sep)) or path
     stem, suffix = os.path.splitext(name)
-    return stem if suffix in (".npy", ".safetensors", ".jsonl") else name
+    return stem if suffix in (*suffixes(), ".jsonl") else name
 
 
 def _step(text: str) -> int | str:
@@ -90,14 +92,7 @@ def _matched(paths: Sequence[str], step_from: str) -> list[int | str]:
 
 
 def _pattern(step_from: str) -> Callable[[str], str | None]:
-    try:
-        pattern = re.compile(step_from)
-    except re.error as error:
-        raise GradclipError(
-            "--step-from",
-            f"{step_from!r} is not a regular expression: {error}",
-            r"give a pattern such as 'step-(\d+)'",
-        ) from error
+    pattern = compiled("--step-from", step_from, r"give a pattern such as 'step-(\d+)'")
 
     def step(path: str) -> str | None:
         found = pattern.search(path)

@@ -7,19 +7,15 @@ import json
 import math
 import os
 import stat
-from array import array
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.names import shortened
 from gradclip_cli.tensors.selection import Selection
 
 _BEGINNING = b'{"row": "'
-
-
-class _UnfitError(Exception):
-    """Says in words why a report cannot stand for a step."""
 
 
 def is_report(path: str) -> bool:
@@ -39,24 +35,16 @@ def read_report(path: str, selection: Selection) -> Measured:
         with open(path, encoding="utf-8") as stream:
             rows = [json.loads(line, parse_constant=_refuse) for line in stream]
         return _measured(rows, selection)
-    except (
-        _UnfitError,
-        ArithmeticError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        problem = str(error) if isinstance(error, _UnfitError) else _damage(error)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise GradclipError(
             path,
-            f"not a whole report of gradclip inspect: {problem}",
+            f"not a whole report of gradclip inspect: {_damage(error)}",
             "write it anew: gradclip inspect DUMP --format jsonl > FILE",
         ) from error
 
 
 def _refuse(constant: str) -> float:
-    raise _UnfitError(f"{constant} is not JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _damage(error: Exception) -> str:
@@ -67,35 +55,37 @@ def _damage(error: Exception) -> str:
 
 def _measured(rows: list[dict[str, Any]], selection: Selection) -> Measured:
     if not rows or rows[-1]["row"] != "global":
-        raise _UnfitError("its last row, global, is missing")
+        raise ValueError("its last row, global, is missing")
     whole = rows.pop()
     if any(row["row"] != "tensor" for row in rows):
-        raise _UnfitError("its rows are groups, not tensors")
+        raise ValueError("its rows are groups, not tensors")
     measured = [row for row in rows if row["measured"]]
     if len(measured) != whole["measured"]:
-        raise _UnfitError(f"it has {len(measured):,} of {whole['measured']:,} measured tensors")
-    names = [_name(row) for row in measured]
-    chosen = selection.among(names)
-    norms = array("d", [_number(measured[index]["finite_norm"]) for index in chosen])
+        raise ValueError(f"it has {len(measured):,} of {whole['measured']:,} measured tensors")
+    chosen = [measured[index] for index in selection.among([_name(row) for row in measured])]
+    norms = [row["finite_norm"] for row in chosen]
     everything = len(chosen) == len(measured)
     notes = [str(note) for note in whole["notes"]]
     if not everything:
         notes.append(f"norm of {len(chosen):,} of {len(measured):,} tensors")
-    return Measured(
+    return Measured.of(
         Layout(
-            tuple(names[index] for index in chosen),
-            tuple(str(measured[index]["dtype"]) for index in chosen),
-            tuple(_count(measured[index]["count"]) for index in chosen),
+            tuple(map(_name, chosen)),
+            tuple(str(row["dtype"]) for row in chosen),
+            tuple(int(row["count"]) for row in chosen),
         ),
         norms,
-        array("d", [_size(measured[index]["max_abs"]) for index in chosen]),
+        [row["max_abs"] for row in chosen],
+        {position: bad for position, row in enumerate(chosen) if (bad := _nonfinite(row)).count},
+        whole["finite_norm"]
+        if everything
+        else math.hypot(*(math.inf if norm is None else norm for norm in norms)),
+        notes,
         {
-            position: bad
-            for position, index in enumerate(chosen)
-            if (bad := _nonfinite(measured[index])).count
+            one.name: [row[one.name] for row in chosen]
+            for one in STATISTICS
+            if all(one.name in row for row in chosen)
         },
-        _number(whole["finite_norm"]) if everything else math.hypot(*norms),
-        tuple(notes),
     )
 
 
@@ -106,24 +96,9 @@ def _name(row: dict[str, Any]) -> str | None:
     return None if name is None else str(name)
 
 
-def _number(value: float | None) -> float:
-    """Give a norm of finite values, which is null only beyond float64."""
-    norm = math.inf if value is None else float(value)
-    if not norm >= 0:
-        raise _UnfitError(f"{norm!r} is not a norm")
-    return norm
-
-
-def _count(value: int) -> int:
-    if int(value) < 0:
-        raise _UnfitError(f"{value!r} is not a number of values")
-    return int(value)
-
-
-def _size(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _nonfinite(row: dict[str, Any]) -> Nonfinite:
     first = tuple(int(side) for side in row["first_nonfinite"] or ())
-    return Nonfinite(_count(row["nan"]), _count(row["posinf"]), _count(row["neginf"]), first)
+    nan, posinf, neginf = (int(row[kind]) for kind in ("nan", "posinf", "neginf"))
+    if min(nan, posinf, neginf) < 0:
+        raise ValueError(f"{min(nan, posinf, neginf)!r} is not a number of values")
+    return Nonfinite(nan, posinf, neginf, first)

@@ -5,13 +5,14 @@ however large a step is.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from gradclip_cli.series.spikes import Recent, SpikeRule
+from gradclip_cli.tensors.dump import Index
 
-Index = tuple[int, ...]
 Mark = Literal["", "spike", "nonfinite", "overflow", "zero"]
 
 
@@ -44,7 +45,8 @@ class Measured:
     """One step by itself: the norms of its tensors' finite values, and what is not finite.
 
     `norms` and `sizes` (largest finite magnitudes; NaN where there is none) have an entry for each
-    tensor of the layout. `finite_norm` is inf where it is beyond float64.
+    tensor of the layout, and so has what is `further` in the table of statistics. `finite_norm` is
+    inf where it is beyond float64.
     """
 
     layout: Layout
@@ -53,6 +55,42 @@ class Measured:
     nonfinite: Mapping[int, Nonfinite]
     finite_norm: float
     notes: tuple[str, ...] = ()
+    further: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        norms: Sequence[float | None],
+        sizes: Sequence[float | None],
+        nonfinite: Mapping[int, Nonfinite],
+        finite_norm: float | None,
+        notes: Iterable[str],
+        further: Mapping[str, Sequence[Any]] | None = None,
+    ) -> "Measured":
+        """Put a step together from columns, in which None stands for what JSON cannot hold.
+
+        Raises `ValueError` in words where they do not make a step.
+        """
+        columns = (layout.dtypes, layout.counts, norms, sizes, *(further or {}).values())
+        if any(len(column) != len(layout.names) for column in columns):
+            raise ValueError("columns of different lengths")
+        if not all(name is None or isinstance(name, str) for name in layout.names):
+            raise ValueError("a name that is no text")
+        for count in layout.counts:
+            if count < 0:
+                raise ValueError(f"{count!r} is not a number of values")
+        if not all(0 <= tensor < len(norms) for tensor in nonfinite):
+            raise ValueError("a tensor that there is not")
+        return cls(
+            layout,
+            array("d", map(_norm, norms)),
+            array("d", [math.nan if size is None else size for size in sizes]),
+            nonfinite,
+            _norm(finite_norm),
+            tuple(notes),
+            further or {},
+        )
 
     @property
     def global_norm(self) -> float:
@@ -82,6 +120,14 @@ class Measured:
             return None
         size, tensor = max(found)
         return size, -tensor
+
+
+def _norm(value: float | None) -> float:
+    """Give a norm of finite values, which is None only beyond float64."""
+    norm = math.inf if value is None else float(value)
+    if not norm >= 0:
+        raise ValueError(f"{norm!r} is not a norm")
+    return norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +170,21 @@ class Step:
         """The part of the sum of squares that the worst tensor has."""
         worst = self.measured.worst
         return None if worst is None else self.measured.share(worst)
+
+    @property
+    def marked(self) -> Mark | None:
+        """Its mark, None where there is none."""
+        return self.mark or None
+
+    @property
+    def mark_and_norm(self) -> tuple[Mark, float]:
+        """Its mark, and the norm that says why."""
+        return self.mark, self.global_norm
+
+    @property
+    def worst_part(self) -> tuple[float | None, bool, bool]:
+        """The worst tensor's share, and what two are the same only where no other has any."""
+        return self.share, True, sum(map(bool, self.measured.norms)) == 1
 
     @property
     def first_nonfinite(self) -> Index | None:

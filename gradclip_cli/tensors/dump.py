@@ -1,18 +1,20 @@
 """What a dump is: tensors that say where their values lie.
 
 No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape and a byte range of a
-`Source`; a `Span` is a run of adjacent values that one worker reads in one go. All of it is frozen
-and, but for streams, survives pickling, so it can cross threads, processes and machines.
+`Source`. All of it is frozen and, but for streams, survives pickling, so it can cross threads,
+processes and machines.
 """
 
 import itertools
 import math
+from collections.abc import Iterable
 
 from gradclip_cli.files.source import Source
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dtypes import DType
 
 Shape = tuple[int, ...]
+Index = tuple[int, ...]
 
 
 @frozen
@@ -46,12 +48,16 @@ class DumpFile:
     """One file of a dump: where its tensors lie, in the order of the file's own header.
 
     `relative` is the path below the operand that led here: where the clipped file goes in a folder.
+    `is_named_by_file` says that its one tensor has the file's name; `package` is that of somebody
+    else's which has read it.
     """
 
     source: Source
     relative: str
     format: str
     tensors: tuple[Tensor, ...]
+    is_named_by_file: bool = False
+    package: str = ""
 
 
 @frozen
@@ -76,35 +82,12 @@ class Dump:
         return tuple(itertools.chain.from_iterable(file.tensors for file in self.files))
 
 
-@frozen
-class Span:
-    """Adjacent values of one dtype in one file.
-
-    Either a piece of one tensor, whose value number `start` (in memory order) comes first, or, if
-    `small`, whole small tensors that lie next to each other; `counts` says how long each is.
-    `fortran_shape` is set where the tensor's memory order is not C order.
-    """
-
-    source: Source
-    dtype: DType
-    offset: int
-    counts: tuple[int, ...]
-    start: int = 0
-    fortran_shape: Shape | None = None
-    small: bool = False
-
-    @property
-    def count(self) -> int:
-        """Number of values."""
-        return sum(self.counts)
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.count * self.dtype.itemsize
+def end_of(tensors: Iterable[Tensor], data_start: int = 0) -> int:
+    """Give the offset at which a file with these tensors ends."""
+    return max((tensor.offset + tensor.size for tensor in tensors), default=data_start)
 
 
-def multi_index(position: int, shape: Shape) -> tuple[int, ...]:
+def multi_index(position: int, shape: Shape) -> Index:
     """Give the multi-index of a position in C order.
 
     >>> multi_index(5, (2, 3))

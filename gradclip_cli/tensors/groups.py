@@ -1,9 +1,9 @@
 """Tensors into groups, by their names."""
 
-import re
 from collections.abc import Callable
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.tensors.patterns import compiled
 
 
 def group_of(wish: str, option: str = "--group-by") -> Callable[[str], str | None]:
@@ -18,14 +18,9 @@ def group_of(wish: str, option: str = "--group-by") -> Callable[[str], str | Non
     if wish.isdecimal() and int(wish) > 0:
         parts = int(wish)
         return lambda name: ".".join(name.split(".")[:parts])
-    try:
-        pattern = re.compile(wish)
-    except re.error as error:
-        raise GradclipError(
-            option,
-            f"{wish!r} is not a regular expression: {error}",
-            r"give a number of name parts, or a pattern such as 'layers\.(\d+)'",
-        ) from error
+    pattern = compiled(
+        option, wish, r"give a number of name parts, or a pattern such as 'layers\.(\d+)'"
+    )
     if not pattern.groups:
         raise GradclipError(
             option,

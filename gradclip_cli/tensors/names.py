@@ -7,7 +7,9 @@ and so does a leading `=`, `+`, `-` or `@`, which a spreadsheet would take for a
 space at either end, which nobody would see.
 """
 
+import os
 import re
+from collections.abc import Sequence
 
 _FORMULA = ("=", "+", "-", "@")
 _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
@@ -84,6 +86,41 @@ def shortened(text: str, limit: int = 60) -> str:
         return text
     half = max((limit - 15) // 2, 4)
     return f"{text[:half]}…{text[-half:]} ({len(text):,} characters)"
+
+
+def named(name: str | None, key: str = "name") -> dict[str, str | None]:
+    """Give a name under a key; one that is not Unicode is escaped, its bytes beside it in hex."""
+    if name is None or is_unicode(name):
+        return {key: name}
+    return {key: escape(name), f"{key}_bytes": os.fsencode(name).hex()}
+
+
+def exact(text: str) -> str:
+    """Give a name as it is, unless it is not Unicode and has to be escaped."""
+    return text if is_unicode(text) else escape(text)
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether a text has no bytes that are no characters."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def sides(shape: Sequence[int]) -> str:
+    """Write a shape for a person.
+
+    >>> sides((3, 4)), sides(())
+    ('3×4', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def plural(count: int, noun: str, several: str = "") -> str:
+    """Write how many there are of something.
+
+    >>> plural(1, "tensor"), plural(2000, "value"), plural(2, "step is", "steps are")
+    ('1 tensor', '2,000 values', '2 steps are')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or f'{noun}s'}"
 
 
 def quoted(name: str | None) -> str:

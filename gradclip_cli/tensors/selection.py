@@ -1,4 +1,4 @@
-"""Which tensors of a dump count as gradients, and which the user chose."""
+"""Which tensors a user chose, by their names."""
 
 import fnmatch
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.tensors.dump import Dump, Tensor
+from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
 
 
@@ -47,72 +47,3 @@ class Selection:
 
 def _pattern(globs: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
-
-
-def holds_only_integers(dump: Dump) -> bool:
-    """Say whether a dump is meant as gradients although it holds no floating values.
-
-    So it is where it has integers and else at most booleans, as `np.arange(10)` has.
-    """
-    kinds = {tensor.dtype.kind for tensor in dump.tensors}
-    return "integer" in kinds and kinds <= {"integer", "boolean"}
-
-
-def gradients(dump: Dump, selection: Selection) -> list[int]:
-    """Give the indices of the tensors to measure: the chosen ones that are gradients."""
-    kinds = {"integer"} if holds_only_integers(dump) else {"float", "complex"}
-    tensors = dump.tensors
-    chosen = selection.chosen(tensors)
-    found = [index for index in chosen if tensors[index].dtype.kind in kinds]
-    if (selection.include or selection.exclude) and chosen and not found:
-        raise GradclipError(
-            "--include" if selection.include else "--exclude",
-            f"none of the {len(chosen):,} selected tensors is a gradient; the first, "
-            f"{quoted(tensors[chosen[0]].name)}, is {tensors[chosen[0]].dtype.name}",
-            "gradients are floating or complex tensors",
-        )
-    return found
-
-
-def paired(dump: Dump, chosen: Sequence[int], parameters: Dump) -> list[int]:
-    """Give for each chosen tensor the index of the parameter that has its name.
-
-    Raises `GradclipError` for a gradient without a parameter, or with one of another shape.
-    """
-    tensors, others = dump.tensors, parameters.tensors
-    places = {other.name: place for place, other in enumerate(others)}
-    missing = [index for index in chosen if tensors[index].name not in places]
-    if missing:
-        raise GradclipError(
-            "--params",
-            f"{len(missing):,} of {len(chosen):,} gradients have no parameter, the first is "
-            f"{quoted(tensors[missing[0]].name)}",
-            "parameters are found by name; leave such gradients out with --exclude 'PATTERN'",
-        )
-    found = [places[tensors[index].name] for index in chosen]
-    for index, place in zip(chosen, found, strict=True):
-        tensor, other = tensors[index], others[place]
-        if tensor.shape != other.shape:
-            raise GradclipError(
-                "--params",
-                f"{quoted(tensor.name)} has shape {list(tensor.shape)}, its parameter "
-                f"{list(other.shape)}",
-                "name the parameters of the same model",
-            )
-        if other.dtype.kind not in ("float", "complex"):
-            raise GradclipError(
-                "--params",
-                f"{quoted(other.name)} is {other.dtype.name}, and no parameter that has a norm",
-                "name a file of floating tensors",
-            )
-    return found
-
-
-def undecodable(dump: Dump, selection: Selection) -> list[Tensor]:
-    """Give the chosen tensors whose dtype gradclip cannot decode."""
-    tensors = dump.tensors
-    return [
-        tensors[index]
-        for index in selection.chosen(tensors)
-        if tensors[index].dtype.kind == "opaque"
-    ]

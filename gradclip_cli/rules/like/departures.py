@@ -4,9 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.rules.decision import Decision, Global, PerTensor, Rule, Terms
-from gradclip_cli.rules.like import recipes as likeness
+from gradclip_cli.rules.decision import Decision
+from gradclip_cli.rules.like.arithmetic import rounded_norm
+from gradclip_cli.rules.like.recipes import norm_dtype
+from gradclip_cli.rules.rule import Rule
+from gradclip_cli.rules.terms import Terms
 from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.tensors.names import plural
 
 # What a few roundings to a dtype can do to a norm.
 _ROUNDING = {"float16": 2.0**-9, "bfloat16": 2.0**-6, "float32": 2.0**-21, "float64": 2.0**-50}
@@ -30,7 +34,7 @@ def departures(
     """
     if terms.like is None or not tensors:
         return ()
-    found = [*_of_norm(terms, decision, tensors, before)] if isinstance(rule, Global) else []
+    found = [*_of_norm(terms, decision, tensors, before)] if rule.is_joint else []
     if any((coefficient or 0) < 0 for coefficient in decision.coefficients):
         found.append("signs are turned")
     if after is not None:
@@ -42,8 +46,8 @@ def _of_norm(
     terms: Terms, decision: Decision, tensors: Sequence[Tensor], before: Sequence[Moments]
 ) -> Iterator[str]:
     exact = merge(before).norm
-    dtype = likeness.norm_dtype(tensor.dtype.name for tensor in tensors)
-    norm = likeness.rounded_norm(math.nan if decision.norm is None else decision.norm, dtype)
+    dtype = norm_dtype(tensor.dtype.name for tensor in tensors)
+    norm = rounded_norm(math.nan if decision.norm is None else decision.norm, dtype)
     if not math.isfinite(exact):
         return
     if math.isinf(norm):
@@ -64,9 +68,9 @@ def _of_results(
     changed: Sequence[bool],
 ) -> Iterator[str]:
     dtypes = [tensor.dtype.name for tensor in tensors]
-    if isinstance(rule, Global | PerTensor):
-        limit = max(rule.clip_norm, 0.0)
-        if isinstance(rule, Global):
+    if rule.limits is not None:
+        limit = max(rule.limits, 0.0)
+        if rule.is_joint:
             parts = [(merge(before).norm, merge(after).norm, any(changed))]
         else:
             norms = zip(before, after, changed, strict=True)
@@ -74,17 +78,13 @@ def _of_results(
         room = limit * (1 + max(_ROUNDING[dtype] for dtype in dtypes))
         over = sum(new > room for _, new, _ in parts)
         if over:
-            of = "" if isinstance(rule, Global) else f" of {_counted(over, 'tensor')}"
+            of = "" if rule.is_joint else f" of {plural(over, 'tensor')}"
             yield f"the limit is not kept{of}"
         if any(any_ and old <= limit for old, _, any_ in parts):
             yield "values within the limit changed"
     zeros = sum(new.zeros - old.zeros for old, new in zip(before, after, strict=True))
     if zeros > 0:
-        yield f"{_counted(zeros, 'value')} became 0"
+        yield f"{plural(zeros, 'value')} became 0"
     nan = sum(new.nan - old.nan for old, new in zip(before, after, strict=True))
     if nan > 0:
-        yield f"{_counted(nan, 'value')} became NaN"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+        yield f"{plural(nan, 'value')} became NaN"

@@ -1,0 +1,121 @@
+"""`gradclip apply`: clip the gradients and write them."""
+
+import os
+import stat
+
+from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli.declared import Command, Given
+from gradclip_cli.cli.shared import FORCE, PATHS, REPORT, SELECTION, WORKERS
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.options import Option
+from gradclip_cli.rules.choosing import options
+from gradclip_cli.rules.terms import EPS, LIKE, NONFINITE, NORM_TYPE, USE_NORM
+
+OUTPUT = Option(
+    "output",
+    "A file, a folder for several results, or - for stdout.",
+    metavar="OUT",
+    short="-o",
+    group="Where it goes",
+    common=True,
+)
+IN_PLACE = Option(
+    "in_place",
+    "Replace the files themselves.",
+    group="Where it goes",
+    common=True,
+    default=False,
+)
+DRY_RUN = Option(
+    "dry_run",
+    "Measure and decide; write nothing.",
+    group="Where it goes",
+    common=True,
+    default=False,
+)
+REPORT_FILE = Option(
+    "report_file",
+    "Write the report to this file.",
+    metavar="FILE",
+    flag="--report",
+    group="Report",
+)
+
+
+def run(given: Given) -> None:
+    """Clip, write and report."""
+    form = output.form_of(given)
+    to_stdout = _writes_to_stdout(given.output, given.in_place, given.dry_run)
+    from gradclip_cli.commands.apply import apply
+
+    if given.report_file is not None:
+        others = [*(given.paths or ()), *([given.output] if given.output else [])]
+        output.check_place(given.report_file, given.force, others)
+    chosen = {option.name: getattr(given, option.name) for option in options()}
+    if to_stdout:
+        given.output = boundary.writer(boundary.stdout())
+    with output.progress(hidden=given.quiet or to_stdout) as progress:
+        paths = output.operands(given.paths)
+        report = apply(*paths, progress=progress, **given.to(apply), **chosen)
+    if given.report_file is not None:
+        output.save(report, form, given.report_file, given.force)
+    elif not given.quiet:
+        stream = boundary.stderr() if to_stdout else boundary.stdout()
+        output.show(report, form, stream, everything=True)
+
+
+def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
+    if in_place:
+        if path is not None:
+            raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
+        return False
+    if dry_run or not (path in (None, "-") or _is_stdout(path)):
+        return False
+    if boundary.stdout().isatty():
+        raise GradclipError(
+            "-o",
+            "the clipped bytes would go to the terminal",
+            "name a file with -o, add --in-place, or pipe them on",
+        )
+    return True
+
+
+def _is_stdout(path: str) -> bool:
+    """Say whether a path such as /dev/stdout is a pipe or device that stdout is too."""
+    try:
+        there, here = os.stat(path), os.fstat(1)
+    except OSError:
+        return False
+    return not stat.S_ISREG(there.st_mode) and os.path.samestat(there, here)
+
+
+COMMAND = Command(
+    "apply",
+    "Clip the gradients by one rule and write them.",
+    (PATHS,),
+    (
+        *options(),
+        EPS,
+        LIKE,
+        *SELECTION,
+        NORM_TYPE,
+        USE_NORM,
+        NONFINITE,
+        OUTPUT,
+        IN_PLACE,
+        FORCE,
+        DRY_RUN,
+        REPORT_FILE,
+        *REPORT,
+        WORKERS,
+    ),
+    (
+        "gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors",
+        "gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero",
+        r"gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\d+)' -o clipped/",
+        "gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/",
+        "gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'",
+        "cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect",
+    ),
+    run,
+)

@@ -1,0 +1,35 @@
+"""`gradclip check`: whether files are sound."""
+
+import typer
+
+from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli.declared import Command, Given
+from gradclip_cli.cli.shared import JSON, PATHS, QUIET
+from gradclip_cli.errors import Status
+
+
+def run(given: Given) -> None:
+    """Look at each file, print and judge."""
+    from gradclip_cli.commands.check import check
+    from gradclip_cli.results.soundness import Soundness
+
+    found = Soundness(check(*output.operands(given.paths)))
+    if not given.quiet:
+        form = "json" if given.json else "table"
+        output.show(found, form, boundary.stdout(), everything=True)
+    if not found.sound:
+        raise typer.Exit(Status.TROUBLE)
+
+
+COMMAND = Command(
+    "check",
+    "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
+    (PATHS,),
+    (QUIET, JSON),
+    (
+        "gradclip check grads.safetensors",
+        'gradclip check step-*/ -q || echo "a dump is damaged"',
+        "gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'",
+    ),
+    run,
+)

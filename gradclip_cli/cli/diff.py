@@ -1,0 +1,77 @@
+"""`gradclip diff`: how two dumps differ."""
+
+import typer
+
+from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli.declared import Command, Given
+from gradclip_cli.cli.shared import REPORT, ROWS, SELECTION, WORKERS
+from gradclip_cli.errors import Status
+from gradclip_cli.options import Operand, Option, number
+
+A = Operand("a", "A file, a folder, or - for standard input.", "A")
+B = Operand("b", "The same, to compare with A; errors are relative to A.", "B")
+RTOL = Option(
+    "rtol",
+    "A tensor passes if its relative L2 error is at most R.",
+    metavar="R",
+    parse=number("rtol", "1e-6"),
+    group="What passes",
+    common=True,
+)
+ATOL = Option(
+    "atol",
+    "A tensor passes if no value differs by more than T.",
+    metavar="T",
+    parse=number("atol", "1e-8"),
+    group="What passes",
+    common=True,
+)
+STRIP_PREFIX = Option(
+    "strip_prefix",
+    "Take TEXT off the front of names first; repeatable.",
+    metavar="TEXT",
+    group="What counts",
+    common=True,
+    many=True,
+)
+RENAME = Option(
+    "rename",
+    "Replace what matches in names first; repeatable.",
+    metavar="REGEX=NEW",
+    group="What counts",
+    common=True,
+    many=True,
+)
+
+
+def run(given: Given) -> None:
+    """Compare, print and judge."""
+    form = output.form_of(given)
+    from gradclip_cli.commands.diff import diff
+    from gradclip_cli.results.comparison import KEYS
+    from gradclip_cli.results.ranking import arranged
+
+    with output.progress(hidden=given.quiet) as progress:
+        found = diff(given.a, given.b, progress=progress, **given.to(diff))
+    if not given.quiet:
+        rows = arranged(found.rows, KEYS, given.sort, given.reverse, given.top)
+        everything = given.everything or given.top is not None
+        output.show(found.with_rows(rows), form, boundary.stdout(), everything)
+    if not found.same:
+        raise typer.Exit(Status.VERDICT)
+
+
+COMMAND = Command(
+    "diff",
+    "Say how two dumps differ; status 1 if they do.",
+    (A, B),
+    (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, *ROWS, *REPORT, WORKERS),
+    (
+        "gradclip diff step-19.safetensors step-20.safetensors",
+        "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",
+        "gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.",
+        r"gradclip diff a/ b/ --rename '_fsdp_wrapped_module\.=' --json | jq .verdict",
+        "zstdcat old.zst | gradclip diff - new.safetensors",
+    ),
+    run,
+)

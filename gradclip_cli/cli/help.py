@@ -1,0 +1,25 @@
+"""`gradclip help`: the same as `gradclip --help`, or a command's."""
+
+from gradclip_cli.cli.declared import Command, Given
+from gradclip_cli.options import Operand
+
+NAME = Operand("names", "The command to be helped with; none for all.", "COMMAND", many=True)
+
+
+def run(given: Given) -> None:
+    """Show the help of the program, or of a command."""
+    from gradclip_cli.cli import app
+
+    for name in given.names or ():
+        app.check_name(name)
+    app.app().main([*(given.names or ()), "--help"], "gradclip", standalone_mode=False)
+
+
+COMMAND = Command(
+    "help",
+    "Show this, or what a command can be given.",
+    (NAME,),
+    (),
+    ("gradclip help", "gradclip help apply"),
+    run,
+)

@@ -1,0 +1,90 @@
+"""Where a command's result goes: standard output, a file, a terminal with a bar of progress."""
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from gradclip_cli.cli import boundary
+from gradclip_cli.cli.declared import Given
+from gradclip_cli.errors import GradclipError
+
+if TYPE_CHECKING:
+    from gradclip_cli.render.progress import Bar
+    from gradclip_cli.results.columns import Result
+
+
+def form_of(given: Given) -> str | None:
+    """Give the output format that is wished; raises `GradclipError` where two are."""
+    form: str | None = given.form
+    if given.json and form not in (None, "json"):
+        raise GradclipError("--json", f"cannot go with --format {form}", "give one of the two")
+    return "json" if given.json else form
+
+
+def operands(paths: Sequence[str] | None) -> Sequence[str]:
+    """Give the operands; none means standard input, if something is sent there."""
+    if paths:
+        return paths
+    with contextlib.suppress(OSError):
+        mode = os.fstat(0).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode):
+            return ["-"]
+    raise GradclipError(
+        "", "no file is named, and nothing is piped in", "name files or folders, or - for a pipe"
+    )
+
+
+@contextlib.contextmanager
+def progress(hidden: bool) -> Iterator["Bar | None"]:
+    """Show progress on stderr if that is a terminal."""
+    if hidden or not sys.stderr or not sys.stderr.isatty():
+        yield None
+        return
+    from gradclip_cli.render.progress import Bar
+
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.end()
+
+
+def show(result: "Result", form: str | None, stream: BinaryIO, everything: bool) -> None:
+    """Write a result to a stream."""
+    from gradclip_cli.render.registry import renderer
+    from gradclip_cli.render.renderer import pieces
+
+    write = boundary.writer(stream)
+    for piece in pieces(result, renderer(form, result.sheet, stream, everything)):
+        write(piece.encode("utf-8", "backslashreplace"))
+
+
+def save(result: "Result", form: str | None, path: str, force: bool) -> None:
+    """Write a result to a file: TSV if no format is asked for, a table in 80 columns."""
+    from gradclip_cli.files.staging import write_whole
+    from gradclip_cli.render.registry import renderer
+    from gradclip_cli.render.renderer import pieces
+
+    text = "".join(pieces(result, renderer(form, result.sheet, None, everything=True)))
+    write_whole(path, text.encode("utf-8", "backslashreplace"), force)
+
+
+def check_place(path: str, force: bool, others: Sequence[str]) -> None:
+    """Refuse, before anything is done, a file that would take another file's place."""
+    from gradclip_cli.files import places
+
+    if places.is_special(path):
+        return
+    here = os.path.realpath(path)
+    for other in map(os.path.realpath, others):
+        inside = os.path.isdir(other) and here.startswith(other + os.sep) and os.path.exists(here)
+        if here == other or inside:
+            raise GradclipError(
+                path, "the report would replace an input or the output", "name another file"
+            )
+    places.check_place(here, path, force)
+    if not os.path.isdir(os.path.dirname(here)):
+        raise GradclipError(path, "its folder does not exist", "make it first: mkdir -p FOLDER")

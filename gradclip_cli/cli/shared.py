@@ -1,0 +1,82 @@
+"""The operands and options that commands share, each declared once."""
+
+from gradclip_cli.options import Operand, Option, count
+from gradclip_cli.render.registry import RENDERERS
+from gradclip_cli.results.sorts import SORTS
+
+*_FIRST, _LAST = RENDERERS
+
+PATHS = Operand(
+    "paths", "Files, folders, or - for standard input; together one gradient.", "PATH", many=True
+)
+
+INCLUDE = Option(
+    "include",
+    "Only tensors whose whole name matches; repeatable.",
+    metavar="GLOB",
+    group="What counts",
+    common=True,
+    many=True,
+)
+EXCLUDE = Option(
+    "exclude",
+    "Not these tensors; wins over --include; repeatable.",
+    metavar="GLOB",
+    group="What counts",
+    common=True,
+    many=True,
+)
+SELECTION = (INCLUDE, EXCLUDE)
+
+FORCE = Option(
+    "force", "Replace files that exist.", group="Where it goes", common=True, default=False
+)
+
+SORT = Option(
+    "sort",
+    f"{', '.join(SORTS[:-1])} or {SORTS[-1]}; worst first if not given.",
+    metavar="KEY",
+    choices=SORTS,
+    group="Report",
+    common=True,
+)
+REVERSE = Option("reverse", "Turn the order round.", group="Report", default=False)
+TOP = Option(
+    "top", "Only the first N rows.", metavar="N", parse=count("top"), group="Report", common=True
+)
+ALL = Option(
+    "everything",
+    "All rows, also those that the terminal has no room for.",
+    flag="--all",
+    group="Report",
+    default=False,
+)
+ROWS = (SORT, REVERSE, TOP, ALL)
+
+QUIET = Option(
+    "quiet",
+    "Print nothing; the status tells.",
+    short="-q",
+    group="Report",
+    common=True,
+    default=False,
+)
+FORMAT = Option(
+    "form",
+    f"{', '.join(_FIRST)} or {_LAST}; table on a terminal, else tsv.",
+    metavar="FORMAT",
+    flag="--format",
+    choices=tuple(RENDERERS),
+    group="Report",
+    common=True,
+)
+JSON = Option("json", "Short for --format json.", group="Report", common=True, default=False)
+REPORT = (QUIET, FORMAT, JSON)
+
+WORKERS = Option(
+    "workers",
+    "Threads; one for each processor if not given.",
+    metavar="N",
+    parse=count("workers"),
+    group="Other",
+)

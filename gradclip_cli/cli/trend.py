@@ -1,0 +1,130 @@
+"""`gradclip trend`: a run over its steps."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli.declared import Command, Given
+from gradclip_cli.cli.shared import ALL, FORCE, REPORT, SELECTION, WORKERS
+from gradclip_cli.options import Operand, Option
+
+if TYPE_CHECKING:
+    from gradclip_cli.render.progress import Bar
+    from gradclip_cli.results.trend import Trend
+
+STEPS = Operand(
+    "steps",
+    "One file or folder a step, or a report of inspect --format jsonl.",
+    "STEP",
+    many=True,
+)
+STEP_FROM = Option(
+    "step_from",
+    "What a path's step is: the pattern's first group.",
+    metavar="REGEX",
+    group="What counts",
+    common=True,
+)
+SPIKE = Option(
+    "spike",
+    "A spike is above mean + Z σ of the last WINDOW; 6,128 if not given.",
+    metavar="Z,WINDOW",
+    group="What counts",
+    common=True,
+)
+SUGGEST = Option(
+    "suggest",
+    "Say what limits would have done to these norms.",
+    group="Report",
+    common=True,
+    default=False,
+)
+PLOT = Option(
+    "plot",
+    "Draw norm and layers into FILE.png or FILE.svg.",
+    metavar="FILE",
+    group="Where it goes",
+    common=True,
+)
+CACHE = Option(
+    "cache",
+    "Keep what was measured in FILE.jsonl; only new steps are measured.",
+    metavar="FILE",
+    group="Where it goes",
+    common=True,
+)
+
+
+def run(given: Given) -> None:
+    """Follow the run, and print its rows as they become known."""
+    form = output.form_of(given)
+    steps = output.operands(given.steps)
+    if given.plot is not None:
+        from gradclip_cli.render import plot
+
+        plot.check(given.plot)
+        others = [*steps, *([given.cache] if given.cache else [])]
+        output.check_place(given.plot, given.force, others)
+    from gradclip_cli.commands.trend import Audience, trend
+    from gradclip_cli.series.spikes import rule_of
+
+    given.spike = None if given.spike is None else rule_of(given.spike)
+    with output.progress(hidden=given.quiet) as bar:
+        shows = not given.quiet and not given.suggest
+        audience: Any = _listening(form, given.everything, bar) if shows else Audience()
+        found = trend(*steps, progress=bar, audience=audience, **given.to(trend))
+    if shows:
+        audience.end(found)
+    elif not given.quiet:
+        from gradclip_cli.results.suggestion import suggest
+
+        output.show(suggest(found), form, boundary.stdout(), everything=False)
+    if given.plot is not None:
+        from gradclip_cli.files.staging import write_whole
+
+        write_whole(given.plot, plot.drawn(found, given.plot), given.force)
+
+
+def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:
+    """Give what writes a run's rows to stdout as they become known."""
+    from gradclip_cli.commands.trend import Audience
+    from gradclip_cli.render.registry import renderer
+    from gradclip_cli.results.trend import SHEET
+
+    stream = boundary.stdout()
+    write = boundary.writer(stream)
+    page = renderer(form, SHEET, stream, everything)
+
+    def say(text: str) -> None:
+        if bar is not None and stream.isatty():  # the bar would stand in the way; it comes back
+            bar.end()
+        if text:
+            write(text.encode("utf-8", "backslashreplace"))
+
+    class Listening(Audience):
+        def begin(self, steps: Sequence[int | str]) -> None:
+            say(page.begin(steps))
+
+        def step(self, step: Any) -> None:
+            say(page.row("step", step))
+
+        def end(self, found: "Trend") -> None:
+            for text in page.end(found):
+                say(text)
+
+    return Listening()
+
+
+COMMAND = Command(
+    "trend",
+    "Follow a run over its steps: when and where it went wrong.",
+    (STEPS,),
+    (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
+    (
+        "gradclip trend step-*.safetensors",
+        r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
+        "gradclip trend run/*.safetensors --plot norms.png",
+        "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
+    ),
+    run,
+)

@@ -1,0 +1,108 @@
+"""From a dump and a rule to a decision: what has to be measured for it, and what refuses it."""
+
+from collections.abc import Mapping, Sequence
+
+from gradclip_cli.commands.measuring import measured
+from gradclip_cli.engine.crew import Crew
+from gradclip_cli.errors import GradclipError, RefusedError
+from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.units import check_units, unit_norms
+from gradclip_cli.rules.decision import Decision, Units, decide
+from gradclip_cli.rules.rule import Rule
+from gradclip_cli.rules.terms import Terms
+from gradclip_cli.tensors.codecs import Floats
+from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor, multi_index
+from gradclip_cli.tensors.names import quoted
+
+_NAMED = 20  # tensors beyond these are counted in a message, not listed
+
+Axes = Mapping[int, tuple[int, ...]]
+"""The axes that the norms of a tensor's units are over, by the tensor's index."""
+
+
+def decided(
+    rule: Rule,
+    terms: Terms,
+    dump: Dump,
+    moments: Mapping[int, Moments | None],
+    units: Sequence[Units] = (),
+) -> Decision:
+    """Give a rule's decision about the tensors that have moments, None for those not measured."""
+    tensors = dump.tensors
+    try:
+        return decide(
+            rule, terms, [tensors[index] for index in moments], [*moments.values()], units
+        )
+    except RefusedError as error:
+        raise RefusedError(called(dump.files), error.problem, error.hint) from error
+
+
+def axes_of(rule: Rule, dump: Dump, chosen: Sequence[int]) -> Axes | None:
+    """Give the axes of the units of each chosen tensor, if the rule has units."""
+    if rule.by != "units":
+        return None
+    tensors = [dump.tensors[index] for index in chosen]
+    found = [rule.axes_of(tensor) for tensor in tensors]
+    check_units(tensors, found)
+    return dict(zip(chosen, found, strict=True))
+
+
+def parameter_norms(
+    parameters: Dump, partners: Sequence[int], axes: Axes, crew: Crew
+) -> list[Floats]:
+    """Give the norms of the units of parameters, in the order of their gradients' axes."""
+    tensors = parameters.tensors
+    moments = measured(parameters, partners, crew.workers, crew.progress, 2.0)
+    for place, part in moments.items():
+        if part.nonfinite:
+            raise GradclipError(
+                "--params",
+                f"{quoted(tensors[place].name)} holds values that are not finite",
+                "leave its gradient out with --exclude 'PATTERN'",
+            )
+    own = dict(zip(partners, axes.values(), strict=True))
+    norms = unit_norms(tensors, own, moments, crew)
+    return [norms[place] for place in partners]
+
+
+def refuse_undecodable(tensors: Sequence[Tensor]) -> None:
+    """Raise `GradclipError` that names tensors whose dtype is not known."""
+    if tensors:
+        raise GradclipError(
+            tensors[0].source.label,
+            f"{len(tensors):,} tensors have a dtype that gradclip cannot decode, so the joint norm "
+            "would be wrong",
+            "leave them out by name: --exclude 'PATTERN'",
+            _listed([f"{quoted(tensor.name)} is {tensor.dtype.name}" for tensor in tensors]),
+        )
+
+
+def refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], terms: Terms) -> None:
+    """Raise `RefusedError` that names each tensor with NaN or infinities, if that is the policy."""
+    bad = {index: part for index, part in moments.items() if part.nonfinite}
+    if not bad or terms.nonfinite != "refuse" or terms.like is not None:
+        return
+    tensors = dump.tensors
+    lines = []
+    for index, part in bad.items():
+        counts = ((part.nan, "NaN"), (part.posinf, "+inf"), (part.neginf, "-inf"))
+        found = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+        at = multi_index(part.first_nonfinite or 0, tensors[index].shape)
+        lines.append(f"{quoted(tensors[index].name)}: {found}, first at {list(at)}")
+    raise RefusedError(
+        called([file for file in dump.files if any(tensors[i].source is file.source for i in bad)]),
+        f"{len(bad):,} of {len(moments):,} tensors hold values that are not finite; nothing was "
+        "written",
+        "--nonfinite zero writes 0 for them, skip leaves those tensors as they are",
+        _listed(lines),
+    )
+
+
+def called(files: Sequence[DumpFile]) -> str:
+    """Say of which files an error is."""
+    return files[0].source.label if len(files) == 1 else f"{len(files):,} files"
+
+
+def _listed(lines: Sequence[str]) -> tuple[str, ...]:
+    rest = len(lines) - _NAMED
+    return (*lines[:_NAMED], *([f"… and {rest:,} more"] if rest > 0 else []))

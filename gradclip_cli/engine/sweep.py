@@ -1,0 +1,89 @@
+"""The one loop of every pass: tasks in batches, each batch's files opened once, results in order.
+
+A pass differs from another in its tasks and in what is done with each: that is its visitor, a
+function from a task, and what its place gives when it is opened, to parts. No pass holds a tensor.
+"""
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from gradclip_cli.engine.crew import Crew
+
+BATCH_BYTES = 32 << 20
+BATCH_ITEMS = 64
+
+
+class Place(Protocol):
+    """What has to be open while a task is done: a source, a pair of them, a result."""
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Give what the visitor works with."""
+
+
+class Task(Protocol):
+    """A piece of work that knows how many bytes it moves, and of which file they are."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    @property
+    def label(self) -> str:
+        """What the file at hand is called."""
+
+    @property
+    def place(self) -> Place:
+        """What has to be open for it."""
+
+
+Work = TypeVar("Work", bound=Task)
+Part = TypeVar("Part")
+Visitor = Callable[[Work, Any], Iterable[Part]]
+
+
+def swept(
+    crew: Crew,
+    visitor: Visitor[Work, Part],
+    tasks: Iterable[Work],
+    doing: str,
+    size: int,
+    enough: int = BATCH_BYTES,
+) -> Iterator[Part]:
+    """Let a visitor do all tasks, `size` bytes in all; gives the parts in the order of the tasks.
+
+    A batch has `enough` bytes. Its tasks are done one after the other by one worker.
+    """
+    crew.progress.begin(doing, size)
+    for batch, parts in crew.in_order(partial(_done, visitor), batches(tasks, enough)):
+        yield from parts
+        crew.progress.advance(sum([task.size for task in batch]), batch[-1].label)
+
+
+def _done(visitor: Visitor[Work, Part], batch: tuple[Work, ...]) -> list[Part]:
+    parts: list[Part] = []
+    with np.errstate(all="ignore"):
+        for place, tasks in itertools.groupby(batch, key=operator.attrgetter("place")):
+            with place.opened() as given:
+                for task in tasks:
+                    parts += visitor(task, given)
+    return parts
+
+
+def batches(tasks: Iterable[Work], enough: int = BATCH_BYTES) -> Iterator[tuple[Work, ...]]:
+    """Gather work until it is worth a worker's while: `enough` bytes or enough tasks."""
+    batch: list[Work] = []
+    size = 0
+    for task in tasks:
+        if batch and (size + task.size > enough or len(batch) == BATCH_ITEMS):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(task)
+        size += task.size
+    if batch:
+        yield tuple(batch)

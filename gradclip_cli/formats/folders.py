@@ -1,0 +1,149 @@
+"""From operands to the files that they name: a file, a folder of them, or standard input.
+
+A single file's format is recognised by its content; a folder's members are chosen by suffix and
+must then parse.
+"""
+
+import os
+from collections.abc import Sequence
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.marks import is_ours
+from gradclip_cli.formats import registry
+from gradclip_cli.formats.opening import STDIN, open_file, open_regular
+from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
+from gradclip_cli.tensors.names import escape, natural, quoted
+
+INDEX_SUFFIX = ".safetensors.index.json"
+
+
+class RepeatedNameError(GradclipError):
+    """Two files of one gradient have a tensor of the same name."""
+
+
+@frozen
+class Place:
+    """Where a file is said to be: an operand of its own, or a member of a folder.
+
+    `relative` is its path below that folder; standard input, `-`, has none.
+    """
+
+    path: str
+    relative: str
+    member: bool = False
+
+    def open(self) -> DumpFile:
+        """Read the file's header; raises `GradclipError` where it is no sound dump."""
+        if self.member:  # nobody named it, so a FIFO among them would be waited for in vain
+            return open_regular(self.path, self.relative)
+        return open_file(self.path, self.relative)
+
+
+@frozen
+class Found:
+    """What operands name: files, shard indexes, and the number of other files in folders."""
+
+    files: tuple[Place, ...]
+    companions: tuple[Companion, ...]
+    ignored: int
+
+    @property
+    def folders(self) -> set[str]:
+        """The folders in which the files really lie."""
+        paths = (place.path for place in self.files if place.path != STDIN)
+        folders = {
+            os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path)
+            for path in paths
+        }
+        return set(map(os.path.realpath, folders))
+
+    def open(self) -> Dump:
+        """Read the headers of all files, as one gradient.
+
+        Raises `GradclipError` for a path that is no file, a file that is no sound dump, and a
+        tensor name that stands in two files.
+        """
+        files = [place.open() for place in self.files]
+        _check_different(files)
+        return Dump(tuple(files), self.companions, self.ignored)
+
+
+def open_dump(operands: Sequence[str]) -> Dump:
+    """Read the headers of all files that the operands name; as `find` and `Found.open` do it."""
+    return find(operands).open()
+
+
+def find(operands: Sequence[str]) -> Found:
+    """Give the files that operands name, opening none; `-` is standard input.
+
+    Raises `GradclipError` for a folder without dumps.
+    """
+    files: list[Place] = []
+    companions: list[Companion] = []
+    ignored = 0
+    if operands.count(STDIN) > 1:
+        raise GradclipError(STDIN, "standard input can be read only once", "give - once")
+    for operand in operands:
+        if not os.path.isdir(operand):
+            files.append(Place(operand, "" if operand == STDIN else os.path.basename(operand)))
+            continue
+        dumps, indexes, others = _members(operand)
+        if not dumps:
+            raise GradclipError(
+                operand,
+                f"a folder without dumps ({others:,} other files)",
+                f"gradclip reads {registry.list_of_suffixes()} files",
+            )
+        files += (Place(os.path.join(operand, member), member, True) for member in dumps)
+        companions += (Companion(os.path.join(operand, index), index) for index in indexes)
+        ignored += others
+    return Found(tuple(files), tuple(companions), ignored)
+
+
+def _members(folder: str) -> tuple[list[str], list[str], int]:
+    """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
+    dumps, indexes, others = [], [], 0
+    suffixes = registry.suffixes()
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = (name for name in folders if not is_ours(name))
+        below = os.path.relpath(place, folder)
+        for name in names:
+            member = name if below == os.curdir else os.path.join(below, name)
+            if is_ours(name):
+                continue
+            if name.endswith(INDEX_SUFFIX):
+                indexes.append(member)
+            elif name.endswith(suffixes) or registry.is_of_package(name):
+                dumps.append(member)
+            else:
+                others += 1
+    return sorted(dumps, key=natural), sorted(indexes, key=natural), others
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _check_different(files: Sequence[DumpFile]) -> None:
+    places: dict[str | None, DumpFile] = {}
+    for file in files:
+        for tensor in file.tensors:
+            other = places.setdefault(tensor.name, file)
+            if other is not file:
+                raise RepeatedNameError(
+                    file.source.label,
+                    f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
+                    "all files together are one gradient; for several, make one run per file, or "
+                    "follow the steps of a run with gradclip trend",
+                )
+    inodes: dict[tuple[int, int], DumpFile] = {}
+    for file in files:
+        if file.source.identity is not None:
+            other = inodes.setdefault(file.source.identity, file)
+            if other is not file:
+                raise GradclipError(
+                    file.source.label,
+                    f"is the same file as {escape(other.source.label)}",
+                    "give each file once, or its values count twice",
+                )

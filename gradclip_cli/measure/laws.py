@@ -1,0 +1,72 @@
+"""How measurements of parts become that of the whole: a law for each of their fields.
+
+The order of the parts does not matter to any law, so neither does how work was shared out. A class
+of measurements names its fields' laws beside their defaults, and `merged` does the rest.
+"""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+Law = Callable[[list[Any]], Any]
+Kind = TypeVar("Kind")
+
+Sums = tuple[tuple[int, tuple[float, ...]], ...]
+"""Sums of squares by shift: (s, terms) means that the values times 2**s, squared, add up to the
+exact sum of the terms. Each term is what rounding the sum of it and the later ones gives. Likewise
+of sizes to another power."""
+
+
+def by(law: Law, default: Any = dataclasses.MISSING) -> Any:
+    """Give a dataclass's field that merges by a law."""
+    return dataclasses.field(default=default, metadata={"law": law})
+
+
+def merged(kind: type[Kind], parts: Iterable[Kind]) -> Kind:
+    """Give the measurements of the whole, each field by its law."""
+    parts = tuple(parts)
+    if len(parts) == 1:
+        return parts[0]
+    # By lists: generators take twice as long for 100,000 parts.
+    return kind(*[law(list(map(get, parts))) for get, law in _laws(cast(Any, kind))])
+
+
+@cache
+def _laws(kind: Any) -> tuple[tuple[Callable[[Any], Any], Law], ...]:
+    fields = dataclasses.fields(kind)
+    return tuple((operator.attrgetter(field.name), field.metadata["law"]) for field in fields)
+
+
+def first(positions: list[int | None]) -> int | None:
+    """Give the least of those that are known."""
+    return min((position for position in positions if position is not None), default=None)
+
+
+def exact(sums: Iterable[Sums]) -> Sums:
+    """Give the exact sum of exact sums."""
+    terms: dict[int, list[float]] = {}
+    for part in sums:
+        for shift, some in part:
+            terms.setdefault(shift, []).extend(some)
+    return exact_sums(terms)
+
+
+def exact_sums(terms: dict[int, list[float]]) -> Sums:
+    """Give sums from their terms by shift."""
+    return tuple((shift, rounded) for shift in sorted(terms) if (rounded := _rounded(terms[shift])))
+
+
+def _rounded(values: list[float]) -> tuple[float, ...]:
+    """Give the shortest floats whose exact sum is the exact sum of the values, largest first.
+
+    Each is `math.fsum` of what is left, so equal sums give equal floats.
+    """
+    rest = list(values)
+    terms = []
+    while term := math.fsum(rest):
+        terms.append(term)
+        rest.append(-term)
+    return tuple(terms)

@@ -1,0 +1,53 @@
+"""The table of statistics: what is said of each tensor beside its name, shape and norm.
+
+An entry says how a statistic is measured in a block, how the measurements of blocks and tensors
+merge, and what its column is called. Every format, the documentation and the cache are made from
+it, so an entry is all that a new one takes. What the gauge itself measures, in one sweep with the
+norm, is a field of `Moments`; its column stands with those of the report.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gradclip_cli.measure.laws import Law
+from gradclip_cli.tensors.codecs import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of a tensor: a number, a text, or a tuple of whole numbers.
+
+    `measure` takes a block of values, float32 or float64 of shape `(count * lanes,)`, lanes 2 for
+    complex ones, and must not keep it. `name` is that of its column and its key in JSON, `doc` a
+    sentence for the reference, `title` its head in a terminal's table, where it stands if there is
+    one, written as the `words` of `render.words` that these name.
+    """
+
+    name: str
+    doc: str
+    measure: Callable[[Values, int], Any]
+    merge: Law
+    title: str = ""
+    words: str = "number"
+
+
+Further = tuple[tuple[str, Any], ...]
+"""What the table asks for, by name."""
+
+STATISTICS: list[Statistic] = []
+
+
+def measured(values: Values, lanes: int) -> Further:
+    """Give what each statistic says of a block."""
+    return tuple((one.name, one.measure(values, lanes)) for one in STATISTICS)
+
+
+def together(parts: list[Further]) -> Further:
+    """Give what each statistic says of the whole, by its own law."""
+    found: dict[str, list[Any]] = {}
+    if STATISTICS:
+        for part in parts:
+            for name, value in part:
+                found.setdefault(name, []).append(value)
+    return tuple((one.name, one.merge(found[one.name])) for one in STATISTICS if one.name in found)

@@ -1,0 +1,102 @@
+"""What a user may ask for, as plain data: an option's name, words, group, and what it goes with.
+
+An option stands once: `cli` makes Typer's of it, a rule's file declares those that choose the rule,
+and a Python function has a parameter of the same name and default. Numbers are parsed here, so that
+a wrong one is told in one line as every other error is.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradclip_cli.errors import GradclipError
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Without which other option an option says nothing, what that stands for, and the hint."""
+
+    option: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option, or with a `metavar` in `argument` an operand, of one command or several.
+
+    `name` is the parameter's. An option without a `metavar` is a flag. `parse` reads its text,
+    `choices` are all that it may be, `many` can be given again. `group` is its heading in the help;
+    `common` ones are shown by `-h`, all by `--help`. `apart` are options that it cannot go with,
+    and the hints.
+    """
+
+    name: str
+    help: str
+    metavar: str = ""
+    parse: Callable[[str], Any] | None = None
+    group: str = ""
+    common: bool = False
+    flag: str = ""
+    short: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    default: Any = None
+    needs: Need | None = None
+    apart: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Name the flag after the parameter, unless it has another name."""
+        if not self.flag:
+            object.__setattr__(self, "flag", flag_of(self.name))
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it takes no value."""
+        return not self.metavar
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What is named without a flag: one path, or `many`."""
+
+    name: str
+    help: str
+    metavar: str
+    many: bool = False
+
+
+def flag_of(name: str) -> str:
+    """Give the flag of a parameter.
+
+    >>> flag_of("clip_norm")
+    '--clip-norm'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def number(name: str, example: str) -> Callable[[str], float]:
+    """Give a parser for an option's number that says in one line what is wrong."""
+
+    def parse(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise GradclipError(
+                flag_of(name), f"{text!r} is not a number", f"give one, for example {example}"
+            ) from None
+
+    return parse
+
+
+def count(name: str) -> Callable[[str], int]:
+    """Give a parser for an option that counts something."""
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and len(text) < 10 and int(text) > 0:
+            return int(text)
+        raise GradclipError(
+            flag_of(name), f"{text!r} is not a whole number above 0", "give 1 or more"
+        )
+
+    return parse

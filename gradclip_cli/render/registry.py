@@ -1,0 +1,30 @@
+"""The output formats that there are: a line here, and the file that it names, is all one takes."""
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from gradclip_cli.registry import load
+
+if TYPE_CHECKING:
+    from gradclip_cli.render.renderer import Renderer
+    from gradclip_cli.results.columns import Sheet
+
+RENDERERS = {
+    "table": "gradclip_cli.render.table:table",
+    "tsv": "gradclip_cli.render.delimited:Tsv",
+    "csv": "gradclip_cli.render.delimited:Csv",
+    "json": "gradclip_cli.render.json:Json",
+    "jsonl": "gradclip_cli.render.jsonl:JsonLines",
+    "md": "gradclip_cli.render.delimited:Markdown",
+}
+"""By the name that `--format` takes: what makes a renderer of a sheet, a stream, everything."""
+
+
+def renderer(
+    form: str | None, sheet: "Sheet", stream: BinaryIO | None, everything: bool = False
+) -> "Renderer":
+    """Give what writes a result; no format means a table on a terminal, TSV elsewhere."""
+    terminal = stream is not None and stream.isatty()
+    made: Renderer = load(RENDERERS[form or ("table" if terminal else "tsv")])(
+        sheet, stream, everything
+    )
+    return made

@@ -1,0 +1,24 @@
+"""What Rich shows of a result: the table that a terminal of its width gets."""
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
+
+from gradclip_cli.render.renderer import pieces
+from gradclip_cli.render.screen import Screen
+from gradclip_cli.render.table import table
+from gradclip_cli.results.columns import Result
+
+
+class Shown:
+    """A result that Rich can print."""
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Give the page, as wide as the console."""
+        page = table(self._result.sheet, None, everything=True)
+        page.screen = Screen(options.max_width, None, not console.no_color and console.is_terminal)
+        yield Text.from_ansi("".join(pieces(self._result, page)).rstrip("\n"))

@@ -1,0 +1,64 @@
+"""What became of checking files: sound, or what is wrong and what to do."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradclip_cli.results.columns import Column, Result, Sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file that was looked at: what it holds, or what is wrong with it and what to do.
+
+    `size` is in bytes. Of an unsound file only `label`, `problem` and `hint` are known.
+    """
+
+    label: str
+    format: str | None = None
+    tensors: int | None = None
+    size: int | None = None
+    problem: str | None = None
+    hint: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the file is what its format says it must be."""
+        return self.problem is None
+
+
+COLUMNS = (
+    Column("file", "label", "the file", words="text"),
+    Column("sound", "sound", "whether it is what its format says it must be"),
+    Column("format", "format", "its format"),
+    Column("tensors", "tensors", "number of tensors"),
+    Column("bytes", "size", "its size"),
+    Column("problem", "problem", "what is wrong with it"),
+    Column("hint", "hint", "what to do"),
+)
+SHEET = Sheet("soundness", COLUMNS, "file", {"file": "files"}, last="soundness")
+
+
+@dataclass(frozen=True, slots=True)
+class Soundness(Result):
+    """Files that were looked at."""
+
+    files: tuple[Checked, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether all are what their formats say they must be."""
+        return all(file.sound for file in self.files)
+
+    @property
+    def sheet(self) -> Sheet:
+        """How it is laid out."""
+        return SHEET
+
+    def told(self) -> Iterator[tuple[str, Checked]]:
+        """Give each row with its kind."""
+        return (("file", file) for file in self.files)
+
+    def summary(self) -> Mapping[str, Any]:
+        """Give what JSON says of the whole."""
+        return {"sound": self.sound}

@@ -1,0 +1,182 @@
+"""What limits would have done to the recorded norms: candidates beside each other.
+
+All of it is arithmetic on what was recorded; a run that had been clipped otherwise would have gone
+another way.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradclip_cli.results.columns import Column, Result, Sheet
+from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.limits import autoclip, by_limit, zclip
+from gradclip_cli.series.spikes import percentile
+
+PERCENTILES = (50, 75, 90, 95, 99)
+RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
+AGGRESSIVE = 0.5  # the same: more than half of the steps clipped is extremely aggressive
+FIXED = (1.0, 5.0)
+CAVEAT = (
+    "these norms were recorded under the run's own clipping and learning rate; with another limit "
+    "it would have taken another path"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A way to clip, and what it would have done to the finite steps.
+
+    `limit` is None where it changes from step to step. `clipped` and `clipped_last` are shares of
+    the steps, of all and of their last tenth. A spike is caught if it is brought down to where a
+    spike begins.
+    """
+
+    name: str
+    limit: float | None
+    clipped: float
+    clipped_last: float
+    mean_coefficient: float
+    worst_coefficient: float
+    caught: int
+    missed: int
+    is_recommended: bool = False
+
+    @property
+    def is_aggressive(self) -> bool:
+        """Whether more than half of the steps are clipped."""
+        return self.clipped > AGGRESSIVE
+
+
+COLUMNS = (
+    Column("name", "name", "the way to clip", title="candidate", left=True),
+    Column(
+        "limit",
+        "limit",
+        "the limit, where it is the same in each step",
+        title="limit",
+        words="number",
+    ),
+    Column(
+        "clipped",
+        "clipped",
+        "share of the steps that it would have clipped",
+        title="clipped",
+        words="steps",
+    ),
+    Column(
+        "clipped_last",
+        "clipped_last",
+        "the same of the last tenth",
+        title="last tenth",
+        words="steps",
+    ),
+    Column(
+        "mean_coefficient", "mean_coefficient", "mean over the steps", title="mean", words="three"
+    ),
+    Column(
+        "worst_coefficient",
+        "worst_coefficient",
+        "the smallest of them",
+        title="worst",
+        words="number",
+    ),
+    Column(
+        "caught",
+        "caught",
+        "number of spikes brought down to where a spike begins",
+        title="caught",
+        words="count",
+    ),
+    Column("missed", "missed", "number of the others", title="missed", words="count"),
+    Column("aggressive", "is_aggressive", "whether more than half of the steps are clipped"),
+    Column("recommended", "is_recommended", "whether it is the one that is recommended"),
+)
+SHEET = Sheet("suggestion", COLUMNS, "candidate", {"candidate": "candidates"}, last="suggestion")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion(Result):
+    """What was tried, and the limit that is recommended; None where no step gives one.
+
+    `steps` have a finite norm, `excluded` have none. `percentiles` are of the finite norms;
+    `first_spike` is the first step that is a spike.
+    """
+
+    steps: int
+    excluded: int
+    percentiles: tuple[tuple[int, float], ...]
+    candidates: tuple[Candidate, ...]
+    recommended: Candidate | None
+    first_spike: int | str | None = None
+
+    # Laid out
+
+    @property
+    def sheet(self) -> Sheet:
+        """How it is laid out."""
+        return SHEET
+
+    def told(self) -> Iterator[tuple[str, Any]]:
+        """Give each row with its kind."""
+        for percent, limit in self.percentiles:
+            yield "percentile", {"name": str(percent), "limit": limit}
+        for one in self.candidates:
+            yield "candidate", one
+
+    def summary(self) -> Mapping[str, Any]:
+        """Give what JSON says of the whole."""
+        return {
+            "steps": self.steps,
+            "excluded": self.excluded,
+            "recommended": None if self.recommended is None else self.recommended.limit,
+            "notes": [CAVEAT],
+        }
+
+    def beside(self) -> Mapping[str, Any]:
+        """Give the percentiles, which are no rows of JSON."""
+        return {"percentiles": {str(percent): limit for percent, limit in self.percentiles}}
+
+
+def suggest(trend: Trend) -> Suggestion:
+    """Try limits on the norms of a run; its steps without a finite norm are counted, not used."""
+    steps = [step for step in trend.steps if math.isfinite(step.global_norm)]
+    excluded = len(trend.steps) - len(steps)
+    if not steps:
+        return Suggestion(0, excluded, (), (), None)
+    norms = [step.global_norm for step in steps]
+    ordered = sorted(norms)
+    percentiles = tuple((percent, percentile(ordered, percent)) for percent in PERCENTILES)
+    ends = [step.threshold if step.mark == "spike" else None for step in steps]
+
+    def tried(name: str, limit: float | None, coefficients: list[float]) -> Candidate:
+        last = coefficients[-math.ceil(len(norms) / 10) :]
+        brought = [
+            norm * coefficient <= end
+            for norm, coefficient, end in zip(norms, coefficients, ends, strict=True)
+            if end is not None
+        ]
+        return Candidate(
+            name,
+            limit,
+            sum(coefficient < 1 for coefficient in coefficients) / len(norms),
+            sum(coefficient < 1 for coefficient in last) / len(last),
+            math.fsum(coefficients) / len(norms),
+            min(coefficients),
+            caught=sum(brought),
+            missed=len(brought) - sum(brought),
+            is_recommended=name == f"percentile {RECOMMENDED}",
+        )
+
+    fixed = [(f"percentile {percent}", limit) for percent, limit in percentiles]
+    fixed += [(f"fixed {limit!r}", limit) for limit in FIXED]
+    candidates = [tried(name, limit, by_limit(norms, limit)) for name, limit in fixed if limit > 0]
+    candidates.append(tried("AutoClip", None, autoclip(norms)))
+    candidates.append(tried("ZClip", None, zclip(norms)))
+    skipped = [0.0 if end is not None else 1.0 for end in ends]
+    rule = trend.rule
+    candidates.append(tried(f"skip above {rule.deviations:g}σ", None, skipped))
+    recommended = next((one for one in candidates if one.is_recommended), None)
+    first = next((step.step for step in steps if step.mark == "spike"), None)
+    return Suggestion(len(steps), excluded, percentiles, tuple(candidates), recommended, first)

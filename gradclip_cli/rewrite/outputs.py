@@ -1,0 +1,184 @@
+"""A file as it is to be written, cut into what is copied and what is edited."""
+
+import dataclasses
+import os
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.files.writing import Room
+from gradclip_cli.measure.spans import Work, cut
+from gradclip_cli.rewrite.edits import Edit
+from gradclip_cli.tensors.dtypes import DType
+from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
+
+Edits = Sequence[Edit | None]
+"""An edit for each tensor of a dump; None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file as it is to be written, called `label`, its tensors where they will lie.
+
+    It is written to `path`, if that leads to the file of `status`. `first` is the dump's index of
+    the file's first tensor. `header` replaces the file's own where integers become float64;
+    everything that is not edited is copied.
+    """
+
+    file: DumpFile
+    first: int
+    tensors: tuple[Tensor, ...]
+    header: bytes | None = None
+    path: str = ""
+    status: os.stat_result | None = None
+    label: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of the result."""
+        if self.header is None and self.file.source.size is not None:
+            return self.file.source.size
+        return end_of(self.tensors)
+
+    def at(self, path: str) -> "Output":
+        """Give the same, to be written to the file at `path`."""
+        label = self.file.source.label
+        return dataclasses.replace(self, path=path, status=os.stat(path), label=label)
+
+    @property
+    def indices(self) -> range:
+        """The dump's indices of the file's tensors."""
+        return range(self.first, self.first + len(self.tensors))
+
+    def own(self, edits: Edits) -> Edits:
+        """Give the edits of the file's tensors among those of the dump."""
+        return edits[self.first : self.first + len(self.tensors)]
+
+    def changes(self, edits: Edits) -> bool:
+        """Say whether any byte is computed anew."""
+        return any(self.own(edits))
+
+
+Given = tuple[Reader, Room]
+"""What a task works with: the source's reader, and room for the result."""
+
+
+class Desk(Protocol):
+    """Where a task is done: gives what it works with while it is open."""
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Give it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Bytes that stay as they are; those of `literal`, or of the source from `start` on."""
+
+    place: Desk
+    source: Source
+    start: int
+    size: int
+    offset: int
+    literal: bytes | None = None
+
+    @property
+    def written(self) -> int:
+        """Number of bytes of the result."""
+        return self.size
+
+    @property
+    def label(self) -> str:
+        """What the file is called."""
+        return self.source.label
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A span that is edited and written at `offset` as `dtype`, and measured by norms of a type.
+
+    With `measures_before` it is measured as it was, too.
+    """
+
+    place: Desk
+    work: Work
+    edit: Edit
+    offset: int
+    dtype: DType
+    measures_before: bool
+    norm_type: float
+
+    @property
+    def size(self) -> int:
+        """Number of bytes to read."""
+        return self.work.size
+
+    @property
+    def written(self) -> int:
+        """Number of bytes of the result."""
+        return self.size // self.work.span.dtype.itemsize * self.dtype.itemsize
+
+    @property
+    def label(self) -> str:
+        """What the file is called."""
+        return self.work.label
+
+
+Task = Copy | Patch
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be made of a dump: the edits, and what is measured while they are made."""
+
+    edits: Edits
+    norm_type: float = 2.0
+    measures_before: bool = False
+
+    def tasks(self, output: Output, place: Desk, size: int) -> list[Task]:
+        """Cut an output into pieces of at most `size` bytes, in the order of its bytes."""
+        tasks = [*self._patches(output, place, size), *self._copies(output, place, size)]
+        return sorted(tasks, key=lambda task: task.offset)
+
+    def _patches(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
+        own = output.own(self.edits)
+        alike: dict[Hashable, list[int]] = {}
+        kinds = {id(edit): edit.kind for edit in own if edit is not None}
+        for index, edit in enumerate(own):
+            if edit is not None:
+                alike.setdefault(kinds[id(edit)], []).append(index)
+        for indices in alike.values():
+            for work in cut(output.file.tensors, indices, size):
+                some = [edit for index in work.indices if (edit := own[index]) is not None]
+                edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
+                target = output.tensors[work.indices[0]]
+                offset = target.offset + work.span.start * target.dtype.itemsize
+                numbered = Work((*(output.first + index for index in work.indices),), work.span)
+                before = self.measures_before
+                yield Patch(place, numbered, edit, offset, target.dtype, before, self.norm_type)
+
+    def _copies(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
+        source = output.file.source
+        for start, end, offset in _kept(output, output.own(self.edits)):
+            for begin in range(start, end, size):
+                length = min(size, end - begin)
+                yield Copy(place, source, begin, length, offset + begin - start)
+        if output.header is not None:
+            yield Copy(place, source, 0, len(output.header), 0, output.header)
+
+
+def _kept(output: Output, edits: Edits) -> Iterator[tuple[int, int, int]]:
+    """Give what is not edited: begin and end in the source, offset in the result."""
+    pairs = zip(output.file.tensors, output.tensors, edits, strict=True)
+    if output.header is not None:
+        for tensor, target, edit in pairs:
+            if edit is None:
+                yield tensor.offset, tensor.offset + tensor.size, target.offset
+        return
+    end = 0
+    for tensor in sorted((tensor for tensor, _, edit in pairs if edit), key=lambda t: t.offset):
+        if tensor.size:
+            yield end, tensor.offset, end
+            end = tensor.offset + tensor.size
+    yield end, output.size, end
