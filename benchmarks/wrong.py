@@ -1,6 +1,6 @@
 """Where the frameworks go wrong: each clips the same gradients, and a table says what came out.
 
-It needs the extra `peers`. `python -m benchmarks.wrong` prints the table that stands in the README.
+It needs the extra `peers`. `python -m benchmarks.wrong` prints the table of docs/rules.md.
 """
 
 import importlib

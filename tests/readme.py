@@ -1,56 +1,5 @@
-"""The README's transcripts: each `console` block run again, as a person with 80 columns sees it.
+"""Where `test_trend_pictures` still looks for its picture's page; it goes with that import."""
 
-`python -m tests.readme` writes what the commands print now into the README.
-"""
+from tests.pages import TOP as TOP
 
-import os
-import re
-import shutil
-import sys
-import tempfile
-from pathlib import Path
-
-import pexpect
-
-TOP = Path(__file__).parent.parent
-README = TOP / "README.md"
-_BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
-
-
-def blocks() -> list[str]:
-    """Give the README's console blocks."""
-    return _BLOCK.findall(README.read_text("utf-8"))
-
-
-def run_again(block: str) -> str:
-    """Run a block's commands in a terminal, in a folder with the samples; give the block anew."""
-    lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(TOP / "sample_grads", Path(folder, "sample_grads"))
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                lines += [line, *_printed(line[2:], folder)]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _printed(command: str, folder: str) -> list[str]:
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    output = pexpect.run(
-        f"bash -c {_quoted(command)}",
-        timeout=60,
-        cwd=folder,
-        env={"PATH": path, "NO_COLOR": "1", "TERM": "xterm", "LC_ALL": "C.UTF-8"},
-        dimensions=(60, 80),
-    )
-    # jq colours what it prints on a terminal, whatever NO_COLOR says.
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8"))
-    return [line.rstrip() for line in plain.splitlines()]
-
-
-def _quoted(command: str) -> str:
-    return "'" + command.replace("'", "'\"'\"'") + "'"
-
-
-if __name__ == "__main__":
-    text = README.read_text("utf-8")
-    README.write_text(_BLOCK.sub(lambda found: run_again(found[0]), text), "utf-8")
+README = TOP / "docs" / "runs.md"
