@@ -5,7 +5,7 @@ and a Python function has a parameter of the same name and default. Numbers are 
 a wrong one is told in one line as every other error is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option, or with a `metavar` in `argument` an operand, of one command or several.
+    """An option of one command or several.
 
     `name` is the parameter's. An option without a `metavar` is a flag. `parse` reads its text,
-    `choices` are all that it may be, `many` can be given again. `group` is its heading in the help;
-    `common` ones are shown by `-h`, all by `--help`. `apart` are options that it cannot go with,
-    and the hints.
+    `choices` are all that it may be, which its help names where it says `{choices}`; `many` can be
+    given again. `group` is its heading in the help; `common` ones are shown by `-h`, all by
+    `--help`. `apart` are options that it cannot go with, and the hints.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Option:
     common: bool = False
     flag: str = ""
     short: str = ""
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     many: bool = False
     default: Any = None
     needs: Need | None = None
@@ -49,6 +49,12 @@ class Option:
         """Name the flag after the parameter, unless it has another name."""
         if not self.flag:
             object.__setattr__(self, "flag", flag_of(self.name))
+
+    @property
+    def told(self) -> str:
+        """Its help, which may name the choices."""
+        *most, last = [*self.choices] or [""]
+        return self.help.replace("{choices}", f"{', '.join(most)} or {last}")
 
     @property
     def is_switch(self) -> bool:

@@ -89,33 +89,35 @@ def _is_stdout(path: str) -> bool:
     return not stat.S_ISREG(there.st_mode) and os.path.samestat(there, here)
 
 
-COMMAND = Command(
-    "apply",
-    "Clip the gradients by one rule and write them.",
-    (PATHS,),
-    (
-        *options(),
-        EPS,
-        LIKE,
-        *SELECTION,
-        NORM_TYPE,
-        USE_NORM,
-        NONFINITE,
-        OUTPUT,
-        IN_PLACE,
-        FORCE,
-        DRY_RUN,
-        REPORT_FILE,
-        *REPORT,
-        WORKERS,
-    ),
-    (
-        "gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors",
-        "gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero",
-        r"gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\d+)' -o clipped/",
-        "gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/",
-        "gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'",
-        "cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect",
-    ),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "apply",
+        "Clip the gradients by one rule and write them.",
+        (PATHS,),
+        (
+            *options(),
+            EPS,
+            LIKE,
+            *SELECTION,
+            NORM_TYPE,
+            USE_NORM,
+            NONFINITE,
+            OUTPUT,
+            IN_PLACE,
+            FORCE,
+            DRY_RUN,
+            REPORT_FILE,
+            *REPORT,
+            WORKERS,
+        ),
+        (
+            "gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors",
+            "gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero",
+            r"gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\d+)' -o clipped/",
+            "gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/",
+            "gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'",
+            "cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect",
+        ),
+        run,
+    )

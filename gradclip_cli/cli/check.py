@@ -21,15 +21,17 @@ def run(given: Given) -> None:
         raise typer.Exit(Status.TROUBLE)
 
 
-COMMAND = Command(
-    "check",
-    "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
-    (PATHS,),
-    (QUIET, JSON),
-    (
-        "gradclip check grads.safetensors",
-        'gradclip check step-*/ -q || echo "a dump is damaged"',
-        "gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'",
-    ),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "check",
+        "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
+        (PATHS,),
+        (QUIET, JSON),
+        (
+            "gradclip check grads.safetensors",
+            'gradclip check step-*/ -q || echo "a dump is damaged"',
+            "gradclip check grads/ --json | jq -r '.files[] | select(.sound | not) | .file'",
+        ),
+        run,
+    )

@@ -53,7 +53,7 @@ class Command:
 
 def load(name: str) -> Command:
     """Import a command by its name."""
-    command: Command = importlib.import_module(f"gradclip_cli.cli.{name}").COMMAND
+    command: Command = importlib.import_module(f"gradclip_cli.cli.{name}").command()
     return command
 
 
@@ -114,7 +114,7 @@ def _option(option: Option) -> inspect.Parameter:
     if option.is_switch:
         kind = bool
     elif option.choices:
-        kind = Literal[option.choices]
+        kind = Literal[tuple(option.choices)]
     elif option.parse is not None:
         kind = option.parse.__annotations__["return"]
     if option.many:
@@ -126,7 +126,7 @@ def _option(option: Option) -> inspect.Parameter:
         *([option.short] if option.short else []),
         metavar=option.metavar or None,
         parser=option.parse,
-        help=option.help,
+        help=option.told,
         show_default=False,
     )
     return _parameter(option.name, Annotated[kind, made], option.default)
@@ -192,4 +192,4 @@ def _groups(options: Sequence[Option]) -> Iterator[tuple[str, list[Option]]]:
 def _record(option: Option) -> tuple[str, str]:
     names = f"{option.short}, {option.flag}" if option.short else option.flag
     usual = f"; {option.default} if not given" if option.default else ""
-    return f"{names} {option.metavar}".rstrip(), option.help.removesuffix(".") + usual + "."
+    return f"{names} {option.metavar}".rstrip(), option.told.removesuffix(".") + usual + "."

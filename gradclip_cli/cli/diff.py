@@ -61,17 +61,19 @@ def run(given: Given) -> None:
         raise typer.Exit(Status.VERDICT)
 
 
-COMMAND = Command(
-    "diff",
-    "Say how two dumps differ; status 1 if they do.",
-    (A, B),
-    (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, *ROWS, *REPORT, WORKERS),
-    (
-        "gradclip diff step-19.safetensors step-20.safetensors",
-        "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",
-        "gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.",
-        r"gradclip diff a/ b/ --rename '_fsdp_wrapped_module\.=' --json | jq .verdict",
-        "zstdcat old.zst | gradclip diff - new.safetensors",
-    ),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "diff",
+        "Say how two dumps differ; status 1 if they do.",
+        (A, B),
+        (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, *ROWS, *REPORT, WORKERS),
+        (
+            "gradclip diff step-19.safetensors step-20.safetensors",
+            "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",
+            "gradclip diff eager.safetensors compiled.safetensors --strip-prefix _orig_mod.",
+            r"gradclip diff a/ b/ --rename '_fsdp_wrapped_module\.=' --json | jq .verdict",
+            "zstdcat old.zst | gradclip diff - new.safetensors",
+        ),
+        run,
+    )

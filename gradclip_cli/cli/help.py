@@ -15,11 +15,13 @@ def run(given: Given) -> None:
     app.app().main([*(given.names or ()), "--help"], "gradclip", standalone_mode=False)
 
 
-COMMAND = Command(
-    "help",
-    "Show this, or what a command can be given.",
-    (NAME,),
-    (),
-    ("gradclip help", "gradclip help apply"),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "help",
+        "Show this, or what a command can be given.",
+        (NAME,),
+        (),
+        ("gradclip help", "gradclip help apply"),
+        run,
+    )

@@ -76,28 +76,30 @@ def _check_gate(limit: float | None) -> None:
         )
 
 
-COMMAND = Command(
-    "inspect",
-    "Say how large the gradients are, one by one and together.",
-    (PATHS,),
-    (
-        *SELECTION,
-        NORM_TYPE,
-        CLIP_NORM,
-        *ROWS,
-        BAD_ONLY,
-        GROUP_BY,
-        FAIL_ABOVE,
-        FAIL_NONFINITE,
-        *REPORT,
-        WORKERS,
-    ),
-    (
-        "gradclip inspect grads.safetensors",
-        r"gradclip inspect step-*/ --group-by 'layers\.(\d+)' --sort name",
-        "gradclip inspect grads/ --json | jq .global_norm",
-        "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
-        "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
-    ),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "inspect",
+        "Say how large the gradients are, one by one and together.",
+        (PATHS,),
+        (
+            *SELECTION,
+            NORM_TYPE,
+            CLIP_NORM,
+            *ROWS,
+            BAD_ONLY,
+            GROUP_BY,
+            FAIL_ABOVE,
+            FAIL_NONFINITE,
+            *REPORT,
+            WORKERS,
+        ),
+        (
+            "gradclip inspect grads.safetensors",
+            r"gradclip inspect step-*/ --group-by 'layers\.(\d+)' --sort name",
+            "gradclip inspect grads/ --json | jq .global_norm",
+            "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
+            "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
+        ),
+        run,
+    )

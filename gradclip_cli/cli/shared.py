@@ -4,8 +4,6 @@ from gradclip_cli.options import Operand, Option, count
 from gradclip_cli.render.registry import RENDERERS
 from gradclip_cli.results.sorts import SORTS
 
-*_FIRST, _LAST = RENDERERS
-
 PATHS = Operand(
     "paths", "Files, folders, or - for standard input; together one gradient.", "PATH", many=True
 )
@@ -34,7 +32,7 @@ FORCE = Option(
 
 SORT = Option(
     "sort",
-    f"{', '.join(SORTS[:-1])} or {SORTS[-1]}; worst first if not given.",
+    "{choices}; worst first if not given.",
     metavar="KEY",
     choices=SORTS,
     group="Report",
@@ -63,10 +61,10 @@ QUIET = Option(
 )
 FORMAT = Option(
     "form",
-    f"{', '.join(_FIRST)} or {_LAST}; table on a terminal, else tsv.",
+    "{choices}; table on a terminal, else tsv.",
     metavar="FORMAT",
     flag="--format",
-    choices=tuple(RENDERERS),
+    choices=RENDERERS,
     group="Report",
     common=True,
 )

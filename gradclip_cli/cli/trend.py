@@ -115,16 +115,18 @@ def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:
     return Listening()
 
 
-COMMAND = Command(
-    "trend",
-    "Follow a run over its steps: when and where it went wrong.",
-    (STEPS,),
-    (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
-    (
-        "gradclip trend step-*.safetensors",
-        r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
-        "gradclip trend run/*.safetensors --plot norms.png",
-        "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
-    ),
-    run,
-)
+def command() -> Command:
+    """Declare the command."""
+    return Command(
+        "trend",
+        "Follow a run over its steps: when and where it went wrong.",
+        (STEPS,),
+        (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
+        (
+            "gradclip trend step-*.safetensors",
+            r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
+            "gradclip trend run/*.safetensors --plot norms.png",
+            "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
+        ),
+        run,
+    )

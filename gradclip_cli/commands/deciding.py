@@ -8,6 +8,7 @@ from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.units import check_units, unit_norms
 from gradclip_cli.rules.decision import Decision, Units, decide
+from gradclip_cli.rules.like.following import followed
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import Terms
 from gradclip_cli.tensors.codecs import Floats
@@ -28,11 +29,13 @@ def decided(
     units: Sequence[Units] = (),
 ) -> Decision:
     """Give a rule's decision about the tensors that have moments, None for those not measured."""
-    tensors = dump.tensors
+    everything = dump.tensors
+    tensors = [everything[index] for index in moments]
+    parts = [*moments.values()]
     try:
-        return decide(
-            rule, terms, [tensors[index] for index in moments], [*moments.values()], units
-        )
+        if terms.like is not None:
+            return followed(rule, terms, terms.like, tensors, parts)
+        return decide(rule, terms, tensors, parts, units)
     except RefusedError as error:
         raise RefusedError(called(dump.files), error.problem, error.hint) from error
 
@@ -41,7 +44,8 @@ def axes_of(rule: Rule, dump: Dump, chosen: Sequence[int]) -> Axes | None:
     """Give the axes of the units of each chosen tensor, if the rule has units."""
     if rule.by != "units":
         return None
-    tensors = [dump.tensors[index] for index in chosen]
+    everything = dump.tensors
+    tensors = [everything[index] for index in chosen]
     found = [rule.axes_of(tensor) for tensor in tensors]
     check_units(tensors, found)
     return dict(zip(chosen, found, strict=True))

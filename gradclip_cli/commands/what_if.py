@@ -6,7 +6,7 @@ from gradclip_cli.commands.deciding import decided
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.results.clipping import WhatIf
+from gradclip_cli.results.figures import WhatIf
 from gradclip_cli.rewrite.edits import Scale
 from gradclip_cli.rewrite.rehearsal import rehearse
 from gradclip_cli.rules.rule import Rule

@@ -27,7 +27,7 @@ from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import escape, plural
 
 if TYPE_CHECKING:
-    from gradclip_cli.results.clipping import Clipped, Ruling, WhatIf
+    from gradclip_cli.results.figures import Clipped, Ruling, WhatIf
 
 
 class ReportPage(Page):

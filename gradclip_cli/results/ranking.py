@@ -4,17 +4,34 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.sorts import Sort
 from gradclip_cli.tensors.names import natural
-
-if TYPE_CHECKING:
-    from gradclip_cli.results.report import Row
 
 Kind = TypeVar("Kind")
 Keys = Mapping[Sort, Callable[[Kind], Any]]
 """What a kind of rows is sorted by, for each wish but the name: that decides among equals."""
+
+
+class Ranked(Protocol):
+    """A row that has a name and, if it was measured, moments and their norm."""
+
+    @property
+    def name(self) -> str | None:
+        """Its name."""
+
+    @property
+    def norm(self) -> float | None:
+        """Its norm."""
+
+    @property
+    def moments(self) -> Moments | None:
+        """Its moments."""
+
+
+Row = TypeVar("Row", bound=Ranked)
 
 
 def arranged(
@@ -40,7 +57,7 @@ def by_name(row: Any) -> Any:
     return natural(row.name or "")
 
 
-def worst_first(rows: Iterable["Row"]) -> list["Row"]:
+def worst_first(rows: Iterable[Row]) -> list[Row]:
     """Sort rows: what is not finite first, then by norm, largest first; unmeasured last.
 
     Equals come in the natural order of their names, which is too slow a key for all rows.
@@ -60,17 +77,17 @@ def worst_first(rows: Iterable["Row"]) -> list["Row"]:
     return [*_ranked(measured), *finite, *_ranked(unmeasured)]
 
 
-def _ranked(rows: Iterable["Row"]) -> list["Row"]:
+def _ranked(rows: Iterable[Row]) -> list[Row]:
     keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
     groups = itertools.groupby(keyed, key=operator.itemgetter(0))
     return [row for _, equals in groups for row in _named([row for _, row in equals])]
 
 
-def _badness(row: "Row") -> tuple[bool, bool, float]:
+def _badness(row: Ranked) -> tuple[bool, bool, float]:
     if row.norm is None or row.moments is None:
         return True, True, 0.0
     return not row.moments.nonfinite, False, -row.moments.finite_norm
 
 
-def _named(rows: list["Row"]) -> list["Row"]:
+def _named(rows: list[Row]) -> list[Row]:
     return rows if len(rows) == 1 else sorted(rows, key=by_name)

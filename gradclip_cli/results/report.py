@@ -8,18 +8,16 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.measure.statistics import STATISTICS
-from gradclip_cli.results.columns import Column, Result, Sheet, Value
+from gradclip_cli.results.columns import Result, Sheet, Value
+from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Clipping, Ruling, WhatIf
 from gradclip_cli.results.ranking import Keys, worst_first
+from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Dump, Index, Shape, multi_index
-
-if TYPE_CHECKING:  # the rules take time to import, and inspect has none
-    from gradclip_cli.results.clipping import Clipped, Clipping, Ruling, WhatIf
 
 
 @frozen
@@ -41,7 +39,7 @@ class Row:
     moments: Moments | None
     norm: float | None = None
     share: float | None = None
-    clipped: "Clipped | None" = None
+    clipped: Clipped | None = None
     together: Moments | None = None
 
     @property
@@ -98,75 +96,6 @@ class Row:
         return multi_index(position, self.shape)
 
 
-COLUMNS = (
-    Column("name", "name", words="name"),
-    Column("dtype", "dtype", "as stored", title="dtype", words="dtype", rank=3, left=True),
-    Column("shape", "shape", "as stored", title="shape", words="shape", rank=4, left=True),
-    Column("count", "count", "number of values"),
-    Column(
-        "norm",
-        "norm",
-        "L2 norm, or of `--norm-type`; `nan` or `inf` if a value is",
-        title="norm",
-        words="number",
-    ),
-    Column(
-        "share",
-        "share",
-        r"part of the sum of squares (of \|x\|^p); empty if that is zero or not finite",
-    ),
-    Column("", "part", title="share", words="part"),
-    Column("", "share", title="", words="bar", rank=2, left=True),
-    Column("rms", "rms", "root mean square", title="rms", words="number", rank=6),
-    Column(
-        "max_abs",
-        "moments.max_abs",
-        "largest finite magnitude",
-        title="max |x|",
-        words="number",
-        rank=1,
-    ),
-    Column(
-        "max_abs_index",
-        "max_abs_index",
-        "where it is, the first in C order",
-        title="at",
-        words="index",
-        rank=7,
-    ),
-    Column("zeros", "moments.zeros", "number of zeros", title="zeros", words="count", rank=5),
-    Column("nan", "moments.nan", "number of NaN"),
-    Column("posinf", "moments.posinf", "number of +inf"),
-    Column("neginf", "moments.neginf", "number of -inf"),
-    Column("", "bad", title="not finite", words="nonfinite", left=True),
-    Column("first_nonfinite", "first_nonfinite", "where the first NaN or infinity is"),
-    Column("finite_norm", "finite_norm", "norm of the finite values"),
-    Column("measured", "measured", "whether the tensor counts"),
-)
-CLIPPED = (
-    Column("norm_before", "clipped.norm_before", "norm before clipping"),
-    Column("clip_norm", "clipped.clip_norm", "the limit, where it is one for a norm"),
-    Column(
-        "coefficient",
-        "clipped.coefficient",
-        "what values were multiplied by; empty where there is not one for all",
-    ),
-    Column("clipped", "clipped.clipped", "whether anything changed"),
-    Column("norm_after", "clipped.norm_after", "norm after, measured from what was written"),
-    Column("flushed", "clipped.flushed", "number of values that became zero"),
-    Column("saturated", "clipped.saturated", "number cut to the largest that the dtype holds"),
-)
-SUBNORMAL = Column("subnormal", "", "number of values that would lose digits")
-
-
-def _further() -> tuple[Column, ...]:
-    """Give the columns of the table of statistics."""
-    return tuple(
-        Column(one.name, f"further.{one.name}", one.doc, one.title or None, one.words, rank=8)
-        for one in STATISTICS
-    )
-
-
 KEYS: Keys[Row] = {
     "norm": lambda row: math.inf if row.moments is None else -row.moments.finite_norm,
     "size": lambda row: -row.count,
@@ -202,10 +131,10 @@ class Report(Result):
     files: tuple[str, ...]
     ignored: int = 0
     notes: tuple[str, ...] = ()
-    clipped: "Clipped | None" = None
+    clipped: Clipped | None = None
     worst: Row | None = None
-    ruling: "Ruling | None" = None
-    what_if: "tuple[WhatIf, ...]" = ()
+    ruling: Ruling | None = None
+    what_if: tuple[WhatIf, ...] = ()
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -236,7 +165,7 @@ class Report(Result):
     @property
     def sheet(self) -> Sheet:
         """How it is laid out."""
-        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *_further())
+        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *further())
         if self.what_if:
             unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
             columns = (*columns, *unknown, SUBNORMAL)
@@ -296,7 +225,7 @@ def report(
     dump: Dump,
     moments: Mapping[int, Moments],
     notes: Iterable[str] = (),
-    clipping: "Clipping | None" = None,
+    clipping: Clipping | None = None,
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
     whole = merge(moments.values())

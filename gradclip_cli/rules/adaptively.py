@@ -1,6 +1,5 @@
 """Each unit of a tensor by its norm beside that of the parameter's: adaptive gradient clipping."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
@@ -89,7 +88,7 @@ class ClipAdaptively(Rule):
     def chosen(cls, given: Mapping[str, Any]) -> Self:
         """Make the rule of the options that were given."""
         layout = given.get(AGC_LAYOUT.name)
-        return cls(given[AGC.name], layout or "jax", os.fspath(given[PARAMS.name]))
+        return cls(given[AGC.name], layout or "jax", str(given[PARAMS.name]))
 
     @property
     def given(self) -> set[str]:

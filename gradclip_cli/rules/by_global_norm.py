@@ -8,8 +8,7 @@ from gradclip_cli.options import Option, number
 from gradclip_cli.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from gradclip_cli.rules.like.arithmetic import Recipe
-    from gradclip_cli.rules.like.following import Framework
+    from gradclip_cli.rules.like.arithmetic import Framework, Recipe
     from gradclip_cli.tensors.codecs import Floats
     from gradclip_cli.tensors.dump import Tensor
 

@@ -10,8 +10,7 @@ from gradclip_cli.rules.by_global_norm import CLIP_NORM, clip_by_norm
 from gradclip_cli.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from gradclip_cli.rules.like.arithmetic import Recipe
-    from gradclip_cli.rules.like.following import Framework
+    from gradclip_cli.rules.like.arithmetic import Framework, Recipe
     from gradclip_cli.tensors.codecs import Floats
     from gradclip_cli.tensors.dump import Tensor
 

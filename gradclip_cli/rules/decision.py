@@ -73,10 +73,6 @@ def decide(
     beyond float64, and for non-finite values unless the policy says what to do with them;
     `GradclipError` where the rule cannot be applied to a tensor.
     """
-    if terms.like is not None:
-        from gradclip_cli.rules.like.following import followed
-
-        return followed(rule, terms, terms.like, tensors, moments)
     bad = [part is not None and part.nonfinite > 0 for part in moments]
     if any(bad) and terms.nonfinite == "refuse":
         raise RefusedError("", "the gradients hold values that are not finite")

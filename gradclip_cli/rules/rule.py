@@ -14,8 +14,7 @@ from gradclip_cli.options import Option
 if TYPE_CHECKING:
     from gradclip_cli.measure.moments import Moments
     from gradclip_cli.rewrite.edits import Edit
-    from gradclip_cli.rules.like.arithmetic import Recipe
-    from gradclip_cli.rules.like.following import Framework
+    from gradclip_cli.rules.like.arithmetic import Framework, Recipe
     from gradclip_cli.tensors.codecs import Floats
     from gradclip_cli.tensors.dump import Tensor
 

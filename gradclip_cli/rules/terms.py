@@ -33,7 +33,7 @@ EPS = Option(
 )
 LIKE = Option(
     "like",
-    "To the bit as tensorflow, keras, torch, optax or optax-jit.",
+    "To the bit as {choices}.",
     metavar="FRAMEWORK",
     choices=get_args(Like),
     group="Rule",
@@ -47,7 +47,7 @@ USE_NORM = Option(
 )
 NONFINITE = Option(
     "nonfinite",
-    "NaN and infinities: refuse, zero, skip or propagate.",
+    "NaN and infinities: {choices}.",
     metavar="POLICY",
     choices=get_args(Nonfinite),
     default="refuse",

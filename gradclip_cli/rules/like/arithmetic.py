@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.rewrite.edits import Edit
+from gradclip_cli.rules.terms import Like
 from gradclip_cli.tensors.codecs import Floats, Values, decode, encode
 from gradclip_cli.tensors.dtypes import DType
 
@@ -206,3 +207,11 @@ def rounded_norm(norm: float, dtype: str) -> float:
     with np.errstate(all="ignore"):
         encode(np.array([norm]), DTYPES[dtype], stored)
         return float(decode(stored, DTYPES[dtype])[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A framework, and the dtype in which it has the joint norm of the tensors at hand."""
+
+    name: Like
+    norm_in: str

@@ -1,25 +1,16 @@
 """A decision as a framework would have come to it: a recipe a tensor instead of an equation."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.rules.decision import Decision
-from gradclip_cli.rules.like.arithmetic import DTYPES, Follow
+from gradclip_cli.rules.like.arithmetic import DTYPES, Follow, Framework
 from gradclip_cli.rules.like.recipes import norm_dtype
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import LIKE, Like, Terms
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
-
-
-@dataclass(frozen=True, slots=True)
-class Framework:
-    """A framework, and the dtype in which it has the joint norm of the tensors at hand."""
-
-    name: Like
-    norm_in: str
 
 
 def followed(

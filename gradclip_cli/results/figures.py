@@ -1,0 +1,116 @@
+"""What a report of clipping says in figures: of a tensor, of all, of a limit only asked about."""
+
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gradclip_cli.frozen import frozen
+from gradclip_cli.results.columns import Column, Value
+
+if TYPE_CHECKING:
+    from gradclip_cli.rules.rule import Rule
+    from gradclip_cli.rules.terms import Like
+
+CLIPPED = (
+    Column("norm_before", "clipped.norm_before", "norm before clipping"),
+    Column("clip_norm", "clipped.clip_norm", "the limit, where it is one for a norm"),
+    Column(
+        "coefficient",
+        "clipped.coefficient",
+        "what values were multiplied by; empty where there is not one for all",
+    ),
+    Column("clipped", "clipped.clipped", "whether anything changed"),
+    Column("norm_after", "clipped.norm_after", "norm after, measured from what was written"),
+    Column("flushed", "clipped.flushed", "number of values that became zero"),
+    Column("saturated", "clipped.saturated", "number cut to the largest that the dtype holds"),
+)
+SUBNORMAL = Column("subnormal", "", "number of values that would lose digits")
+
+
+_NAMES = tuple(column.name for column in CLIPPED)
+
+
+@frozen
+class Clipped:
+    """What clipping did to a tensor, or to all of them together.
+
+    `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
+    values. `norm_after` is measured from what was written; None where nothing was written.
+    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
+    holds.
+    """
+
+    norm_before: float
+    clip_norm: float | None
+    coefficient: float | None
+    clipped: bool
+    norm_after: float | None
+    flushed: int | None
+    saturated: int | None
+
+    def values(self) -> dict[str, Value]:
+        """Give it by column."""
+        return dict(zip(_NAMES, operator.attrgetter(*_NAMES)(self), strict=True))
+
+
+# What JSON said of rules first stands first; what other rules say comes after it.
+_FIRST_KEYS = ("per_group", "low", "high", "clip_rms", "axes", "agc", "agc_layout")
+
+
+@frozen
+class Ruling:
+    """By which rule a dump was clipped, and how many tensors it changed.
+
+    `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
+    say where its answer is not the exact one.
+    """
+
+    rule: "Rule"
+    eps: float
+    like: "Like | None"
+    changed: int
+    departures: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Give what a report says of the rule, under keys that only JSON has."""
+        from gradclip_cli.rules.registry import rules
+
+        keys = dict.fromkeys((*_FIRST_KEYS, *(key for rule in rules() for key in rule.keys)))
+        return {
+            "rule": self.rule.word,
+            **(keys | self.rule.says()),
+            "eps": self.eps,
+            "like": self.like,
+            "changed": self.changed,
+            "departures": self.departures,
+        }
+
+
+@frozen
+class WhatIf:
+    """What clipping by a global norm would do; None throughout where it would be refused.
+
+    The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
+    others of their dtype, and have not now.
+    """
+
+    clip_norm: float
+    coefficient: float | None = None
+    norm_after: float | None = None
+    flushed: int | None = None
+    subnormal: int | None = None
+    saturated: int | None = None
+
+    def values(self) -> dict[str, Value]:
+        """Give it by column."""
+        names = ("clip_norm", "coefficient", "norm_after", "flushed", SUBNORMAL.name, "saturated")
+        return {name: getattr(self, name) for name in names}
+
+
+@frozen
+class Clipping:
+    """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
+
+    tensors: Mapping[int, Clipped]
+    together: Clipped
+    ruling: Ruling

@@ -1,0 +1,108 @@
+"""What every output format must satisfy, for each kind of result."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gradclip_cli
+from gradclip_cli.render.registry import renderer
+from gradclip_cli.render.renderer import pieces
+from gradclip_cli.results.columns import Result
+from gradclip_cli.results.soundness import Soundness
+from tests.dumps import floats, write_safetensors
+
+HOSTILE = "a\x1b[31m\t\r\n=b\u202ec"  # a colour, separators, a formula, a turned direction
+SAMPLES = Path(__file__).parents[2] / "sample_grads"
+
+
+def written(form: str, result: Result) -> str:
+    """Write a result in a format, for a file."""
+    return "".join(pieces(result, renderer(form, result.sheet, None, everything=True)))
+
+
+def _dump(path: Path, scale: float = 1.0) -> Path:
+    return write_safetensors(
+        path,
+        {
+            HOSTILE: floats("F32", (2,), [3 * scale, 4 * scale]),
+            "b": floats("F32", (2,), [float("nan"), float("-inf")]),
+            "steps": ("I64", (1,), bytes(8)),
+            "empty": ("F32", (0,), b""),
+        },
+    )
+
+
+def _apply(path: Path) -> Result:
+    return gradclip_cli.apply(path, clip_norm=1.0, nonfinite="zero", dry_run=True)
+
+
+def _run() -> Result:
+    return gradclip_cli.trend(*sorted(SAMPLES.glob("step-??.safetensors")))
+
+
+RESULTS: dict[str, Callable[[Path], Result]] = {
+    "inspect": lambda folder: gradclip_cli.inspect(_dump(folder / "a.safetensors")),
+    "what if": lambda folder: gradclip_cli.inspect(
+        _dump(folder / "a.safetensors"), include=["a*"], clip_norm=[1.0, 5.0]
+    ),
+    "apply": lambda folder: _apply(_dump(folder / "a.safetensors")),
+    "diff": lambda folder: gradclip_cli.diff(
+        _dump(folder / "a.safetensors"), _dump(folder / "b.safetensors", 2.0)
+    ),
+    "trend": lambda _: _run(),
+    "suggest": lambda _: gradclip_cli.suggest(_run()),  # type: ignore[arg-type]
+    "check": lambda folder: Soundness(
+        gradclip_cli.check(_dump(folder / "a.safetensors"), folder / "none.npy")
+    ),
+}
+
+
+class RendererContract:
+    """Inherit, and give the name of the format."""
+
+    form: str
+
+    @pytest.fixture(params=RESULTS, ids=str)
+    def result(self, request: pytest.FixtureRequest, tmp_path: Path) -> Result:
+        return RESULTS[request.param](tmp_path)
+
+    def test_it_writes_lines_of_text(self, result: Result) -> None:
+        text = written(self.form, result)
+        assert text.endswith("\n")
+        assert text.strip()
+
+    def test_nothing_in_it_drives_a_terminal(self, result: Result) -> None:
+        text = written(self.form, result).replace("\r\n", "\n")
+        for line in text.split("\n"):
+            assert all(part.isprintable() or part == "\t" for part in line)
+
+    def test_writing_it_again_gives_the_same(self, result: Result) -> None:
+        assert written(self.form, result) == written(self.form, result)
+
+    def test_rows_told_one_by_one_are_the_same_as_all_at_once(self, result: Result) -> None:
+        made = renderer(self.form, result.sheet, None, everything=True)
+        labels = [row.step for _, row in result.told()] if result.sheet.name == "trend" else []
+        parts = [made.begin(labels), *(made.row(*told) for told in result.told())]
+        whole = "".join([*parts, *made.end(result)])
+        if labels:  # known before, they make a table's columns as wide as they must be
+            assert len(whole.splitlines()) == len(written(self.form, result).splitlines())
+        else:
+            assert whole == written(self.form, result)
+
+    def test_each_name_is_there(self, result: Result) -> None:
+        text = written(self.form, result)
+        shown: list[Any] = [
+            row.name
+            for _, row in result.told()
+            if getattr(row, "name", None) is not None and result.sheet.name != "report"
+        ]
+        for name in shown:
+            start = name.split("\x1b")[0]
+            assert start in text or json.dumps(start)[1:-1] in text
+
+    def test_a_result_of_nothing_is_written_too(self, tmp_path: Path) -> None:
+        path = write_safetensors(tmp_path / "nothing.safetensors", {})
+        assert written(self.form, gradclip_cli.inspect(path)).endswith("\n")

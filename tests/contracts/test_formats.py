@@ -1,0 +1,228 @@
+"""Every registered format keeps the contract; what the registry finds, and when it looks."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats import registry
+from tests.contracts.formats import FormatContract
+from tests.dumps import floats, npy_bytes, safetensors_bytes
+
+Sample = Callable[[list[float]], bytes]
+
+SAMPLES: dict[str, Sample] = {
+    "npy": lambda values: npy_bytes(floats("<f4", (len(values),), values)),
+    "safetensors": lambda values: safetensors_bytes(
+        {"sample": floats("F32", (len(values),), values)}
+    ),
+}
+
+
+def test_every_format_has_a_sample_to_be_tried_on() -> None:
+    assert {form.name for form in registry.formats()} == SAMPLES.keys()
+
+
+@pytest.mark.parametrize("form", registry.formats(), ids=lambda form: form.name, scope="class")
+class TestEachFormat(FormatContract):
+    """The contract, for each format of the registry."""
+
+    @pytest.fixture(autouse=True)
+    def _of_the_registry(self, form: registry.Format) -> None:
+        self.form = form
+        self.sample = SAMPLES[form.name]  # type: ignore[method-assign]
+
+
+def test_no_suffix_belongs_to_two_formats() -> None:
+    found = registry.suffixes()
+    assert len(set(found)) == len(found)
+
+
+# Formats of other packages
+
+PLUGIN = """
+from gradclip_cli.formats.registry import Format
+from gradclip_cli.tensors.dtypes import numeric
+from gradclip_cli.tensors.dump import Tensor
+
+def read(front, source, name):
+    count = int.from_bytes(front.read(8)[4:], "little")
+    return (Tensor(name, numeric("f", 32), (count,), source, 8, count * 4),)
+
+RAW = Format("raw", (".raw",), lambda head: head.startswith(b"RAW!"), read, is_named_by_file=True)
+BROKEN = 7
+"""
+RAW = b"RAW!" + (2).to_bytes(4, "little") + bytes.fromhex("0000404000008040000"[:16])
+
+
+def installed(folder: Path, points: str, program: str = PLUGIN) -> Path:
+    """Install a package with entry points into a folder, as pip would."""
+    (folder / "raw_reader.py").write_text(f"print('loaded')\n{program}")
+    about = folder / "raw_reader-1.5.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: raw-reader\nVersion: 1.5\n")
+    (about / "entry_points.txt").write_text(f"[gradclip.formats]\n{points}\n")
+    return folder
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """Give a folder in which a package for .raw files is installed."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return installed(folder, "raw = raw_reader:RAW")
+
+
+@pytest.fixture
+def run(plugin: Path) -> Callable[..., tuple[int, str, str]]:
+    """Give a way to run the command with the package installed."""
+    from tests.running import program
+
+    start = f"import sys; sys.path.insert(0, {str(plugin)!r}); sys.argv[0] = 'gradclip'; "
+
+    def run(*arguments: str | Path, before: str = "") -> tuple[int, str, str]:
+        said = program(f"{start}{before}from gradclip_cli.cli.app import main; main()", *arguments)
+        return said.status, said.out, said.err
+
+    return run
+
+
+WATCHED = (
+    "import importlib.metadata as m; real = m.entry_points; "
+    "m.entry_points = lambda **given: (print('looked'), real(**given))[1]; "
+)
+
+
+def test_an_installed_package_brings_a_format_and_the_report_names_it(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "grads.raw"
+    path.write_bytes(RAW)
+    status, out, err = run("inspect", path, "--format", "table")
+    assert (status, err) == (0, "")
+    assert "global norm  5.0" in out
+    assert "raw read by raw-reader 1.5" in out
+    assert out.count("loaded") == 1
+
+
+def test_a_folder_with_files_of_a_package_is_a_dump(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "grads"
+    folder.mkdir()
+    (folder / "a.raw").write_bytes(RAW)
+    (folder / "b.npy").write_bytes(SAMPLES["npy"]([12.0]))
+    status, out, _ = run("inspect", folder, "--json")
+    assert status == 0
+    assert '"global_norm": 13.0' in out
+
+
+def test_a_clipped_copy_of_a_packages_format_is_the_same_but_for_its_values(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    path, out = tmp_path / "grads.raw", tmp_path / "out.raw"
+    path.write_bytes(RAW)
+    assert run("apply", path, "--clip-norm", "2.5", "-o", out, "-q")[0] == 0
+    assert out.read_bytes()[:8] == RAW[:8]
+    assert run("diff", path, out, "--json")[1].count('"factor": 0.5') == 1
+
+
+@pytest.mark.parametrize(
+    ("points", "problem"),
+    [
+        ("raw = raw_reader:MISSING", "has no attribute 'MISSING'"),
+        ("raw = raw_reader:BROKEN", "is no gradclip_cli.formats.registry.Format"),
+        ("raw = no_such_module:RAW", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_broken_package_is_one_line(points: str, problem: str, tmp_path: Path) -> None:
+    from tests.running import program
+
+    folder, path = tmp_path / "site", tmp_path / "grads.raw"
+    folder.mkdir()
+    installed(folder, points)
+    path.write_bytes(RAW)
+    start = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.argv[0] = 'gradclip'; "
+    said = program(f"{start}from gradclip_cli.cli.app import main; main()", "inspect", path)
+    first, hint = said.err.splitlines()
+    assert said.status == 2
+    assert first.startswith(f"gradclip: {path}: raw-reader 1.5 is installed to read raw files")
+    assert problem in first
+    assert hint.startswith("hint: ")
+
+
+def test_a_package_never_replaces_a_format_of_gradclips_own(tmp_path: Path) -> None:
+    from tests.running import program
+
+    folder, path = tmp_path / "site", tmp_path / "grads.npy"
+    folder.mkdir()
+    installed(folder, "npy = raw_reader:RAW")
+    path.write_bytes(SAMPLES["npy"]([3.0, 4.0]))
+    start = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.argv[0] = 'gradclip'; "
+    said = program(f"{start}from gradclip_cli.cli.app import main; main()", "inspect", path)
+    assert (said.status, said.err) == (0, "")
+    assert "loaded" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "looks"),
+    [
+        (["--help"], False),
+        (["inspect", "--help"], False),
+        (["inspect", "{known}"], False),
+        (["inspect", "{folder}"], False),
+        (["inspect", "{raw}"], True),
+    ],
+    ids=["help", "help of a command", "a known file", "a folder of known files", "a foreign file"],
+)
+def test_packages_are_looked_up_only_where_no_format_fits(
+    arguments: list[str],
+    looks: bool,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "known"
+    folder.mkdir()
+    known, raw = folder / "a.npy", tmp_path / "a.raw"
+    known.write_bytes(SAMPLES["npy"]([3.0]))
+    raw.write_bytes(RAW)
+    places = {"known": known, "folder": folder, "raw": raw}
+    given = [argument.format(**places) for argument in arguments]
+    assert ("looked" in run(*given, before=WATCHED)[1]) == looks
+
+
+def test_a_pipe_never_looks(plugin: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    start = f"import sys; sys.path.insert(0, {str(plugin)!r}); sys.argv[0] = 'gradclip'; {WATCHED}"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{start}from gradclip_cli.cli.app import main; main()",
+            *("inspect", "-"),
+        ],
+        input=RAW,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"looked" not in done.stdout
+
+
+def test_a_dump_of_integers_in_a_format_that_cannot_grow_says_so() -> None:
+    with pytest.raises(GradclipError, match="cannot be laid out anew"):
+        registry.Format("x", (".x",), bool, lambda *_: ()).promoted(b"", [_tensor()], ())
+
+
+def _tensor() -> "registry.Tensor":
+    from gradclip_cli.files.source import FileSource
+    from gradclip_cli.tensors.dtypes import numeric
+
+    source = FileSource("x", "x", 0, 0, 0, 0)
+    return registry.Tensor("x", numeric("i", 32), (1,), source, 0, 4)

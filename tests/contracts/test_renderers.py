@@ -1,0 +1,73 @@
+"""Every registered output format keeps the contract, and every kind of result has a page."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import gradclip_cli
+from gradclip_cli import registry
+from gradclip_cli.render import words
+from gradclip_cli.render.registry import RENDERERS
+from gradclip_cli.results.columns import Result
+from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract, written
+
+
+@pytest.mark.parametrize("form", RENDERERS, scope="class")
+class TestEachRenderer(RendererContract):
+    """The contract, for each output format of the registry."""
+
+    @pytest.fixture(autouse=True)
+    def _of_the_registry(self, form: str) -> None:
+        self.form = form
+
+
+@pytest.fixture(params=RESULTS, ids=str)
+def result(request: pytest.FixtureRequest, tmp_path: Path) -> Result:
+    return RESULTS[request.param](tmp_path)
+
+
+def test_every_kind_of_result_has_a_page_and_every_page_a_kind(tmp_path: Path) -> None:
+    kinds = {make(tmp_path).sheet.name for make in RESULTS.values()}
+    assert kinds == registry.PAGES.keys()
+
+
+def test_every_column_has_words_that_there_are_and_a_sentence(result: Result) -> None:
+    for column in result.sheet.columns:
+        assert column.words in words.CELLS or column.words == "name"
+        assert column.doc or not column.name or column.words == "name"
+
+
+def test_no_two_columns_have_one_name(result: Result) -> None:
+    names = result.sheet.names
+    assert len({*names}) == len(names)
+
+
+def test_each_line_of_a_table_of_cells_has_them_all(result: Result) -> None:
+    lines = written("tsv", result).splitlines()
+    assert {line.count("\t") for line in lines} == {len(result.sheet.names)}
+    rows = list(csv.reader(io.StringIO(written("csv", result), newline="")))
+    assert {len(row) for row in rows} == {1 + len(result.sheet.names)}
+
+
+def test_json_and_its_lines_say_the_same(result: Result) -> None:
+    whole = json.loads(written("json", result))
+    lines = [json.loads(line) for line in written("jsonl", result).splitlines()]
+    *rows, last = [{key: line[key] for key in line if key != "row"} for line in lines]
+    kept = [row for kind, row in zip(lines, rows, strict=False) if kind["row"] in result.sheet.keys]
+    listed = [row for key in result.sheet.keys.values() for row in whole.pop(key, ())]
+    assert kept == listed
+    assert last.items() <= whole.items()
+    assert lines[-1]["row"] == result.sheet.last
+
+
+def test_rich_prints_a_result_as_a_terminal_shows_it() -> None:
+    from rich.console import Console
+
+    console = Console(width=80, file=io.StringIO())
+    report = gradclip_cli.inspect(SAMPLES / "step-20.safetensors")
+    with console.capture() as capture:
+        console.print(report)
+    assert capture.get().splitlines() == written("table", report).splitlines()
