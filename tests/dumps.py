@@ -212,6 +212,11 @@ def exact_norm(values: Iterable[float]) -> float:
         return math.inf
 
 
+def twos(count: int) -> Stored:
+    """Give a tensor of that many twos, without the slow exact arithmetic of `floats`."""
+    return "F32", (count,), struct.pack("<f", 2.0) * count
+
+
 # safetensors
 
 
@@ -284,6 +289,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entries = dict(pairs)
     assert len(entries) == len(pairs), "a JSON object says a key twice"
     return entries
+
+
+def header_of(count: int) -> bytes:
+    """Give what stands before the values of a dump of so many float32."""
+    entry = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
+    text = json.dumps({"huge": entry}).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+GRADS = safetensors_bytes({"a": floats("F32", (2,), [3, 4]), "b": floats("F32", (1,), [12])})
+"""A dump of norm 13."""
 
 
 # npy

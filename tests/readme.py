@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pexpect
+from tests.running import SGR, shown_by
 
 TOP = Path(__file__).parent.parent
 README = TOP / "README.md"
@@ -35,20 +35,10 @@ def run_again(block: str) -> str:
 
 def _printed(command: str, folder: str) -> list[str]:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    output = pexpect.run(
-        f"bash -c {_quoted(command)}",
-        timeout=60,
-        cwd=folder,
-        env={"PATH": path, "NO_COLOR": "1", "TERM": "xterm", "LC_ALL": "C.UTF-8"},
-        dimensions=(60, 80),
-    )
+    surroundings = {"PATH": path, "NO_COLOR": "1", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    shown = shown_by(["bash", "-c", command], (60, 80), Path(folder), surroundings)
     # jq colours what it prints on a terminal, whatever NO_COLOR says.
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8"))
-    return [line.rstrip() for line in plain.splitlines()]
-
-
-def _quoted(command: str) -> str:
-    return "'" + command.replace("'", "'\"'\"'") + "'"
+    return [line.rstrip() for line in SGR.sub("", shown.raw).splitlines()]
 
 
 if __name__ == "__main__":

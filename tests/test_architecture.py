@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradclip_cli
+from tests.running import loaded_by
 
 PACKAGE = "gradclip_cli"
 HOME = Path(gradclip_cli.__file__).parent
@@ -198,19 +199,6 @@ def test_a_relative_import_is_not_overlooked() -> None:
 
 
 # What a start costs
-
-
-def loaded_by(*arguments: str) -> set[str]:
-    """Give the modules that a run of the real command imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", PACKAGE, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=True,
-    )
-    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,6 @@ accepts it, why not, and what must be reported of those that are accepted.
 import json
 import math
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,8 @@ import numpy as np
 import pytest
 
 import gradclip_cli
-from gradclip_cli import GradclipError, Report, cli
+from gradclip_cli import GradclipError, Report
+from tests.running import Run, Said, real
 
 FOLDER = Path(__file__).parent / "bad_files"
 
@@ -113,41 +111,6 @@ def by_name(cases: list[Case]) -> pytest.MarkDecorator:
 def having(fact: str) -> list[Case]:
     """Give the accepted cases of which something is to be said."""
     return [case for case in ACCEPTED if fact in case.facts]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How a run ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
-def run_here(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Said:
-    """Run a command line in this process: a process of its own for each case takes minutes."""
-    capfd.readouterr()
-    given = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        sys.argv = ["gradclip", *map(str, arguments)]
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    finally:
-        sys.argv = given
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    out, err = capfd.readouterr()
-    return Said(int(ended.value.code or 0), out, err)
-
-
-@pytest.fixture
-def gradclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Give the command line as a function."""
-    return lambda *arguments: run_here(capfd, *arguments)
 
 
 def is_harmless(text: str) -> bool:
@@ -301,12 +264,5 @@ def test_a_hostile_file_name_is_named_escaped(gradclip: Run, tmp_path: Path) -> 
 )
 def test_the_command_survives_an_attack_with_little_memory(case: Case) -> None:
     limits = ["bash", "-c", 'ulimit -v 2000000 -t 20; exec "$@"', "bash"]
-    done = subprocess.run(
-        [*limits, sys.executable, "-m", "gradclip_cli", "inspect", case.path],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    said = Said(done.returncode, done.stdout, done.stderr)
+    said = real("inspect", case.path, before=limits)
     check_rejection(said, case.path, case.names_tensor, REASONS[case.slug or ""])

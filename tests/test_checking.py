@@ -9,9 +9,8 @@ import pytest
 
 import gradclip_cli
 from tests.dumps import safetensors_bytes
-from tests.test_bad_files import ACCEPTED, REJECTED, Case, Run, by_name, gradclip, is_harmless
-
-__all__ = ["gradclip"]
+from tests.running import Run
+from tests.test_bad_files import ACCEPTED, REJECTED, Case, by_name, is_harmless
 
 
 @pytest.fixture

@@ -27,13 +27,10 @@ from gradclip_cli.comparison import Compared
 from gradclip_cli.difference import Difference, Rounding, compare, merge
 from gradclip_cli.names import escape
 from tests.dumps import Stored, floats, item_size, lanes, write_npy, write_safetensors
+from tests.running import gradclip, in_shell, on_terminal, one_error
 from tests.test_memory import ALLOWED, measured
 from tests.test_names import CODES, STRANGERS, names_of
-from tests.test_pipes import gradclip, in_shell, one_error
 from tests.test_reports import of_csv, of_md, of_tsv, strict
-from tests.test_terminal import on_terminal
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 SEED = random.Random(7)
 TENSORS: dict[str, Stored] = {

@@ -22,15 +22,8 @@ from safetensors.numpy import save_file
 
 from gradclip_cli.errors import GradclipError, RefusedError, Status
 from tests.dumps import safetensors_bytes
-from tests.test_bad_files import Said, run_here
-from tests.test_targets import command, ordinary_user, untouched
-
-
-def real(*arguments: str, before: Sequence[str] = ()) -> Said:
-    """Run the real command in the working folder; `before` is a command that runs it."""
-    done = command(*arguments, before=before)
-    return Said(done.returncode, done.stdout, done.stderr)
-
+from tests.running import Said, ordinary_user, real, run_here
+from tests.test_targets import untouched
 
 THREE_FOUR = struct.pack("<2f", 3, 4)
 

@@ -22,8 +22,9 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.hidden import is_ours
-from tests.faulty import CHANGING, Commands, Ended, Fault, wish
-from tests.test_targets import names, ordinary_user, untouched, values
+from tests.faulty import CHANGING, Fault
+from tests.running import Ended, Faulty, ordinary_user, real, running, with_fault
+from tests.test_targets import names, untouched, values
 
 OLD = {"a": 3.0, "b": 4.0, "sub/c": 12.0}  # of norm 13, clipped to half
 FILLING = 1_000  # zeros behind it, so that there is something to write
@@ -70,14 +71,6 @@ def every(ways: Mapping[str, Way] = WAYS) -> pytest.MarkDecorator:
             for name, way in ways.items()
         ],
     )
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    """Give the process that runs commands with faults."""
-    process = Commands()
-    yield process
-    process.close()
 
 
 def array(path: Path, value: float) -> None:
@@ -133,13 +126,13 @@ class Course:
 
 
 @pytest.fixture(scope="module")
-def courses(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> dict[Way, Course]:
+def courses(tmp_path_factory: pytest.TempPathFactory) -> dict[Way, Course]:
     """Give the course of each way."""
     found = {}
     for number, way in enumerate(WAYS.values()):
         folder = build(tmp_path_factory.mktemp("courses") / str(number))
         old = contents(folder, way)
-        ended = commands.run(folder, *way.command, fault=Fault(named=way.named))
+        ended = with_fault(folder, *way.command, fault=Fault(named=way.named))
         assert (ended.status, ended.err) == (0, "")
         assert left_over(folder) == set()
         found[way] = Course(old, contents(folder, way), ended.calls)
@@ -153,16 +146,16 @@ def check_whole(found: Contents, course: Course) -> None:
         assert data in (course.old[name], course.new[name]), f"{name} is neither"
 
 
-def check_next(folder: Path, way: Way, course: Course, commands: Commands) -> None:
+def check_next(folder: Path, way: Way, course: Course) -> None:
     """Check what the next runs find: one state of all, and at the end nothing but the results."""
-    seen = commands.run(folder, "inspect", *way.operands, "--json")
+    seen = with_fault(folder, "inspect", *way.operands, "--json")
     assert seen.status == 0, seen.err
     assert json.loads(seen.out)["global_norm"] in (13.0, 6.5)
     found = contents(folder, way)
     if "--in-place" in way.arguments:
         assert found in (course.old, course.new), "some are old and some new"
     force = [] if "--in-place" in way.arguments else ["--force"]
-    ended = commands.run(folder, *way.command, *force)
+    ended = with_fault(folder, *way.command, *force)
     assert ended.status == 0, ended.err
     assert contents(folder, way) == course.new
     assert left_over(folder) == set()
@@ -181,7 +174,6 @@ def test_a_call_that_fails_changes_nothing_or_is_made_good(
     kind: str,
     error: str,
     way: Way,
-    commands: Commands,
     courses: Mapping[Way, Course],
     tmp_path: Path,
 ) -> None:
@@ -189,7 +181,7 @@ def test_a_call_that_fails_changes_nothing_or_is_made_good(
     for number in range(1, 1000):
         folder = build(tmp_path / f"{number}")
         fault = Fault(number, (kind,), error, named=way.named)
-        ended = commands.run(folder, *way.command, fault=fault)
+        ended = with_fault(folder, *way.command, fault=fault)
         if ended.calls.count(kind) < number:
             assert ended.status == 0
             assert number > course.calls.count(kind), "every call had its fault"
@@ -206,7 +198,7 @@ def test_a_call_that_fails_changes_nothing_or_is_made_good(
                 assert seen_by_others or kind == "unlink", "nothing was renamed, yet it changed"
         if kind != "unlink" and "have been replaced" not in ended.err:
             assert left_over(folder) == set()
-        check_next(folder, way, course, commands)
+        check_next(folder, way, course)
     pytest.fail("no run passed")
 
 
@@ -229,13 +221,13 @@ def test_there_are_as_many_kills_as_promised(courses: Mapping[Way, Course]) -> N
 @every()
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_at_any_call_leaves_each_target_old_or_new(
-    after: bool, way: Way, commands: Commands, courses: Mapping[Way, Course], tmp_path: Path
+    after: bool, way: Way, courses: Mapping[Way, Course], tmp_path: Path
 ) -> None:
     course = courses[way]
     for number in course.critical:
         folder = build(tmp_path / f"{number}")
         fault = Fault(number, CHANGING, "SIGKILL", named=way.named, after=after)
-        ended = commands.run(folder, *way.command, fault=fault)
+        ended = with_fault(folder, *way.command, fault=fault)
         assert ended.status == -signal.SIGKILL
         made = [kind for kind in ended.calls if kind in CHANGING]
         assert len(made) == number, "it was killed at this call, and not later"
@@ -246,7 +238,7 @@ def test_a_kill_at_any_call_leaves_each_target_old_or_new(
             assert len(left) <= 1
             if left:  # only between link and rename
                 assert made[-1] == "link" if after else made[-2:] == ["link", "rename"]
-        check_next(folder, way, course, commands)
+        check_next(folder, way, course)
 
 
 @every()
@@ -257,7 +249,6 @@ def test_a_signal_at_any_call_leaves_all_old_or_all_new_and_nothing_else(
     status: int,
     after: bool,
     way: Way,
-    commands: Commands,
     courses: Mapping[Way, Course],
     tmp_path: Path,
 ) -> None:
@@ -265,7 +256,7 @@ def test_a_signal_at_any_call_leaves_all_old_or_all_new_and_nothing_else(
     for number in course.changing:
         folder = build(tmp_path / f"{number}")
         fault = Fault(number, CHANGING, deed, named=way.named, after=after)
-        ended = commands.run(folder, *way.command, fault=fault)
+        ended = with_fault(folder, *way.command, fault=fault)
         assert (ended.status, ended.out, ended.err) == (status, "", "")
         assert contents(folder, way) in (course.old, course.new)
         assert left_over(folder) == set()
@@ -283,11 +274,11 @@ IN_PLACE = WAYS["in place, several"]
     ["inspect", "apply", "inspect one file", "inspect through a link", "trend", "into a folder"],
 )
 def test_a_crash_between_renames_is_finished_before_anything_is_measured(
-    next_one: str, stopped_at: int, commands: Commands, tmp_path: Path
+    next_one: str, stopped_at: int, tmp_path: Path
 ) -> None:
     folder = build(tmp_path / "here")
     fault = Fault(stopped_at, ("rename",), "SIGKILL")
-    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
     halves = {"in/a.npy": 1.5, "in/b.npy": 2.0, "in/sub/c.npy": 6.0}
     found = {name: values(folder / name)[0] for name in halves}
     assert found != halves
@@ -302,7 +293,7 @@ def test_a_crash_between_renames_is_finished_before_anything_is_measured(
     }[next_one]
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "link").symlink_to(folder / "in" / "sub")
-    ended = commands.run(folder, *command, "--json")
+    ended = with_fault(folder, *command, "--json")
     assert (ended.status, ended.err) == (0, "")
     assert {name: values(folder / name)[0] for name in halves} == halves
     if "in" in command:
@@ -311,25 +302,23 @@ def test_a_crash_between_renames_is_finished_before_anything_is_measured(
     assert left_over(folder) == set()
 
 
-def test_what_was_written_since_a_crash_is_not_replaced_by_its_results(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_what_was_written_since_a_crash_is_not_replaced_by_its_results(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     fault = Fault(2, ("rename",), "SIGKILL")
-    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
     array(folder / "in" / "b.npy", 8.0)
-    ended = commands.run(folder, "inspect", "in")
+    ended = with_fault(folder, "inspect", "in")
     assert (ended.status, ended.out) == (2, "")
     assert "in/b.npy: was written to after a gradclip that was replacing it was stopped" in (
         ended.err
     )
     assert "2 of 3 files are as that gradclip wrote them" in ended.err
     assert left_over(folder) == set()
-    ended = commands.run(folder, "inspect", "in", "--json")
+    ended = with_fault(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == (1.5**2 + 8**2 + 6**2) ** 0.5, "said once"
 
 
-def test_a_crash_while_the_files_are_opened_is_noticed(commands: Commands, tmp_path: Path) -> None:
+def test_a_crash_while_the_files_are_opened_is_noticed(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     os.mkfifo(folder / "pipe")
     reader = subprocess.Popen(
@@ -345,7 +334,7 @@ def test_a_crash_while_the_files_are_opened_is_noticed(commands: Commands, tmp_p
             break
         time.sleep(0.1)
     fault = Fault(2, ("rename",), "SIGKILL")
-    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
     os.write(pipe, (folder / "one.npy").read_bytes())
     os.close(pipe)
     _, err = reader.communicate(timeout=60)
@@ -354,164 +343,94 @@ def test_a_crash_while_the_files_are_opened_is_noticed(commands: Commands, tmp_p
     assert left_over(folder) == set()
 
 
-def test_another_users_crash_is_said_in_words(commands: Commands, tmp_path: Path) -> None:
+def test_another_users_crash_is_said_in_words(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")
     folder = build(tmp_path / "here")
     fault = Fault(2, ("rename",), "SIGKILL")
-    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
     (run,) = (folder / "in").glob(".gradclip-*.run")
     os.chown(run, 65534, 65534)
     with untouched(folder):
-        ended = commands.run(folder, "inspect", "in")
-        done = subprocess.run(
-            [*ordinary_user(), sys.executable, "-m", "gradclip_cli", "inspect", "in"],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            timeout=60,
-            check=False,
-        )
-    assert (ended.status, done.returncode) == (2, 2)
+        ended = with_fault(folder, "inspect", "in")
+        done = real("inspect", "in", before=ordinary_user(), cwd=folder)
+    assert (ended.status, done.status) == (2, 2)
     assert "another user's gradclip was stopped while it replaced the files here" in ended.err
-    assert "another user's gradclip is replacing the files here, or was" in done.stderr
+    assert "another user's gradclip is replacing the files here, or was" in done.err
 
 
-def test_a_mark_that_cannot_be_removed_is_no_reason_to_hang(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_a_mark_that_cannot_be_removed_is_no_reason_to_hang(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     fault = Fault(3, ("rename",), "SIGKILL", after=True)
-    assert commands.run(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
     for place in (folder / "in", folder / "in" / "sub"):
         place.chmod(0o555)
     with untouched(folder):
-        done = subprocess.run(
-            [*ordinary_user(), sys.executable, "-m", "gradclip_cli", "inspect", "in", "--json"],
-            cwd=folder,
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            timeout=60,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout)["global_norm"] == 6.5
+        done = real("inspect", "in", "--json", before=ordinary_user(), cwd=folder)
+    assert (done.status, done.err) == (0, "")
+    assert json.loads(done.out)["global_norm"] == 6.5
     for place in (folder / "in", folder / "in" / "sub"):
         place.chmod(0o755)
 
 
-def test_a_signal_before_a_rename_that_fails_loses_no_result(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_a_signal_before_a_rename_that_fails_loses_no_result(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
-    script = (
-        "import os, signal, sys; from gradclip_cli import cli; real = os.replace\n"
-        "def replace(source, target):\n"
-        "    if target.endswith('b.npy'): os.kill(os.getpid(), signal.SIGINT)\n"
-        "    if target.endswith('c.npy'): raise OSError(5, 'a fault')\n"
-        "    real(source, target)\n"
-        "os.replace = replace; sys.exit(cli.run(sys.argv[1:]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *IN_PLACE.command],
-        capture_output=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
+    faults = Fault(2, ("rename",), "SIGINT"), Fault(3, ("rename",), "EIO")
+    assert with_fault(folder, *IN_PLACE.command, fault=faults).status == 2
     assert values(folder / "in" / "sub" / "c.npy")[0] == 12.0
-    ended = commands.run(folder, "inspect", "in", "--json")
+    ended = with_fault(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == 6.5
     assert left_over(folder) == set()
 
 
-def test_a_rename_that_keeps_failing_is_left_to_the_next_run(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_a_rename_that_keeps_failing_is_left_to_the_next_run(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
-    (folder / "in" / "sub").chmod(0o755)
     # A folder that takes the target's place cannot be replaced by a file, now or later.
-    script = (
-        "import os, sys; from gradclip_cli import cli; real = os.replace\n"
-        "def replace(source, target):\n"
-        "    if target.endswith('c.npy'): os.unlink(target); os.mkdir(target)\n"
-        "    real(source, target)\n"
-        "os.replace = replace; sys.exit(cli.run(sys.argv[1:]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *IN_PLACE.command],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "in/sub/c.npy" in done.stderr
-    assert "2 of 3 files have been replaced\nhint: gradclip replaces the rest" in done.stderr
-    ended = commands.run(folder, "inspect", "in")
+    fault = Fault(3, ("rename",), "folder", "in/sub/c.npy")
+    ended = with_fault(folder, *IN_PLACE.command, fault=fault)
+    assert ended.status == 2
+    assert "in/sub/c.npy" in ended.err
+    assert "2 of 3 files have been replaced\nhint: gradclip replaces the rest" in ended.err
+    ended = with_fault(folder, "inspect", "in")
     assert ended.status == 2
     assert "a gradclip that was stopped left some files replaced and others not" in ended.err
     (folder / "in" / "sub" / "c.npy").rmdir()
-    ended = commands.run(folder, "inspect", "in", "--json")
+    ended = with_fault(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == 6.5
     assert left_over(folder) == set()
 
 
 def test_a_run_waits_for_one_that_is_at_its_renames(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
-    stopped = wish(folder, IN_PLACE.command, Fault(2, ("rename",), "SIGSTOP"))
-    top = Path(__file__).parents[1]
-    first = subprocess.Popen([sys.executable, "-m", "tests.faulty", stopped], cwd=top)
-    try:
-        os.waitpid(first.pid, os.WUNTRACED)
+    with Faulty(folder, IN_PLACE.command, Fault(2, ("rename",), "SIGSTOP")) as first:
+        first.until_stopped()
         assert values(folder / "in" / "a.npy")[0] == 1.5
         assert values(folder / "in" / "b.npy")[0] == 4.0
-        second = subprocess.Popen(
-            [sys.executable, "-m", "gradclip_cli", "inspect", str(folder / "in"), "--json"],
-            cwd=top,
-            stdout=subprocess.PIPE,
-        )
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.wait(timeout=1.5)
-        first.send_signal(signal.SIGCONT)
-        out, _ = second.communicate(timeout=60)
+        with running("inspect", str(folder / "in"), "--json") as second:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(timeout=1.5)
+            first.end()
+            out, _ = second.communicate(timeout=60)
         assert json.loads(out)["global_norm"] == 6.5
-    finally:
-        first.send_signal(signal.SIGCONT)
-        first.wait(timeout=60)
     assert left_over(folder) == set()
 
 
 @pytest.mark.parametrize("lockless", [False, True], ids=["with locks", "without"])
-def test_what_a_living_run_is_writing_is_not_swept_away(
-    lockless: bool, commands: Commands, tmp_path: Path
-) -> None:
+def test_what_a_living_run_is_writing_is_not_swept_away(lockless: bool, tmp_path: Path) -> None:
     for way in WAYS.values():
         folder = build(tmp_path / str(len(list(tmp_path.iterdir()))))
-        stopped = wish(folder, way.command, Fault(1, ("fsync",), "SIGSTOP", named=way.named))
-        first = subprocess.Popen(
-            [sys.executable, "-m", "tests.faulty", stopped],
-            cwd=Path(__file__).parents[1],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            os.waitpid(first.pid, os.WUNTRACED)
+        stopped = Fault(1, ("fsync",), "SIGSTOP", named=way.named)
+        with Faulty(folder, way.command, stopped) as first:
+            first.until_stopped()
             before = left_over(folder)
             for place in {str(Path(name).parent) for name in way.targets}:
                 if (folder / place).is_dir():
                     output = str(Path(place, "other.npy"))
                     command = ("apply", "one.npy", "--clip-norm", "1", "-o", output)
                     fault = Fault(lockless=lockless)
-                    assert commands.run(folder, *command, fault=fault).status == 0
+                    assert with_fault(folder, *command, fault=fault).status == 0
             assert left_over(folder) == before
-        finally:
-            first.send_signal(signal.SIGCONT)
-            assert first.wait(timeout=60) == 0
+            assert first.end().status == 0
         assert left_over(folder) == set()
 
 
@@ -566,7 +485,7 @@ def test_what_is_swept_away_before_it_is_locked_is_made_again(way: Way, tmp_path
     ids=range(18),
 )
 def test_a_journal_of_a_stranger_moves_nothing_out_of_its_folder(
-    journal: bytes, commands: Commands, tmp_path: Path
+    journal: bytes, tmp_path: Path
 ) -> None:
     folder = build(tmp_path / "here")
     hidden = ".x.gradclip-0123456789abcdef.tmp"
@@ -582,23 +501,21 @@ def test_a_journal_of_a_stranger_moves_nothing_out_of_its_folder(
     (folder / "in" / ".gradclip-0123456789abcdef.run").write_bytes(journal)
     (folder / "in" / ".gradclip.journal").symlink_to(".gradclip-0123456789abcdef.run")
     before = names(folder)
-    ended = commands.run(folder, "inspect", "in", "--json")
+    ended = with_fault(folder, "inspect", "in", "--json")
     if "written to after" in ended.err:  # said once
-        ended = commands.run(folder, "inspect", "in", "--json")
+        ended = with_fault(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == 13.0
     assert names(folder) - before == set()
     assert (folder / "victim").read_text() == (folder / "stolen").read_text() == "mine"
     assert values(folder / "in" / "b.npy")[0] == 4.0
     assert (folder / "in" / "a.npy").exists()
-    ended = commands.run(folder, *IN_PLACE.command)
+    ended = with_fault(folder, *IN_PLACE.command)
     assert (ended.status, ended.err) == (0, "")
     assert left_over(folder) == set()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link to nothing", "link elsewhere", "fifo"])
-def test_what_only_looks_like_a_journal_is_no_reason_to_hang(
-    kind: str, commands: Commands, tmp_path: Path
-) -> None:
+def test_what_only_looks_like_a_journal_is_no_reason_to_hang(kind: str, tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     journal = folder / "in" / ".gradclip.journal"
     if kind == "file":
@@ -610,9 +527,9 @@ def test_what_only_looks_like_a_journal_is_no_reason_to_hang(
         journal.symlink_to(".gradclip-0123456789abcdef.run")
     else:
         journal.symlink_to("/etc/passwd" if kind == "link elsewhere" else "nothing")
-    ended = commands.run(folder, "inspect", "in", "--json")
+    ended = with_fault(folder, "inspect", "in", "--json")
     assert json.loads(ended.out)["global_norm"] == 13.0
-    ended = commands.run(folder, *IN_PLACE.command)
+    ended = with_fault(folder, *IN_PLACE.command)
     if kind == "fifo":
         assert ended.status == 0
     else:
@@ -624,14 +541,12 @@ def test_what_only_looks_like_a_journal_is_no_reason_to_hang(
         assert left_over(folder) == {"in/.gradclip.journal"}
 
 
-def test_a_journal_that_leads_to_a_folder_elsewhere_is_taken_away(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_a_journal_that_leads_to_a_folder_elsewhere_is_taken_away(tmp_path: Path) -> None:
     """As where a folder was copied in the middle of a run."""
     folder = build(tmp_path / "here")
     for name in (".gradclip.journal", ".gradclip-0123456789abcdef.run"):
         (folder / "in" / name).symlink_to("../gone/.gradclip-0123456789abcdef.run")
-    ended = commands.run(folder, *IN_PLACE.command)
+    ended = with_fault(folder, *IN_PLACE.command)
     assert (ended.status, ended.err) == (0, "")
     assert left_over(folder) == set()
 
@@ -640,17 +555,10 @@ def test_many_files_in_place_need_few_descriptors(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     for number in range(300):
         array(folder / str(number % 100) / f"{number}.npy", 1.0)
-    command = [sys.executable, "-m", "gradclip_cli", "apply", "in", "--clip-norm=1", "--in-place"]
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -n 40; exec "$@"', "bash", *command, "-q"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    limit = ["bash", "-c", 'ulimit -n 40; exec "$@"', "bash"]
+    command = ("apply", "in", "--clip-norm=1", "--in-place", "-q")
+    done = real(*command, before=limit, cwd=tmp_path)
+    assert (done.status, done.err) == (0, "")
     assert gradclip_cli.inspect(folder).global_norm == pytest.approx(1, rel=1e-6)
     assert left_over(folder) == set()
 
@@ -665,7 +573,6 @@ def test_input_that_changes_while_it_is_read_is_an_error_that_says_so(
     way: Way,
     number: int,
     deed: str,
-    commands: Commands,
     courses: Mapping[Way, Course],
     tmp_path: Path,
 ) -> None:
@@ -680,7 +587,7 @@ def test_input_that_changes_while_it_is_read_is_an_error_that_says_so(
         if command[0] == "inspect" and number > 1:
             continue
         before = contents(folder, way)
-        ended = commands.run(folder, *command, fault=fault)
+        ended = with_fault(folder, *command, fault=fault)
         assert ended.status == 2, ended
         assert ended.out == ""
         assert re.match(
@@ -693,24 +600,22 @@ def test_input_that_changes_while_it_is_read_is_an_error_that_says_so(
         array(folder / victim, 13.0)
 
 
-def test_a_fifo_that_takes_the_place_of_the_input_is_not_waited_for(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_a_fifo_that_takes_the_place_of_the_input_is_not_waited_for(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     fault = Fault(1, ("read",), "fifo", "in/b.npy")
-    ended = commands.run(folder, "inspect", "in", "--workers", "1", fault=fault)
+    ended = with_fault(folder, "inspect", "in", "--workers", "1", fault=fault)
     assert ended.status == 2
     assert ended.err.startswith("gradclip: in/b.npy: a FIFO, not a regular file\nhint: ")
 
 
 @pytest.mark.parametrize("way", [IN_PLACE, WAYS["in place, one"]], ids=["several", "one"])
 def test_what_another_program_wrote_meanwhile_is_not_lost_in_place(
-    way: Way, commands: Commands, tmp_path: Path
+    way: Way, tmp_path: Path
 ) -> None:
     folder = build(tmp_path / "here")
     victim = way.targets[0]
     fault = Fault(1, ("fsync",), "append", victim)
-    ended = commands.run(folder, *way.command, fault=fault)
+    ended = with_fault(folder, *way.command, fault=fault)
     assert ended.status == 2
     assert f"{victim}: changed while gradclip was reading it: its size went from" in ended.err
     assert (folder / victim).read_bytes().endswith(b"changed!")
@@ -721,20 +626,18 @@ def test_what_another_program_wrote_meanwhile_is_not_lost_in_place(
 
 
 @pytest.mark.parametrize("deed", ["EIO", "ENOSPC", "SIGKILL", "SIGTERM"])
-def test_a_large_result_is_whole_or_not_there_at_all(
-    deed: str, commands: Commands, tmp_path: Path
-) -> None:
+def test_a_large_result_is_whole_or_not_there_at_all(deed: str, tmp_path: Path) -> None:
     source = tmp_path / "in.npy"
     np.save(source, np.linspace(-1, 1, 9 << 18, dtype="f4"))
     before = source.read_bytes()
     command = ("apply", source, "--clip-norm=1", "-o", tmp_path / "out.npy", "--quiet")
-    clean = commands.run(tmp_path, *command)
+    clean = with_fault(tmp_path, *command)
     assert (clean.status, clean.err) == (0, "")
     whole = (tmp_path / "out.npy").read_bytes()
     writes = 0
     for number in range(1, 100):
         (tmp_path / "out.npy").unlink(missing_ok=True)
-        ended = commands.run(tmp_path, *command, fault=Fault(number, ("write",), deed))
+        ended = with_fault(tmp_path, *command, fault=Fault(number, ("write",), deed))
         if ended.calls.count("write") < number:
             break
         writes += 1
@@ -772,7 +675,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     "output", ["out.npy", "old.npy", "new/", "there/"], ids=["new", "old", "new folder", "folder"]
 )
 def test_a_full_file_system_is_said_and_changes_nothing(
-    output: str, small_disk: Path, commands: Commands, tmp_path: Path
+    output: str, small_disk: Path, tmp_path: Path
 ) -> None:
     (small_disk / "there").mkdir()
     (small_disk / "old.npy").write_text("mine")
@@ -780,7 +683,7 @@ def test_a_full_file_system_is_said_and_changes_nothing(
     np.save(tmp_path / "in" / "b.npy", np.ones(300_000, "f4"))
     operand = "in/b.npy" if output.endswith(".npy") else "in"
     with untouched(small_disk):
-        ended = commands.run(
+        ended = with_fault(
             tmp_path, "apply", operand, "--clip-norm=1", "-o", small_disk / output, "--force"
         )
     assert ended.status == 2
@@ -788,7 +691,7 @@ def test_a_full_file_system_is_said_and_changes_nothing(
 
 
 def test_a_result_within_the_limit_shares_the_blocks_of_its_source_where_it_can(
-    commands: Commands, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     disk, image = tmp_path / "disk", tmp_path / "image"
     disk.mkdir()
@@ -808,7 +711,7 @@ def test_a_result_within_the_limit_shares_the_blocks_of_its_source_where_it_can(
         np.save(disk / "in.npy", np.ones(20 << 18, "f4"))
         os.sync()
         free = os.statvfs(disk).f_bfree
-        ended = commands.run(disk, "apply", "in.npy", "--clip-norm=1e9", "-o", "out.npy")
+        ended = with_fault(disk, "apply", "in.npy", "--clip-norm=1e9", "-o", "out.npy")
         os.sync()
         assert (ended.status, ended.err) == (0, "")
         assert (disk / "out.npy").read_bytes() == (disk / "in.npy").read_bytes()
@@ -821,16 +724,7 @@ def test_a_result_within_the_limit_shares_the_blocks_of_its_source_where_it_can(
 def test_an_unreadable_file_is_said_and_changes_nothing(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     (folder / "in" / "b.npy").chmod(0o000)
-    command = [*ordinary_user(), sys.executable, "-m", "gradclip_cli", *IN_PLACE.command]
     with untouched(folder):
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 2
-    assert done.stderr.startswith("gradclip: in/b.npy: permission denied\nhint: ")
+        done = real(*IN_PLACE.command, before=ordinary_user(), cwd=folder)
+    assert done.status == 2
+    assert done.err.startswith("gradclip: in/b.npy: permission denied\nhint: ")

@@ -10,9 +10,9 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from tests.dumps import floats, write_npy
+from tests.dumps import GRADS, floats, write_npy
+from tests.running import PATIENCE, end_of, gradclip, one_error, running, until
 from tests.test_names import FOREIGN, STRANGERS
-from tests.test_pipes import GRADS, PATIENCE, end_of, gradclip, one_error, running, until
 from tests.test_reports import strict
 from tests.test_trend import INF, NAN, write_steps
 

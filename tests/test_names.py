@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 
 from gradclip_cli.names import escape, unescape
 from tests.dumps import floats, write_npy, write_safetensors
-from tests.test_pipes import gradclip, in_shell
-from tests.test_terminal import SGR, on_terminal
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+from tests.running import SGR, gradclip, in_shell, on_terminal
 
 LONG = "transformer." * 16 + "q_weight"
 STRANGERS = [

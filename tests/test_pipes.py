@@ -7,145 +7,38 @@ import contextlib
 import json
 import math
 import os
-import shlex
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import pexpect
 import pytest
 
-from tests.dumps import Stored, floats, npy_bytes, safetensors_bytes
+from tests.dumps import GRADS, floats, header_of, npy_bytes, safetensors_bytes, twos
+from tests.running import (
+    COMMAND,
+    PATIENCE,
+    end_of,
+    environment,
+    feeding,
+    gradclip,
+    in_shell,
+    on_terminal,
+    one_error,
+    running,
+    until,
+)
 
-# pexpect forks, which newer versions of Python warn of where a library has started threads.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-COMMAND = (sys.executable, "-m", "gradclip_cli")
-PATIENCE = 60.0  # seconds: only a command that hangs takes so long
-
-GRADS = safetensors_bytes({"a": floats("F32", (2,), [3, 4]), "b": floats("F32", (1,), [12])})
 HALVED = safetensors_bytes({"a": floats("F32", (2,), [1.5, 2]), "b": floats("F32", (1,), [6])})
 ARRAY = npy_bytes(floats("<f4", (3,), [2, 3, 6]))
 HALVED_ARRAY = npy_bytes(floats("<f4", (3,), [1, 1.5, 3]))
 NORMS = {GRADS: 13.0, ARRAY: 7.0}
 
 BAD = safetensors_bytes({"a": floats("F32", (2,), [3, math.nan])})
-
-_LOOKS = {
-    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
-    *("LC_ALL", "PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8"),
-}
-_HERE = str(Path(__file__).parents[1])
-
-
-def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a plain shell, changed as asked."""
-    plain = {name: value for name, value in os.environ.items() if name not in _LOOKS}
-    return {**plain, "TERM": "xterm-256color", "PYTHONPATH": _HERE, **changes}
-
-
-def gradclip(
-    *arguments: str,
-    stdin: bytes | int | IO[bytes] = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.PIPE,
-    cwd: Path | None = None,
-    **changes: str,
-) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end; bytes for stdin go through a pipe."""
-    piped: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        **piped,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env=environment(changes),
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-def in_shell(
-    script: str, cwd: Path, stdin: bytes = b"", **changes: str
-) -> subprocess.CompletedProcess[bytes]:
-    """Run lines of bash that call `gradclip`; the status is that of the first failure."""
-    prelude = f'set -o pipefail\ngradclip() {{ {shlex.join(COMMAND)} "$@"; }}\n'
-    return subprocess.run(
-        ["bash", "-c", prelude + script],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        env=environment(changes),
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-@contextlib.contextmanager
-def running(
-    *arguments: str, stdin: int = subprocess.DEVNULL, **changes: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Give the command while it runs; stdout and stderr are pipes."""
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(changes),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(happened: Callable[[], bool], ended: Callable[[], object]) -> None:
-    """Wait until something has happened; fails if the command ends before that."""
-    last = time.monotonic() + PATIENCE
-    while not happened():
-        assert not ended(), "it ended too early"
-        assert time.monotonic() < last, "nothing happened"
-        time.sleep(0.001)
-
-
-def feeding(path: Path, ended: Callable[[], object]) -> IO[bytes]:
-    """Open a FIFO for writing as soon as the command has opened it for reading."""
-    opened: list[int] = []
-
-    def try_to_open() -> bool:
-        with contextlib.suppress(OSError):
-            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-        return bool(opened)
-
-    until(try_to_open, ended)
-    os.set_blocking(opened[0], True)
-    return open(opened[0], "wb", buffering=0)
-
-
-def end_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
-    """Wait for the end; give the status and what was said on stderr."""
-    _, said = process.communicate(timeout=PATIENCE)
-    return process.returncode, said
-
-
-def twos(count: int) -> Stored:
-    """Give a tensor of that many twos, without the slow exact arithmetic of `floats`."""
-    return "F32", (count,), struct.pack("<f", 2.0) * count
-
-
-def header_of(count: int) -> bytes:
-    """Give what stands before the values of a dump of so many float32."""
-    entry = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
-    text = json.dumps({"huge": entry}).encode()
-    return struct.pack("<Q", len(text)) + text
 
 
 def sparse(path: Path, count: int) -> Path:
@@ -161,14 +54,6 @@ def sparse(path: Path, count: int) -> Path:
 def many(count: int = 3000) -> bytes:
     """Give a dump whose report is longer than any pipe's buffer."""
     return safetensors_bytes({f"{'layer' * 12}.{index}": twos(1) for index in range(count)})
-
-
-def one_error(said: bytes) -> str:
-    """Give the one line of an error; fails if more is said than that and a hint."""
-    first, *rest = said.decode().splitlines()
-    assert first.startswith("gradclip: ")
-    assert [line[:6] for line in rest] in ([], ["hint: "]), said.decode()
-    return first
 
 
 # Standard input and output
@@ -335,13 +220,9 @@ def test_without_operands_nothing_is_read_from_dev_null() -> None:
 
 
 def test_without_operands_nothing_is_read_from_a_terminal() -> None:
-    with pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "inspect"], env=environment({}), timeout=PATIENCE
-    ) as terminal:
-        terminal.expect(pexpect.EOF)
-        said = terminal.before
-        terminal.close()
-        assert terminal.exitstatus == 2
+    shown = on_terminal("inspect")
+    said = shown.raw.encode()
+    assert shown.status == 2
     assert b"nothing is piped in" in one_error(said).encode()
     assert b"hint: name files or folders, or - for a pipe" in said
 
@@ -519,12 +400,9 @@ def test_clips_of_four_gibibytes_chain_in_bounded_memory(tmp_path: Path) -> None
 def test_apply_does_not_write_bytes_to_a_terminal(tmp_path: Path, output: tuple[str, ...]) -> None:
     path = tmp_path / "g.safetensors"
     path.write_bytes(GRADS)
-    arguments = [*COMMAND[1:], "apply", str(path), "--clip-norm", "1", *output]
-    with pexpect.spawn(COMMAND[0], arguments, env=environment({}), timeout=PATIENCE) as terminal:
-        terminal.expect(pexpect.EOF)
-        said = terminal.before
-        terminal.close()
-        assert terminal.exitstatus == 2
+    shown = on_terminal("apply", str(path), "--clip-norm", "1", *output)
+    said = shown.raw.encode()
+    assert shown.status == 2
     assert one_error(said) == "gradclip: -o: the clipped bytes would go to the terminal"
     assert b"hint: name a file with -o, add --in-place, or pipe them on" in said
 

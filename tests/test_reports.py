@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.dumps import exact_norm, floats, write_npy, write_safetensors
-from tests.test_pipes import gradclip, in_shell, one_error
+from tests.running import gradclip, in_shell, one_error
 
 # The README and section 4 of the design document these; they are only ever appended to.
 COLUMNS = [

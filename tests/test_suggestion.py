@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gradclip_cli
 from gradclip_cli.spikes import percentile
 from gradclip_cli.suggestion import PERCENTILES, Suggestion, autoclip, by_limit, suggest, zclip
-from tests.test_pipes import gradclip
+from tests.running import gradclip
 from tests.test_reports import PARSED, strict
 from tests.test_trend import INF, NAN, of_norms, write_steps
 

@@ -10,8 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import gradclip_cli
 from gradclip_cli import GradclipError, RefusedError
-from tests.test_bad_files import Said, run_here
+from tests.running import COMMAND, Said, ordinary_user, real, run_here
 
 State = dict[str, tuple[object, ...]]
 
@@ -66,28 +65,6 @@ def array(path: Path, *values: float) -> Path:
 def values(path: Path) -> list[float]:
     """Read an array with NumPy's own reader."""
     return [float(value) for value in np.load(path)]
-
-
-def ordinary_user() -> list[str]:
-    """Give what to put before a command so that modes of files count, for root too."""
-    if os.geteuid() != 0:
-        return []
-    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    if shutil.which("setpriv") is None or subprocess.run([*drop, "true"], check=False).returncode:
-        pytest.skip("root is stopped by no mode, and cannot drop its powers here")
-    return drop
-
-
-def command(*arguments: str | Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Run the real command in the working folder; `before` is a command that runs it."""
-    return subprocess.run(
-        [*before, sys.executable, "-m", "gradclip_cli", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -388,19 +365,19 @@ def test_in_place_refuses_a_read_only_file(here: Path) -> None:
     array(here / "in" / "a.npy")
     array(here / "in" / "b.npy").chmod(0o444)
     with untouched(here):
-        done = command("apply", "in", "--clip-norm=1", "--in-place", before=ordinary_user())
-    assert done.returncode == 2
-    assert done.stderr.startswith("gradclip: in/b.npy: the file is read-only\nhint: ")
+        done = real("apply", "in", "--clip-norm=1", "--in-place", before=ordinary_user())
+    assert done.status == 2
+    assert done.err.startswith("gradclip: in/b.npy: the file is read-only\nhint: ")
 
 
 def test_in_place_refuses_a_folder_that_cannot_be_written_to(here: Path) -> None:
     array(here / "in" / "a.npy")
     (here / "in").chmod(0o555)
     with untouched(here):
-        done = command("apply", "in", "--clip-norm=1", "--in-place", before=ordinary_user())
+        done = real("apply", "in", "--clip-norm=1", "--in-place", before=ordinary_user())
     (here / "in").chmod(0o755)
-    assert done.returncode == 2
-    assert "in/a.npy: its folder cannot be written to\nhint: " in done.stderr
+    assert done.status == 2
+    assert "in/a.npy: its folder cannot be written to\nhint: " in done.err
 
 
 def test_in_place_does_not_touch_what_is_within_the_limit(here: Path) -> None:
@@ -549,10 +526,10 @@ def test_a_disk_that_is_too_small_leaves_everything_as_it_was(form: str, here: P
         array(here / "out" / "a.npy", 1.0)
     limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash"]
     with untouched(here):
-        done = command("apply", "in", "--clip-norm=1", *form.split(), before=limit)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    problem, hint, end = done.stderr.split("\n")
+        done = real("apply", "in", "--clip-norm=1", *form.split(), before=limit)
+    assert done.status == 2
+    assert "Traceback" not in done.err
+    problem, hint, end = done.err.split("\n")
     assert problem.startswith("gradclip: ")
     assert "b.npy" in problem, "which file it was"
     assert hint.startswith("hint: ")
@@ -565,9 +542,9 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
     array(here / "x.npy", 3.0, np.nan)  # to read it would be a refusal of another kind
     (here / "out").mkdir(0o555)
     for output in ("out", "out/y.npy", "out/new/"):
-        done = command("apply", "x.npy", "--clip-norm=1", "-o", output, before=ordinary_user())
-        assert done.returncode == 2, (output, done.stderr)
-        assert "cannot be written to\nhint: " in done.stderr, (output, done.stderr)
+        done = real("apply", "x.npy", "--clip-norm=1", "-o", output, before=ordinary_user())
+        assert done.status == 2, (output, done.err)
+        assert "cannot be written to\nhint: " in done.err, (output, done.err)
     assert names(here) == {"x.npy"}
 
 
@@ -575,9 +552,9 @@ def test_a_folder_that_can_be_written_to_will_do_wherever_it_stands(here: Path) 
     array(here / "x.npy")
     (here / "closed" / "open").mkdir(parents=True)
     (here / "closed").chmod(0o555)
-    done = command("apply", "x.npy", "--clip-norm=2.5", "-o", "closed/open", before=ordinary_user())
+    done = real("apply", "x.npy", "--clip-norm=2.5", "-o", "closed/open", before=ordinary_user())
     (here / "closed").chmod(0o755)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     assert values(here / "closed" / "open" / "x.npy") == [1.5, 2.0]
 
 
@@ -585,11 +562,11 @@ def test_force_does_not_replace_a_read_only_file(here: Path) -> None:
     array(here / "x.npy")
     array(here / "out.npy", 1.0).chmod(0o444)
     with untouched(here):
-        done = command(
+        done = real(
             "apply", "x.npy", "--clip-norm=1", "-o", "out.npy", "--force", before=ordinary_user()
         )
-    assert done.returncode == 2
-    assert done.stderr.startswith("gradclip: out.npy: is read-only\nhint: ")
+    assert done.status == 2
+    assert done.err.startswith("gradclip: out.npy: is read-only\nhint: ")
 
 
 # --dry-run and --report
@@ -628,7 +605,7 @@ def test_the_report_goes_to_a_file_while_the_bytes_go_to_stdout(here: Path) -> N
     array(here / "x.npy")
     with (here / "out.npy").open("wb") as stdout:
         subprocess.run(
-            [sys.executable, "-m", "gradclip_cli", *CLIP, "--report", "said.tsv"],
+            [*COMMAND, *CLIP, "--report", "said.tsv"],
             stdout=stdout,
             timeout=60,
             check=True,

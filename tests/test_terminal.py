@@ -11,98 +11,35 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-import pexpect
-import pyte
 import pytest
 from rich.cells import cell_len
 
-from tests.dumps import Stored, floats, write_safetensors
-from tests.test_pipes import (
+from tests.dumps import Stored, floats, header_of, write_safetensors
+from tests.running import (
     COMMAND,
+    HEIGHT,
     PATIENCE,
+    Shown,
     end_of,
+    end_on,
     environment,
     feeding,
+    frames,
     gradclip,
-    header_of,
     in_shell,
+    on_terminal,
     running,
+    terminal,
 )
 
 # pexpect forks, which newer versions of Python warn of where a library has started threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
-SGR = re.compile("\x1b\\[[0-9;]*m")
-HEIGHT = 24
 WIDTHS = [80, 100, 160, 200]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What came out of a command on a terminal of so many columns, and its status."""
-
-    raw: str
-    status: int
-    columns: int
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines without colours, and without the spaces that a colour ends in."""
-        return [line.rstrip() for line in SGR.sub("", self.raw).split("\n")[:-1]]
-
-    @property
-    def rows(self) -> list[str]:
-        """The lines of the table itself."""
-        rest = self.lines[2:]
-        rest = rest[: rest.index("")]
-        return [line for line in rest if not line.startswith("… ")]
-
-    def screen(self, height: int) -> "pyte.Screen":
-        """Give a terminal of this height that has shown it."""
-        screen = pyte.Screen(self.columns, height)
-        pyte.Stream(screen).feed(self.raw)
-        return screen
-
-
-@contextlib.contextmanager
-def terminal(
-    command: list[str], columns: int = 80, cwd: Path | None = None, **changes: str
-) -> Iterator["pexpect.spawn[str]"]:
-    """Run a command on a pseudo-terminal."""
-    child = pexpect.spawn(
-        command[0],
-        command[1:],
-        env=environment(changes),
-        cwd=None if cwd is None else str(cwd),
-        dimensions=(HEIGHT, columns),
-        encoding="utf-8",
-        timeout=PATIENCE,
-        echo=False,
-    )
-    try:
-        yield child
-    finally:
-        child.close(force=True)
-
-
-def ended(child: "pexpect.spawn[str]") -> tuple[str, int]:
-    """Wait for the end; give what was said since, and the status."""
-    child.expect(pexpect.EOF)
-    child.wait()
-    return child.before, child.exitstatus
-
-
-def on_terminal(
-    *arguments: str, columns: int = 80, cwd: Path | None = None, **changes: str
-) -> Shown:
-    """Run gradclip on a pseudo-terminal to its end."""
-    with terminal([*COMMAND, *arguments], columns, cwd, **changes) as child:
-        return Shown(*ended(child), columns)
 
 
 # The table
@@ -187,10 +124,9 @@ class Screens:
         """Give what a terminal of so many columns shows; `under` sets a variable: `NAME=value`."""
         asked = (dump, *options, str(columns), under)
         if asked not in self._seen:
-            command = [*COMMAND, "inspect", f"{dump}.safetensors", *options]
             changes = dict([under.split("=")]) if under else {}
-            with terminal(command, columns, self._folder, **changes) as child:
-                shown = Shown(*ended(child), columns)
+            arguments = (f"{dump}.safetensors", *options)
+            shown = on_terminal("inspect", *arguments, columns=columns, cwd=self._folder, **changes)
             assert shown.status == 0, shown.raw
             self._seen[asked] = shown
         return self._seen[asked]
@@ -406,20 +342,15 @@ def feed(stream: IO[bytes], size: int) -> None:
         view = view[stream.write(view) :]
 
 
-def frames(raw: str) -> list[str]:
-    """Give the lines that were drawn one over the other, without colours."""
-    return re.split("\r(?:\x1b\\[2K)?", SGR.sub("", raw))
-
-
 def test_progress_is_shown_after_a_second_and_then_gone(tmp_path: Path) -> None:
     fifo = tmp_path / "grads"
     os.mkfifo(fifo)
-    with terminal([*COMMAND, "inspect", "grads"], cwd=tmp_path) as child:
+    with terminal("inspect", "grads", cwd=tmp_path) as child:
         with slow(fifo, lambda: not child.isalive()) as stream:
             child.expect(r"64\.0/96\.0 MiB[^\r]*grads")
             seen = child.before + child.after
             feed(stream, STEP // 2)
-        rest, status = ended(child)
+        rest, status = end_on(child)
     assert status == 0
     drawn = [frame for frame in frames(seen + rest) if frame.startswith("measuring ")]
     complete = r"measuring [━╺╸ ]+ [\d.]+/96\.0 MiB +[\d.]+ \wi?B/s +\d:\d\d:\d\d +grads"
@@ -441,7 +372,7 @@ def test_a_signal_takes_the_progress_away_and_gives_the_cursor_back(
     fifo = tmp_path / "[b]:bug:\x1b[31m"
     os.mkfifo(fifo)
     with (
-        terminal([*COMMAND, "inspect", fifo.name], cwd=tmp_path) as child,
+        terminal("inspect", fifo.name, cwd=tmp_path) as child,
         slow(fifo, lambda: not child.isalive()),
     ):
         child.expect(r"64\.0/96\.0 MiB[^\r]*\r")
@@ -450,7 +381,7 @@ def test_a_signal_takes_the_progress_away_and_gives_the_cursor_back(
             child.sendintr()
         else:
             child.kill(number)
-        rest, found = ended(child)
+        rest, found = end_on(child)
     assert found == status
     raw = seen + rest
     assert raw.rfind(SHOW) > raw.rfind(HIDE) > -1

@@ -21,9 +21,9 @@ from gradclip_cli.findings import Trend
 from gradclip_cli.layers import heat
 from gradclip_cli.spikes import LEAST, Recent, SpikeRule, mean_and_deviation
 from gradclip_cli.steps import ordered
-from tests.dumps import Stored, floats, write_npy, write_safetensors
+from tests.dumps import GRADS, Stored, floats, write_npy, write_safetensors
+from tests.running import end_of, gradclip, in_shell, one_error, running
 from tests.test_names import FOREIGN, STRANGERS
-from tests.test_pipes import GRADS, end_of, gradclip, in_shell, one_error, running
 from tests.test_reports import PARSED, strict
 
 NAN, INF = math.nan, math.inf

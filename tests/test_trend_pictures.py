@@ -18,10 +18,22 @@ from gradclip_cli.render.picture import picture
 from gradclip_cli.render.plot import drawn
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.suggestion import suggest
+from tests.dumps import GRADS
 from tests.readme import README, TOP
+from tests.running import (
+    Shown,
+    end_on,
+    environment,
+    feeding,
+    frames,
+    gradclip,
+    in_shell,
+    loaded_by,
+    on_terminal,
+    one_error,
+    terminal,
+)
 from tests.test_names import STRANGERS
-from tests.test_pipes import COMMAND, GRADS, environment, feeding, gradclip, in_shell, one_error
-from tests.test_terminal import Shown, ended, frames, on_terminal, terminal
 from tests.test_trend import INF, NAN, write_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -163,8 +175,7 @@ def test_progress_and_rows_share_a_terminal(tmp_path: Path) -> None:
     fifo, slow = tmp_path / "step-8", tmp_path / "step-9"
     os.mkfifo(fifo)
     os.mkfifo(slow)
-    arguments = ["trend", path, str(fifo), str(slow)]
-    with terminal([*COMMAND, *arguments], cwd=tmp_path) as child:
+    with terminal("trend", path, str(fifo), str(slow), cwd=tmp_path) as child:
         with feeding(fifo, lambda: not child.isalive()) as stream:
             time.sleep(1.1)
             stream.write(GRADS)
@@ -172,7 +183,7 @@ def test_progress_and_rows_share_a_terminal(tmp_path: Path) -> None:
             child.expect("measuring")
             seen = child.before + child.after
             stream.write(GRADS)
-        rest, status = ended(child)
+        rest, status = end_on(child)
     assert status == 0
     assert any(frame.startswith("measuring ") for frame in frames(seen + rest))
     display = Shown(seen + rest, status, 80).screen(40).display
@@ -238,8 +249,6 @@ def test_without_matplotlib_the_way_to_it_is_told_before_anything_is_measured(
 
 
 def test_without_plot_matplotlib_is_not_imported(tmp_path: Path) -> None:
-    from tests.test_architecture import loaded_by
-
     paths = write_steps(tmp_path, {"a": [1.0]})
     assert not loaded_by("trend", *paths) & {"matplotlib", "rich"}
 
