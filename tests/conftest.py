@@ -1,8 +1,15 @@
 """What every test module can ask for, and how hypothesis behaves."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.running import Run, run_here
+
+# Two workers share the processors with whoever else is there: slowness is no failure.
+settings.register_profile(
+    "gradclip", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("gradclip")
 
 
 @pytest.fixture
