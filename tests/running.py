@@ -36,6 +36,8 @@ TOP = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "gradclip_cli")
 PATIENCE = 60.0  # seconds: only a command that hangs takes so long
 HEIGHT = 24
+ALLOWED = 96
+"""MiB that a run may take above the imports."""
 
 _LOOKS = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", *client.AT_START}
 
@@ -212,8 +214,17 @@ def with_fault(folder: Path, *arguments: str | Path, fault: Fault | Sequence[Fau
 
 def real(*arguments: str | Path, before: Sequence[str] = (), cwd: Path | None = None) -> Said:
     """Start the command anew and wait for its end; `before` is a command that runs it."""
+    return _said([*before, *COMMAND, *arguments], cwd)
+
+
+def program(text: str, *arguments: str | Path, cwd: Path | None = None) -> Said:
+    """Run a program in Python that does something to gradclip, or runs it in another way."""
+    return _said([sys.executable, "-c", text, *arguments], cwd)
+
+
+def _said(command: Sequence[str | Path], cwd: Path | None) -> Said:
     done = subprocess.run(
-        [*before, *COMMAND, *arguments],
+        command,
         capture_output=True,
         encoding="utf-8",
         stdin=subprocess.DEVNULL,
@@ -237,7 +248,7 @@ def ordinary_user() -> list[str]:
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, stdin: int = subprocess.DEVNULL, **changes: str
+    *arguments: str, stdin: int = subprocess.DEVNULL, cwd: Path | None = None, **changes: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Give the command while it runs; stdout and stderr are pipes."""
     with subprocess.Popen(
@@ -245,6 +256,7 @@ def running(
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        cwd=cwd,
         env=environment(changes),
     ) as process:
         try:
@@ -282,6 +294,30 @@ def end_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
     return process.returncode, said
 
 
+# A small process of its own starts the command: a child's peak begins with its parent's.
+_MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(status, peak // 1024, file=sys.stderr)
+"""
+
+
+def measured(arguments: Sequence[str | Path]) -> tuple[int, str, int]:
+    """Run Python; give its status, what it said and its peak in MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment({}),
+        timeout=300,
+        check=True,
+    )
+    *said, figures = done.stderr.splitlines()
+    status, peak = map(int, figures.split())
+    return status, done.stdout + "\n".join(said), peak
+
+
 def loaded_by(*arguments: str) -> set[str]:
     """Give the modules that a run of the real command imports."""
     done = subprocess.run(
@@ -295,11 +331,12 @@ def loaded_by(*arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
-def one_error(said: bytes) -> str:
+def one_error(said: bytes | str) -> str:
     """Give the one line of an error; fails if more is said than that and a hint."""
-    first, *rest = said.decode().splitlines()
+    text = said if isinstance(said, str) else said.decode()
+    first, *rest = text.splitlines()
     assert first.startswith("gradclip: ")
-    assert [line[:6] for line in rest] in ([], ["hint: "]), said.decode()
+    assert [line[:6] for line in rest] in ([], ["hint: "]), text
     return first
 
 

@@ -4,52 +4,19 @@ The folder holds one file a case; `manifest.json` says what is wrong with it, wh
 accepts it, why not, and what must be reported of those that are accepted.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gradclip_cli
 from gradclip_cli import GradclipError, Report
+from tests.damaged import ACCEPTED, CASES, DEPARTURES, FOLDER, REJECTED, Case, by_name, is_harmless
 from tests.running import Run, Said, real
-
-FOLDER = Path(__file__).parent / "bad_files"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A file and what is to be said of it; `level` says how bad a wrong answer is."""
-
-    name: str
-    file: str
-    desc: str
-    verdict: Literal["accept", "reject"]
-    level: Literal["must", "should"]
-    slug: str | None
-    names_tensor: str | None
-    facts: dict[str, Any]
-    note: str | None
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies."""
-        return FOLDER / self.file
-
-
-CASES = [Case(**case) for case in json.loads((FOLDER / "manifest.json").read_text("utf-8"))]
-
-# Where gradclip answers otherwise than the manifest advises ("should"), and why that is as good.
-DEPARTURES = {
-    "st_f6_sub_byte": "inspect lists it as not measured, apply refuses the dump",
-    "st_bool_2": "booleans are never computed with: not measured, copied byte for byte",
-    "npy_descr_bool": "booleans are never computed with: not measured, copied byte for byte",
-}
 
 # What the message says, by the manifest's word for what is wrong.
 REASONS = {
@@ -84,8 +51,6 @@ REASONS = {
 }
 NOT_IN_THE_SLUG = {"npy_header_5000_digits": r"the \.npy header is not a plain Python dict"}
 
-REJECTED = [case for case in CASES if case.verdict == "reject" and case.name not in DEPARTURES]
-ACCEPTED = [case for case in CASES if case.verdict == "accept"]
 FACTS: dict[str, Callable[[Report, Any], bool]] = {
     "names": lambda report, fact: {row.name for row in report.tensors} == set(fact),
     "dtype": lambda report, fact: [row.dtype for row in report.tensors] == [fact],
@@ -103,19 +68,9 @@ def _same(number: float, fact: float) -> bool:
     return number == fact or (math.isnan(number) and math.isnan(fact))
 
 
-def by_name(cases: list[Case]) -> pytest.MarkDecorator:
-    """Run a test once a case, under the case's name."""
-    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
-
-
 def having(fact: str) -> list[Case]:
     """Give the accepted cases of which something is to be said."""
     return [case for case in ACCEPTED if fact in case.facts]
-
-
-def is_harmless(text: str) -> bool:
-    """Say whether a text can be sent to a terminal: nothing but characters and line ends."""
-    return all(line.isprintable() for line in text.split("\n"))
 
 
 def check_rejection(said: Said, path: Path, tensor: str | None, reason: str) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import gradclip_cli
+from tests.damaged import ACCEPTED, REJECTED, Case, by_name, is_harmless
 from tests.dumps import safetensors_bytes
 from tests.running import Run
-from tests.test_bad_files import ACCEPTED, REJECTED, Case, by_name, is_harmless
 
 
 @pytest.fixture

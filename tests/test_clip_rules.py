@@ -17,8 +17,8 @@ from gradclip_cli import GradclipError, RefusedError
 from gradclip_cli.choosing import APART, NEEDS
 from gradclip_cli.report import Clipped, Report
 from tests.dumps import LANES, Stored, floats, lanes, read_safetensors, write_npy, write_safetensors
-from tests.test_rules import CASES, by_average, by_own_norm, by_rms, by_value
-from tests.test_vectors import CODES, acceptance
+from tests.laws import CASES, by_average, by_own_norm, by_rms, by_value
+from tests.recorded import CODES, acceptance
 
 Options = dict[str, Any]
 Dump = Mapping[str, Stored]

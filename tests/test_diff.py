@@ -27,10 +27,9 @@ from gradclip_cli.comparison import Compared
 from gradclip_cli.difference import Difference, Rounding, compare, merge
 from gradclip_cli.names import escape
 from tests.dumps import Stored, floats, item_size, lanes, write_npy, write_safetensors
-from tests.running import gradclip, in_shell, on_terminal, one_error
-from tests.test_memory import ALLOWED, measured
-from tests.test_names import CODES, STRANGERS, names_of
-from tests.test_reports import of_csv, of_md, of_tsv, strict
+from tests.readers import names_of, of_csv, of_md, of_tsv, strict
+from tests.running import ALLOWED, gradclip, in_shell, measured, on_terminal, one_error
+from tests.strangers import CODES, STRANGERS
 
 SEED = random.Random(7)
 TENSORS: dict[str, Stored] = {

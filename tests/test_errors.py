@@ -9,8 +9,6 @@ import pickle
 import re
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,8 @@ from safetensors.numpy import save_file
 
 from gradclip_cli.errors import GradclipError, RefusedError, Status
 from tests.dumps import safetensors_bytes
-from tests.running import Said, ordinary_user, real, run_here
-from tests.test_targets import untouched
+from tests.folders import untouched
+from tests.running import Said, ordinary_user, program, real, run_here
 
 THREE_FOUR = struct.pack("<2f", 3, 4)
 
@@ -491,7 +489,7 @@ def test_to_inspect_what_is_not_finite_is_fine(
 
 @pytest.mark.parametrize("raised", ["RuntimeError('a bug')", "AssertionError"])
 def test_a_bug_ends_with_status_70_and_its_traceback(raised: str, yard: Path) -> None:
-    program = (
+    text = (
         "import sys\n"
         "from gradclip_cli import cli, commands\n"
         f"def broken(*paths, **options): raise {raised}\n"
@@ -499,19 +497,12 @@ def test_a_bug_ends_with_status_70_and_its_traceback(raised: str, yard: Path) ->
         "sys.argv = ['gradclip', 'inspect', 'x.npy']\n"
         "cli.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 70
-    assert done.stdout == ""
-    assert done.stderr.startswith("Traceback (most recent call last):\n")
-    assert f"in broken\n{raised.split('(')[0]}" in done.stderr
-    assert "bug in gradclip" in done.stderr.splitlines()[-1]
+    done = program(text)
+    assert done.status == 70
+    assert done.out == ""
+    assert done.err.startswith("Traceback (most recent call last):\n")
+    assert f"in broken\n{raised.split('(')[0]}" in done.err
+    assert "bug in gradclip" in done.err.splitlines()[-1]
 
 
 # The exceptions themselves

@@ -4,15 +4,12 @@ Faults are put before each system call in turn, signals are sent at each, and wh
 finds is looked at too.
 """
 
-import contextlib
 import json
 import os
 import re
 import signal
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +20,18 @@ import pytest
 import gradclip_cli
 from gradclip_cli.hidden import is_ours
 from tests.faulty import CHANGING, Fault
-from tests.running import Ended, Faulty, ordinary_user, real, running, with_fault
-from tests.test_targets import names, untouched, values
+from tests.folders import names, untouched, values
+from tests.running import (
+    Ended,
+    Faulty,
+    end_of,
+    feeding,
+    ordinary_user,
+    program,
+    real,
+    running,
+    with_fault,
+)
 
 OLD = {"a": 3.0, "b": 4.0, "sub/c": 12.0}  # of norm 13, clipped to half
 FILLING = 1_000  # zeros behind it, so that there is something to write
@@ -321,25 +328,14 @@ def test_what_was_written_since_a_crash_is_not_replaced_by_its_results(tmp_path:
 def test_a_crash_while_the_files_are_opened_is_noticed(tmp_path: Path) -> None:
     folder = build(tmp_path / "here")
     os.mkfifo(folder / "pipe")
-    reader = subprocess.Popen(
-        [sys.executable, "-m", "gradclip_cli", "inspect", "pipe", "in"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    for _ in range(600):
-        with contextlib.suppress(OSError):  # until it waits for the stream's header
-            pipe = os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)
-            break
-        time.sleep(0.1)
-    fault = Fault(2, ("rename",), "SIGKILL")
-    assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
-    os.write(pipe, (folder / "one.npy").read_bytes())
-    os.close(pipe)
-    _, err = reader.communicate(timeout=60)
-    assert reader.returncode == 2
-    assert ": another gradclip replaced the files here while this one opened them" in err
+    with running("inspect", "pipe", "in", cwd=folder) as reader:
+        with feeding(folder / "pipe", lambda: reader.poll() is not None) as pipe:
+            fault = Fault(2, ("rename",), "SIGKILL")
+            assert with_fault(folder, *IN_PLACE.command, fault=fault).status == -signal.SIGKILL
+            pipe.write((folder / "one.npy").read_bytes())
+        status, err = end_of(reader)
+    assert status == 2
+    assert b": another gradclip replaced the files here while this one opened them" in err
     assert left_over(folder) == set()
 
 
@@ -447,16 +443,8 @@ def test_what_is_swept_away_before_it_is_locked_is_made_again(way: Way, tmp_path
         "fsync = os.fsync; os.fsync = lambda *a: (hidden.sweep(['.', 'in']), fsync(*a))\n"
         "fcntl.flock = flock; sys.exit(cli.run(sys.argv[1:]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *way.command, "-q"],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = program(script, *way.command, "-q", cwd=folder)
+    assert (done.status, done.err) == (0, "")
     assert left_over(folder) == set()
 
 

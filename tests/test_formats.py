@@ -51,6 +51,7 @@ from tests.fuzz import (
     tensors,
 )
 from tests.mutants import ENTRY, HUGE, mutant, npy_with, safetensors_with
+from tests.running import Said, program
 
 # What writers write
 
@@ -640,20 +641,15 @@ def test_a_name_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
 def test_python_says_nothing_of_a_header_that_is_odd_python(tmp_path: Path) -> None:
     for number, text in enumerate(("'\\q'", "1 is 1", "0x1or 2")):
         fresh(tmp_path / f"{number}.npy", npy_with(PLAIN.replace("'<f4'", text), bytes(8)))
-    program = (
+    text = (
         "import sys\n"
         "from gradclip_cli.formats import GradclipError, open_dump\n"
         "for path in sys.argv[1:]:\n"
         "    try: open_dump([path])\n"
         "    except GradclipError: print('refused')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *sorted(tmp_path.glob("*.npy"))],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("refused\n" * 3, "")
+    done = program(text, *sorted(tmp_path.glob("*.npy")))
+    assert done == Said(0, "refused\n" * 3, "")
 
 
 # The same for mutants of valid files

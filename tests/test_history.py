@@ -11,10 +11,10 @@ import pytest
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from tests.dumps import GRADS, floats, write_npy
+from tests.readers import strict
 from tests.running import PATIENCE, end_of, gradclip, one_error, running, until
-from tests.test_names import FOREIGN, STRANGERS
-from tests.test_reports import strict
-from tests.test_trend import INF, NAN, write_steps
+from tests.steps import INF, NAN, write_steps
+from tests.strangers import FOREIGN, STRANGERS
 
 STEPS = [
     {"a": [1.0, -2.0], "b": [0.5]},

@@ -20,7 +20,7 @@ from gradclip_cli.likeness import clip_by_global_norm, clip_by_norm, clip_by_val
 from gradclip_cli.report import Report
 from gradclip_cli.spans import BLOCK
 from tests.dumps import Stored, floats, read_safetensors, write_npy, write_safetensors
-from tests.test_likeness import (
+from tests.frameworks import (
     ARRAYS,
     LIKES,
     PEERS,
@@ -35,7 +35,7 @@ from tests.test_likeness import (
     random_values,
     recorded,
 )
-from tests.test_vectors import CODES, recorded_vector
+from tests.recorded import CODES, recorded_vector
 
 Array = NDArray[Any]
 

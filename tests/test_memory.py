@@ -1,40 +1,13 @@
 """Memory: what a file claims or holds does not matter, only blocks and workers do."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[1]
-ALLOWED = 96  # MiB above the imports
+from tests.running import ALLOWED, TOP, measured
+
 IMPORTS = "import gradclip_cli.cli, gradclip_cli.applying, gradclip_cli.render.json"
-
-# A small process of its own starts the command: a child's peak begins with its parent's.
-_MEASURE = """
-import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:]).returncode
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(status, peak // 1024, file=sys.stderr)
-"""
-
-
-def measured(arguments: Sequence[str | Path]) -> tuple[int, str, int]:
-    """Run Python; give its status, what it said and its peak in MiB."""
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, sys.executable, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(TOP)},
-        timeout=300,
-        check=True,
-    )
-    *said, figures = done.stderr.splitlines()
-    status, peak = map(int, figures.split())
-    return status, done.stdout + "\n".join(said), peak
 
 
 def sparse(path: Path, size: int) -> Path:

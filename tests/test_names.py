@@ -1,6 +1,5 @@
 """Names out of files are strangers: safe in every format, told apart, and given back exactly."""
 
-import csv
 import json
 import os
 import re
@@ -15,92 +14,9 @@ from hypothesis import strategies as st
 
 from gradclip_cli.names import escape, unescape
 from tests.dumps import floats, write_npy, write_safetensors
+from tests.readers import names_of
 from tests.running import SGR, gradclip, in_shell, on_terminal
-
-LONG = "transformer." * 16 + "q_weight"
-STRANGERS = [
-    LONG,
-    f"{LONG[:-1]}s",
-    "a[bold]b",
-    "[/oops]",
-    "[link=https://example.org]a",
-    ":warning:",
-    "a\x1b[31mb",
-    "a\\x1b[31mb",
-    "\x1b]0;title\x07",
-    "\x1b[2J\x1b[H",
-    "a\tb",
-    "a\\tb",
-    "a\nb",
-    "a\rb",
-    "a\r\nb",
-    "a\x00b",
-    "a\x08\x08b",
-    "a\x7fb",
-    "a\x9b31mb",
-    "a\x85b",
-    "=cmd()",
-    "+1",
-    "-1",
-    "@x",
-    "'=cmd()",
-    "tensor",
-    "global",
-    "group",
-    "nan",
-    "",
-    " ",
-    "  ",
-    "a",
-    "a ",
-    " a",
-    "a b",
-    "a  b",
-    "a\u202egnp.b",
-    "a\u2066b",
-    "\u200fa",
-    "a\u200bb",
-    "a\u2028b",
-    "a\u2029b",
-    "a\u00a0b",
-    "a\ufeffb",
-    "a\U000e0001b",
-    "😀",
-    "👩\u200d🔬",
-    "层.2",
-    "e\u0301",
-    "é",
-    "a|b",
-    "a\\|b",
-    "a | b",
-    "a\\",
-    "a\\\\",
-    "\\",
-    "\\x41",
-    "A",
-    "\\u0041",
-    '"',
-    'a "quoted" b',
-    "it's",
-    "a,b",
-    "a;b",
-    "`a` *b* _c_ <d> &amp; #e ~f~",
-    "–",
-    "…",
-]
-FOREIGN = [
-    b"\xff\xfe",
-    b"a\x80b",
-    b"caf\xe9",
-    b"\xed\xa0\x80",
-    b"a\\udcffb",
-    b"a\xffb",
-    b"=a\n\x1b[31m\xff",
-]
-"""Names of files that are not UTF-8, and one that looks as if it were escaped."""
-
-CODES = {"\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[1;31m", "\x1b[0m"}
-"""What the table says to a terminal: bold, dim, red, and back to normal."""
+from tests.strangers import CODES, FOREIGN, LONG, STRANGERS
 
 WIDE = 1000
 FORMATS = ["table", "tsv", "csv", "md", "json", "jsonl"]
@@ -134,21 +50,6 @@ def report(folder: Path) -> Callable[..., bytes]:
         return done.stdout
 
     return run
-
-
-def names_of(form: str, text: str) -> list[str]:
-    """Give the names as a reader of the format finds them, before they are unescaped."""
-    if form == "tsv":
-        return [line.split("\t")[1] for line in text.split("\n")[1:-2]]
-    if form == "csv":
-        rows = list(csv.reader(text.splitlines(keepends=True), strict=True))
-        return [row[1] for row in rows[1:-1]]
-    if form == "md":
-        cells = [line[2:-2].split(" | ")[1] for line in text.split("\n")[2:-2]]
-        return [re.sub(r"\\(.)", r"\1", cell) for cell in cells]
-    if form == "json":
-        return [tensor["name"] for tensor in json.loads(text)["tensors"]]
-    return [json.loads(line)["name"] for line in text.split("\n")[:-2]]
 
 
 def in_table(text: str) -> list[str]:

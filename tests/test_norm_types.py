@@ -17,8 +17,8 @@ from gradclip_cli.gauge import ROW, measure, measure_each
 from gradclip_cli.moments import Moments, merge
 from gradclip_cli.spans import BLOCK
 from tests.dumps import floats, lanes, read_safetensors, write_npy, write_safetensors
-from tests.test_rules import OF_OTHER_NORMS
-from tests.test_vectors import CODES, acceptance, contents, recorded_vector
+from tests.laws import OF_OTHER_NORMS
+from tests.recorded import CODES, acceptance, contents, recorded_vector
 
 TYPES = [0.5, 1.0, 1.5, 3.0, 4.0, 10.0, 512.0]
 SCALES = [1.0, 1e-300, 1e-200, 1e-30, 1e30, 1e150, 1e300]

@@ -1,20 +1,19 @@
 """The formats of a report, which rows it has, and the gates: the real command, in a real pipe."""
 
-import csv
 import json
 import math
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from tests.dumps import exact_norm, floats, write_npy, write_safetensors
+from tests.readers import PARSED, of_csv, of_md, of_tsv, strict
 from tests.running import gradclip, in_shell, one_error
 
 # The README and section 4 of the design document these; they are only ever appended to.
@@ -49,8 +48,6 @@ BAD = FINITE | {
 TEXT = ["tsv", "csv", "md"]
 FORMATS = [*TEXT, "json", "jsonl"]
 
-Cells = dict[str, str]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -83,41 +80,6 @@ def report(folder: Path) -> Callable[..., str]:
         return done.stdout.decode()
 
     return run
-
-
-def of_tsv(text: str) -> list[Cells]:
-    assert text.endswith("\n")
-    head, *rows = [line.split("\t") for line in text[:-1].split("\n")]
-    return [dict(zip(head, row, strict=True)) for row in rows]
-
-
-def of_csv(text: str) -> list[Cells]:
-    assert text.count("\r\n") == text.count("\n") == len(text.splitlines()), "RFC 4180"
-    head, *rows = csv.reader(text.splitlines(keepends=True), strict=True)
-    return [dict(zip(head, row, strict=True)) for row in rows]
-
-
-def of_md(text: str) -> list[Cells]:
-    lines = text.splitlines()
-    assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
-    # A pipe inside a cell has a backslash before it, never a space.
-    head, rule, *rows = [
-        [re.sub(r"\\(.)", r"\1", cell) for cell in line[2:-2].split(" | ")] for line in lines
-    ]
-    assert rule == ["---"] * len(head)
-    return [dict(zip(head, row, strict=True)) for row in rows]
-
-
-PARSED = {"tsv": of_tsv, "csv": of_csv, "md": of_md}
-
-
-def strict(text: str, **options: Any) -> Any:
-    """Parse JSON as strictly as RFC 8259 is written."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(text, parse_constant=refuse, **options)
 
 
 def names(text: str) -> list[str]:

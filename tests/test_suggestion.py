@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import gradclip_cli
 from gradclip_cli.spikes import percentile
 from gradclip_cli.suggestion import PERCENTILES, Suggestion, autoclip, by_limit, suggest, zclip
+from tests.readers import PARSED, strict
 from tests.running import gradclip
-from tests.test_reports import PARSED, strict
-from tests.test_trend import INF, NAN, of_norms, write_steps
+from tests.steps import INF, NAN, of_norms, write_steps
 
 norms_of_a_run = st.lists(st.floats(0, 1e300), min_size=1, max_size=60)
 

@@ -17,39 +17,19 @@ from hypothesis import strategies as st
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.findings import Trend
 from gradclip_cli.layers import heat
 from gradclip_cli.spikes import LEAST, Recent, SpikeRule, mean_and_deviation
 from gradclip_cli.steps import ordered
-from tests.dumps import GRADS, Stored, floats, write_npy, write_safetensors
+from tests.dumps import GRADS, floats, write_npy
+from tests.readers import PARSED, strict
 from tests.running import end_of, gradclip, in_shell, one_error, running
-from tests.test_names import FOREIGN, STRANGERS
-from tests.test_reports import PARSED, strict
+from tests.steps import INF, NAN, of_norms, write_steps
+from tests.strangers import FOREIGN, STRANGERS
 
-NAN, INF = math.nan, math.inf
 COLUMNS = [
     *("row", "step", "source", "global_norm", "ratio", "tensor", "share", "nonfinite", "mark"),
     *("finite_norm", "threshold", "first_nonfinite"),
 ]
-
-
-def write_steps(folder: Path, *steps: dict[str, list[float]], dtype: str = "F64") -> list[str]:
-    """Write a step a dump, numbered from 0; give their paths in order."""
-    folder.mkdir(exist_ok=True)
-    paths = []
-    for number, tensors in enumerate(steps):
-        path = folder / f"step-{number}.safetensors"
-        stored: dict[str, Stored] = {
-            name: floats(dtype, (len(values),), values) for name, values in tensors.items()
-        }
-        write_safetensors(path, stored)
-        paths.append(str(path))
-    return paths
-
-
-def of_norms(folder: Path, *norms: float) -> Trend:
-    """Follow a run whose steps have these norms."""
-    return gradclip_cli.trend(*write_steps(folder, *({"w": [norm]} for norm in norms)))
 
 
 # Which operand is which step

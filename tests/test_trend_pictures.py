@@ -4,8 +4,6 @@ import math
 import os
 import re
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from tests.readme import README, TOP
 from tests.running import (
     Shown,
     end_on,
-    environment,
     feeding,
     frames,
     gradclip,
@@ -31,10 +28,11 @@ from tests.running import (
     loaded_by,
     on_terminal,
     one_error,
+    program,
     terminal,
 )
-from tests.test_names import STRANGERS
-from tests.test_trend import INF, NAN, write_steps
+from tests.steps import INF, NAN, write_steps
+from tests.strangers import STRANGERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -233,19 +231,14 @@ def test_without_matplotlib_the_way_to_it_is_told_before_anything_is_measured(
     tmp_path: Path,
 ) -> None:
     paths = write_steps(tmp_path, {"a": [1.0]})
-    program = (
+    text = (
         "import sys; sys.modules['matplotlib'] = None; "
         "from gradclip_cli.cli import run; sys.exit(run(sys.argv[1:]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "trend", *paths, "--plot", str(tmp_path / "a.png")],
-        capture_output=True,
-        env=environment({}),
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr) == "gradclip: --plot: needs Matplotlib, which is not installed"
-    assert b"pip install 'gradclip-cli[plot]'" in done.stderr
+    done = program(text, "trend", *paths, "--plot", tmp_path / "a.png")
+    assert (done.status, done.out) == (2, "")
+    assert one_error(done.err) == "gradclip: --plot: needs Matplotlib, which is not installed"
+    assert "pip install 'gradclip-cli[plot]'" in done.err
 
 
 def test_without_plot_matplotlib_is_not_imported(tmp_path: Path) -> None:
@@ -281,7 +274,6 @@ def test_the_command_below_the_readmes_picture_makes_one_of_its_kind(tmp_path: P
 
 
 def test_the_sample_run_explodes_where_the_readme_says() -> None:
-    sample = Path(__file__).parents[1] / "sample_grads"
-    trend = gradclip_cli.trend(*sample.glob("step-??.safetensors"))
+    trend = gradclip_cli.trend(*(TOP / "sample_grads").glob("step-??.safetensors"))
     assert [spike.step.step for spike in trend.spikes] == [16, 17, 20]
     assert {spike.grown[0].tensor for spike in trend.spikes} == {"rnn.weight_hh_l0"}

@@ -16,8 +16,8 @@ from gradclip_cli import GradclipError, units
 from gradclip_cli.report import Report
 from gradclip_cli.rules import unit_axes
 from tests.dumps import LANES, floats, lanes, read_safetensors, write_npy, write_safetensors
-from tests.test_rules import CASES, adaptively, norm_of
-from tests.test_vectors import CODES, acceptance
+from tests.laws import CASES, adaptively, norm_of
+from tests.recorded import CODES, acceptance
 
 Array = NDArray[Any]
 
