@@ -1,7 +1,7 @@
 """What a framework would have written, file by file: recipes through the real way of a clipping.
 
 The last tests need the frameworks, which are not installed for the plain tests. With them, run:
-python -m pytest tests/test_like_files.py
+python -m pytest tests/rules/test_like_files.py
 """
 
 import math

@@ -1,6 +1,7 @@
 """gradclip beside the frameworks themselves, for ordinary values, where they are right as well.
 
-They are not installed for the plain tests. With them, run: python -m pytest tests/test_peers.py
+They are not installed for the plain tests. With them, run:
+python -m pytest tests/rules/test_peers.py
 """
 
 import math
@@ -17,6 +18,7 @@ import gradclip_cli
 from gradclip_cli.dtypes import decode
 from gradclip_cli.formats import open_dump
 from tests.dumps import LANES, exact_norm, lanes, read_safetensors, write_safetensors
+from tests.running import TOP
 
 # The frameworks warn of each other and of NumPy, at their import and later.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -248,5 +250,4 @@ def test_the_readmes_table_of_wrong_answers_is_what_the_script_prints() -> None:
         peer(module)
     from benchmarks.wrong import table
 
-    readme = Path(__file__).parent.parent / "README.md"
-    assert table() in readme.read_text("utf-8")
+    assert table() in (TOP / "README.md").read_text("utf-8")

@@ -1,7 +1,7 @@
 """What a framework does, bit for bit: by what it is recorded to have done, and beside the real one.
 
 The second half needs the frameworks, which are not installed for the plain tests. With them, run:
-python -m pytest tests/test_likeness.py
+python -m pytest tests/rules/test_likeness.py
 """
 
 import math
