@@ -13,8 +13,11 @@ from array import array
 from collections.abc import Mapping, Sequence
 
 WORD = 8  # bytes of a number that goes over the connection
-AT_START = ("LC_ALL", "PYTHONCOERCECLOCALE", "PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8")
-"""Variables that Python looks at when it starts, and not later."""
+AT_START = (
+    *("LC_ALL", "PYTHONCOERCECLOCALE", "PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8"),
+    "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION",
+)
+"""Variables that Python or Typer looks at when it starts, and not later."""
 
 
 def ask(

@@ -7,6 +7,7 @@ that are wished for (`tests.faulty`). The start of Python itself cannot be teste
 
 import contextlib
 import fcntl
+import functools
 import gc
 import importlib
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy
+import typer.main
 
 import gradclip_cli
 from gradclip_cli import cli
@@ -83,6 +85,8 @@ def main() -> None:
 def preload() -> None:
     """Import what a run may need, but for Matplotlib, for which few runs wait."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
+    # What Typer builds of the options is always the same, and takes half the time of a small run.
+    typer.main.get_command = functools.cache(typer.main.get_command)
     for library in LIBRARIES:
         importlib.import_module(library)
     top = Path(gradclip_cli.__path__[0])
