@@ -61,7 +61,10 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "gradclip_cli", *arguments])
     connection = ask(server, arguments, os.getcwd(), os.environ, given)
     word(connection)
-    status = os.waitstatus_to_exitcode(word(connection) or 0)
+    ended = word(connection)
+    if ended is None:
+        sys.exit("the server of the tests is gone")
+    status = os.waitstatus_to_exitcode(ended)
     os._exit(status if status >= 0 else 128 - status)
 
 

@@ -226,14 +226,13 @@ def _said(command: Sequence[str | Path], cwd: Path | None) -> Said:
     done = subprocess.run(
         command,
         capture_output=True,
-        encoding="utf-8",
         stdin=subprocess.DEVNULL,
         cwd=cwd,
         env=environment({}),
         timeout=2 * PATIENCE,
         check=False,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Said(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
 
 
 def ordinary_user() -> list[str]:

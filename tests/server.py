@@ -61,15 +61,9 @@ def main() -> None:
                     return
                 if key.fileobj is listener:
                     connection, _ = listener.accept()
-                    asked = _asked(connection)
-                    child = os.fork()
-                    if not child:
-                        _become_the_command(*asked)
-                    for right in asked[1]:
-                        os.close(right)
+                    child = _start(connection)
                     asking[child] = connection
                     selector.register(connection, selectors.EVENT_READ, child)
-                    _tell(connection, child)
                 elif key.fileobj is ticks:
                     ticks.recv(1 << 12)
                     for ended in _look_after(asking):
@@ -122,6 +116,18 @@ def warm_up() -> None:
 def _is_left_out(module: Path) -> bool:
     draws = re.search("^(import|from) matplotlib", module.read_text("utf-8"), re.MULTILINE)
     return bool(draws) or module.name == "__main__.py"
+
+
+def _start(connection: socket.socket) -> int:
+    """Fork for one who asks, and tell the number of the fork."""
+    body, rights = _asked(connection)
+    child = os.fork()
+    if not child:
+        _become_the_command(body, rights)
+    for right in rights:
+        os.close(right)
+    _tell(connection, child)
+    return child
 
 
 def _tell(connection: socket.socket, number: int) -> None:
