@@ -1,5 +1,7 @@
 """What every test module can ask for, and how hypothesis behaves."""
 
+import functools
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -13,6 +15,6 @@ settings.load_profile("gradclip")
 
 
 @pytest.fixture
-def gradclip(capfd: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Give the command line as a function, run in this process."""
-    return lambda *arguments: run_here(capfd, *arguments)
+    return functools.partial(run_here, capfd)

@@ -64,17 +64,26 @@ Run = Callable[..., Said]
 # In this process
 
 
-def run_here(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Said:
+def run_here(
+    capfd: pytest.CaptureFixture[str],
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    **changes: str,
+) -> Said:
     """Run a command line in this process, where nothing depends on one of its own."""
     capfd.readouterr()
-    given = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in ours}
     try:
-        sys.argv = ["gradclip", *map(str, arguments)]
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(cwd or "."):
+            patch.setattr(sys, "argv", ["gradclip", *map(str, arguments)])
+            for name in _LOOKS:
+                patch.delenv(name, raising=False)
+            for name, value in changes.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
     finally:
-        sys.argv = given
         for number, handler in handlers.items():
             signal.signal(number, handler)
     out, err = capfd.readouterr()

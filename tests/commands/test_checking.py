@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_file_has_its_line_and_one_bad_file_its_status(folder: Path, gradclip: Run) -> None:
-    said = gradclip("check", folder)
+def test_each_file_has_its_line_and_one_bad_file_its_status(folder: Path, run: Run) -> None:
+    said = run("check", folder)
     assert (said.status, said.err) == (2, "")
     assert said.out.splitlines() == [
         f"{folder}/a.npy: sound, npy, 1 tensor, 140 bytes",
@@ -34,17 +34,17 @@ def test_each_file_has_its_line_and_one_bad_file_its_status(folder: Path, gradcl
     ]
 
 
-def test_sound_files_have_status_0(folder: Path, gradclip: Run) -> None:
-    said = gradclip("check", folder / "a.npy", folder / "b.safetensors", folder / "a.npy")
+def test_sound_files_have_status_0(folder: Path, run: Run) -> None:
+    said = run("check", folder / "a.npy", folder / "b.safetensors", folder / "a.npy")
     assert (said.status, said.err) == (0, "")
     assert len(said.out.splitlines()) == 3, "each by itself, not as one gradient"
 
 
 def test_what_cannot_be_opened_does_not_keep_the_others_from_being_checked(
-    folder: Path, gradclip: Run
+    folder: Path, run: Run
 ) -> None:
     os.mkfifo(folder / "d.npy")
-    said = gradclip("check", folder / "missing", folder)
+    said = run("check", folder / "missing", folder)
     assert said.status == 2
     lines = said.out.splitlines()
     assert lines[0].startswith(f"{folder}/missing: bad: no such file or directory (")
@@ -52,14 +52,14 @@ def test_what_cannot_be_opened_does_not_keep_the_others_from_being_checked(
     assert len(lines) == 5
 
 
-def test_quiet_leaves_the_status(folder: Path, gradclip: Run) -> None:
+def test_quiet_leaves_the_status(folder: Path, run: Run) -> None:
     for name, status in (("a.npy", 0), ("c.npy", 2)):
-        said = gradclip("check", folder / name, "-q")
+        said = run("check", folder / name, "-q")
         assert (said.status, said.out, said.err) == (status, "", "")
 
 
-def test_json_has_what_the_lines_have(folder: Path, gradclip: Run) -> None:
-    said = gradclip("check", folder, "--json")
+def test_json_has_what_the_lines_have(folder: Path, run: Run) -> None:
+    said = run("check", folder, "--json")
     assert said.status == 2
     document = json.loads(said.out)
     assert (document["schema"], document["sound"]) == (1, False)
@@ -81,11 +81,9 @@ def test_python_gets_the_same(folder: Path) -> None:
     assert (a.sound, a.tensors, b.tensors, c.sound) == (True, 1, 0, False)
 
 
-def test_a_folder_without_dumps_has_its_line_and_the_others_theirs(
-    folder: Path, gradclip: Run
-) -> None:
+def test_a_folder_without_dumps_has_its_line_and_the_others_theirs(folder: Path, run: Run) -> None:
     (folder / "empty").mkdir()
-    said = gradclip("check", folder / "empty", folder / "a.npy")
+    said = run("check", folder / "empty", folder / "a.npy")
     assert (said.status, said.err) == (2, "")
     bad, good = said.out.splitlines()
     assert bad.startswith(f"{folder}/empty: bad: a folder without dumps (0 other files) (")
@@ -93,8 +91,8 @@ def test_a_folder_without_dumps_has_its_line_and_the_others_theirs(
 
 
 @by_name([*REJECTED, *ACCEPTED])
-def test_it_says_of_each_odd_file_what_inspect_says(case: Case, gradclip: Run) -> None:
-    checked, inspected = gradclip("check", case.path), gradclip("inspect", case.path, "-q")
+def test_it_says_of_each_odd_file_what_inspect_says(case: Case, run: Run) -> None:
+    checked, inspected = run("check", case.path), run("inspect", case.path, "-q")
     assert checked.status == inspected.status
     assert is_harmless(checked.out)
     (line,) = checked.out.splitlines()

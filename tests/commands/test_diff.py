@@ -28,7 +28,7 @@ from gradclip_cli.difference import Difference, Rounding, compare, merge
 from gradclip_cli.names import escape
 from tests.dumps import Stored, floats, item_size, lanes, write_npy, write_safetensors
 from tests.readers import names_of, of_csv, of_md, of_tsv, strict
-from tests.running import ALLOWED, gradclip, in_shell, measured, on_terminal, one_error
+from tests.running import ALLOWED, Run, gradclip, in_shell, measured, on_terminal, one_error
 from tests.strangers import CODES, STRANGERS
 
 SEED = random.Random(7)
@@ -87,10 +87,10 @@ def known(row: Compared) -> Difference:
 # The verdicts, one for each way in which dumps come to differ
 
 
-def test_a_dump_is_identical_to_itself(write: Any, tmp_path: Path) -> None:
-    done = gradclip("diff", "a.safetensors", "a.safetensors", "--format", "table", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode().startswith("identical: 6 tensors, to the bit\n")
+def test_a_dump_is_identical_to_itself(run: Run, write: Any, tmp_path: Path) -> None:
+    said = run("diff", "a.safetensors", "a.safetensors", "--format", "table", cwd=tmp_path)
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("identical: 6 tensors, to the bit\n")
     found = gradclip_cli.diff(tmp_path / "a.safetensors", tmp_path / "a.safetensors")
     assert (found.verdict, found.same, found.factor) == ("identical", True, None)
     assert {row.state for row in found.rows} == {"identical"}
@@ -99,15 +99,13 @@ def test_a_dump_is_identical_to_itself(write: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [0.3, 1e-3])
-def test_a_clipped_copy_is_recognised(write: Any, tmp_path: Path, limit: float) -> None:
+def test_a_clipped_copy_is_recognised(run: Run, write: Any, tmp_path: Path, limit: float) -> None:
     whole = gradclip_cli.apply(
         tmp_path / "a.safetensors", clip_norm=limit, output=tmp_path / "clipped.safetensors"
     )
-    done = gradclip(
-        "diff", "a.safetensors", "clipped.safetensors", "--format", "table", cwd=tmp_path
-    )
-    assert (done.returncode, done.stderr) == (1, b"")
-    first, second, *_ = done.stdout.decode().splitlines()
+    said = run("diff", "a.safetensors", "clipped.safetensors", "--format", "table", cwd=tmp_path)
+    assert (said.status, said.err) == (1, "")
+    first, second, *_ = said.out.splitlines()
     assert first.startswith("all 5 tensors: B = ")
     assert second == "likely clipping"
     found = gradclip_cli.diff(tmp_path / "a.safetensors", tmp_path / "clipped.safetensors")
@@ -141,25 +139,25 @@ def test_a_multiple_is_recognised_and_its_cause_named(
     assert found.difference.cosine == pytest.approx(math.copysign(1, factor), abs=1e-5)
 
 
-def test_times_2_to_the_16_is_said_in_words(write: Any, tmp_path: Path) -> None:
+def test_times_2_to_the_16_is_said_in_words(run: Run, write: Any, tmp_path: Path) -> None:
     write("b", scaled(2.0**16))
-    done = gradclip("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, b"")
-    assert done.stdout.decode().splitlines()[:2] == [
+    said = run("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
+    assert (said.status, said.err) == (1, "")
+    assert said.out.splitlines()[:2] == [
         "all 5 tensors: B = 65536.0000 · A, cosine 1.000000",
         "likely a loss scale of 2^16",
     ]
 
 
 def test_a_multiple_with_a_value_gone_astray_is_a_difference_but_the_factor_is_said(
-    write: Any, tmp_path: Path
+    run: Run, write: Any, tmp_path: Path
 ) -> None:
     values = [8 * value for value in lanes(TENSORS["head.w"])]
     b = scaled(8.0) | {"head.w": floats("F64", (3, 3), [*values[:-1], math.inf])}
     write("b", b)
-    done = gradclip("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, b"")
-    assert done.stdout.decode().splitlines()[1:3] == [
+    said = run("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
+    assert (said.status, said.err) == (1, "")
+    assert said.out.splitlines()[1:3] == [
         "1 value newly not finite in B, the first in head.w at [2, 2]",
         "elsewhere B = 8.0000 · A, cosine 1.000000",
     ]
@@ -200,14 +198,16 @@ def test_a_step_counter_that_moved_on_is_no_multiple_but_the_factor_is_said(
 
 
 @pytest.mark.parametrize("name", ["layers.0.w", "layers.1.w", "layers.1.b", "head.w"])
-def test_one_unit_in_the_last_place_is_a_difference(write: Any, tmp_path: Path, name: str) -> None:
+def test_one_unit_in_the_last_place_is_a_difference(
+    run: Run, write: Any, tmp_path: Path, name: str
+) -> None:
     code, shape, data = TENSORS[name]
     ulp = bytearray(data)
     ulp[-item_size(code)] ^= 1
     write("b", TENSORS | {name: (code, shape, bytes(ulp))})
-    done = gradclip("diff", "a.safetensors", "b.safetensors", "--json", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, b"")
-    whole = strict(done.stdout.decode())
+    said = run("diff", "a.safetensors", "b.safetensors", "--json", cwd=tmp_path)
+    assert (said.status, said.err) == (1, "")
+    whole = strict(said.out)
     assert whole["verdict"] == "differ"
     assert whole["states"] == {"differs": 1, "identical": 5}
     assert whole["changed"] == 1
@@ -219,13 +219,13 @@ def test_one_unit_in_the_last_place_is_a_difference(write: Any, tmp_path: Path, 
     assert worst["max_abs_diff"] == abs(after - before) > 0
 
 
-def test_one_nan_is_a_difference_under_any_tolerance(write: Any, tmp_path: Path) -> None:
+def test_one_nan_is_a_difference_under_any_tolerance(run: Run, write: Any, tmp_path: Path) -> None:
     write("b", changed("layers.1.w", lambda values: values.__setitem__(3281, math.nan)))
     arguments = ("diff", "a.safetensors", "b.safetensors", "--format", "table")
     for tolerance in ((), ("--rtol", "1e9"), ("--atol", "1e9"), ("--rtol", "1", "--atol", "1")):
-        done = gradclip(*arguments, *tolerance, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (1, b"")
-        head = done.stdout.decode().splitlines()
+        said = run(*arguments, *tolerance, cwd=tmp_path)
+        assert (said.status, said.err) == (1, "")
+        head = said.out.splitlines()
         assert head[0] == "differ: 1 of 6 tensors, in value"
         assert head[1] == "1 value newly not finite in B, the first in layers.1.w at [4, 1]"
         assert head[2] == "all values that are finite in both are equal"
@@ -235,16 +235,18 @@ def test_one_nan_is_a_difference_under_any_tolerance(write: Any, tmp_path: Path)
     assert (known(row).relative_error, known(row).gap.max_abs) == (0, 0)
 
 
-def test_a_missing_tensor_is_a_difference_on_either_side(write: Any, tmp_path: Path) -> None:
+def test_a_missing_tensor_is_a_difference_on_either_side(
+    run: Run, write: Any, tmp_path: Path
+) -> None:
     write("b", {name: stored for name, stored in TENSORS.items() if name != "head.w"})
     for a, b, state, where in (
         ("a", "b", "only_a", "only in A"),
         ("b", "a", "only_b", "only in B"),
     ):
         operands = (f"{a}.safetensors", f"{b}.safetensors")
-        done = gradclip("diff", *operands, "--rtol", "1", "--format", "table", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (1, b"")
-        assert done.stdout.decode().startswith(f"differ: 1 of 6 tensors, {where}\n")
+        said = run("diff", *operands, "--rtol", "1", "--format", "table", cwd=tmp_path)
+        assert (said.status, said.err) == (1, "")
+        assert said.out.startswith(f"differ: 1 of 6 tensors, {where}\n")
         found = gradclip_cli.diff(*(tmp_path / operand for operand in operands))
         row = row_of(found, "head.w")
         assert (row.state, row.difference) == (state, None)
@@ -255,13 +257,13 @@ def test_a_missing_tensor_is_a_difference_on_either_side(write: Any, tmp_path: P
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_prefixed_names_are_a_difference_until_they_are_aligned(
-    write: Any, tmp_path: Path, swapped: bool
+    run: Run, write: Any, tmp_path: Path, swapped: bool
 ) -> None:
     write("b", {f"module._orig_mod.{name}": stored for name, stored in TENSORS.items()})
     operands = ["a.safetensors", "b.safetensors"][:: -1 if swapped else 1]
-    done = gradclip("diff", *operands, "--json", cwd=tmp_path)
-    assert done.returncode == 1
-    whole = strict(done.stdout.decode())
+    said = run("diff", *operands, "--json", cwd=tmp_path)
+    assert said.status == 1
+    whole = strict(said.out)
     assert whole["states"] == {"only_a": 6, "only_b": 6}
     assert whole["notes"] == ["--strip-prefix module._orig_mod. would align more names"]
     for options in (
@@ -270,9 +272,9 @@ def test_prefixed_names_are_a_difference_until_they_are_aligned(
         ("--rename", r"^module\._orig_mod\.="),
         ("--rename", r"^([a-z.]*[01.]*[a-z])$=module._orig_mod.\1"),
     ):
-        done = gradclip("diff", *operands, *options, "--json", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, b"")
-        whole = strict(done.stdout.decode())
+        said = run("diff", *operands, *options, "--json", cwd=tmp_path)
+        assert (said.status, said.err) == (0, "")
+        whole = strict(said.out)
         assert (whole["verdict"], whole["same"], whole["states"]) == (
             "identical",
             True,
@@ -326,12 +328,12 @@ def test_values_that_are_not_finite_must_be_the_same_in_both(
     assert "not finite" in " ".join(found.notes)
 
 
-def test_nothing_finite_in_both_leaves_the_error_unknown(tmp_path: Path) -> None:
+def test_nothing_finite_in_both_leaves_the_error_unknown(run: Run, tmp_path: Path) -> None:
     write_npy(tmp_path / "a.npy", floats("<f4", (1,), [1.0]))
     write_npy(tmp_path / "b.npy", floats("<f4", (1,), [math.nan]))
-    done = gradclip("diff", "a.npy", "b.npy", "--rtol", "1", cwd=tmp_path)
-    assert done.returncode == 1
-    row, whole = of_tsv(done.stdout.decode())
+    said = run("diff", "a.npy", "b.npy", "--rtol", "1", cwd=tmp_path)
+    assert said.status == 1
+    row, whole = of_tsv(said.out)
     assert [row[name] for name in ("norm_b", "ratio", "cosine", "relative_error")] == ["nan"] + [
         ""
     ] * 3
@@ -357,10 +359,10 @@ def test_a_tensor_passes_if_either_bound_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--rtol", "--atol"])
 @pytest.mark.parametrize("bound", ["-1", "nan", "inf", "much"])
-def test_a_bound_that_is_none_is_refused(tmp_path: Path, option: str, bound: str) -> None:
-    done = gradclip("diff", "a.npy", "b.npy", option, bound, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr).startswith(f"gradclip: {option}: ")
+def test_a_bound_that_is_none_is_refused(run: Run, tmp_path: Path, option: str, bound: str) -> None:
+    said = run("diff", "a.npy", "b.npy", option, bound, cwd=tmp_path)
+    assert (said.status, said.out) == (2, "")
+    assert one_error(said.err).startswith(f"gradclip: {option}: ")
 
 
 def test_what_is_zero_has_no_angle_and_no_ratio(tmp_path: Path) -> None:
@@ -742,11 +744,11 @@ def test_prefixes_go_one_by_one_and_renames_in_order() -> None:
     ],
 )
 def test_names_that_cannot_be_aligned_are_an_error(
-    write: Any, tmp_path: Path, options: list[str], problem: str
+    run: Run, write: Any, tmp_path: Path, options: list[str], problem: str
 ) -> None:
-    done = gradclip("diff", "a.safetensors", "a.safetensors", *options, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr).startswith(f"gradclip: {problem}")
+    said = run("diff", "a.safetensors", "a.safetensors", *options, cwd=tmp_path)
+    assert (said.status, said.out) == (2, "")
+    assert one_error(said.err).startswith(f"gradclip: {problem}")
 
 
 def test_patterns_choose_by_aligned_names(write: Any, tmp_path: Path) -> None:
@@ -774,13 +776,13 @@ def test_a_single_npy_file_has_no_name_and_matches_any_other(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("form", ["table", "tsv", "csv", "md", "json", "jsonl"])
-def test_hostile_names_are_safe_and_given_back(tmp_path: Path, form: str) -> None:
+def test_hostile_names_are_safe_and_given_back(run: Run, tmp_path: Path, form: str) -> None:
     a = {name: floats("F32", (1,), [n + 1.0]) for n, name in enumerate(STRANGERS)}
     b = {name: floats("F32", (1,), [2 * n + 1.5]) for n, name in enumerate(STRANGERS)}
     path = "a\x1b[31m\n[b].safetensors"
     write_safetensors(tmp_path / path, a)
     write_safetensors(tmp_path / "b.safetensors", b)
-    done = gradclip(
+    said = run(
         "diff",
         path,
         "b.safetensors",
@@ -791,8 +793,8 @@ def test_hostile_names_are_safe_and_given_back(tmp_path: Path, form: str) -> Non
         cwd=tmp_path,
         COLUMNS="999",
     )
-    assert (done.returncode, done.stderr) == (1, b"")
-    text = done.stdout.decode()
+    assert (said.status, said.err) == (1, "")
+    text = said.out
     parts = re.split({"tsv": r"[\t\n]", "csv": r"\r\n"}.get(form, r"\n"), text)
     assert [part for part in parts if not part.isprintable()] == []
     if form == "table":
@@ -806,16 +808,16 @@ def test_hostile_names_are_safe_and_given_back(tmp_path: Path, form: str) -> Non
 # Formats, pipes, statuses
 
 
-def test_all_formats_say_the_same(write: Any, tmp_path: Path) -> None:
+def test_all_formats_say_the_same(run: Run, write: Any, tmp_path: Path) -> None:
     b = changed("layers.1.w", lambda values: values.__setitem__(7, math.inf))
     del b["layers.0.w"]
     write("b", b)
 
     def report(form: str) -> str:
         operands = ("a.safetensors", "b.safetensors")
-        done = gradclip("diff", *operands, "--format", form, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (1, b"")
-        return done.stdout.decode()
+        said = run("diff", *operands, "--format", form, cwd=tmp_path)
+        assert (said.status, said.err) == (1, "")
+        return said.out
 
     tsv = of_tsv(report("tsv"))
     assert of_csv(report("csv")) == tsv
@@ -912,32 +914,34 @@ def test_a_stream_that_goes_on_or_ends_too_early_is_an_error(write: Any, tmp_pat
     ],
 )
 def test_operands_that_are_none_are_an_error(
-    write: Any, tmp_path: Path, operands: list[str], problem: str
+    run: Run, write: Any, tmp_path: Path, operands: list[str], problem: str
 ) -> None:
-    done = gradclip("diff", *operands, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr) == problem
+    said = run("diff", *operands, cwd=tmp_path)
+    assert (said.status, said.out) == (2, "")
+    assert one_error(said.err) == problem
 
 
-def test_a_folder_is_compared_with_a_file(write: Any, tmp_path: Path) -> None:
+def test_a_folder_is_compared_with_a_file(run: Run, write: Any, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     names = [*TENSORS]
     for number, some in enumerate((names[::2], names[1::2])):
         path = tmp_path / "shards" / f"{number}.safetensors"
         write_safetensors(path, {name: TENSORS[name] for name in some})
-    done = gradclip("diff", "shards", "a.safetensors", "--format", "table", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert "A: 2 files · B: a.safetensors" in done.stdout.decode()
+    said = run("diff", "shards", "a.safetensors", "--format", "table", cwd=tmp_path)
+    assert (said.status, said.err) == (0, "")
+    assert "A: 2 files · B: a.safetensors" in said.out
 
 
-def test_quiet_leaves_only_the_status(write: Any, tmp_path: Path) -> None:
+def test_quiet_leaves_only_the_status(run: Run, write: Any, tmp_path: Path) -> None:
     write("b", scaled(2.0))
     for other, status in (("a", 0), ("b", 1)):
-        done = gradclip("diff", "a.safetensors", f"{other}.safetensors", "-q", cwd=tmp_path)
-        assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+        said = run("diff", "a.safetensors", f"{other}.safetensors", "-q", cwd=tmp_path)
+        assert (said.status, said.out, said.err) == (status, "", "")
 
 
-def test_the_worst_come_first_and_rows_are_chosen_and_sorted(write: Any, tmp_path: Path) -> None:
+def test_the_worst_come_first_and_rows_are_chosen_and_sorted(
+    run: Run, write: Any, tmp_path: Path
+) -> None:
     b = changed("layers.1.w", lambda values: values.__setitem__(7, math.nan))
     b["layers.0.w"] = scaled(1.5)["layers.0.w"]
     b["head.w"] = scaled(3.0)["head.w"]
@@ -945,8 +949,8 @@ def test_the_worst_come_first_and_rows_are_chosen_and_sorted(write: Any, tmp_pat
     path = write("b", b)
 
     def names(*options: str) -> list[str]:
-        done = gradclip("diff", "a.safetensors", path.name, *options, cwd=tmp_path)
-        return [row["name"] for row in of_tsv(done.stdout.decode())[:-1]]
+        said = run("diff", "a.safetensors", path.name, *options, cwd=tmp_path)
+        return [row["name"] for row in of_tsv(said.out)[:-1]]
 
     expected = ["layers.1.b", "layers.1.w", "head.w", "layers.0.w", "empty", "step"]
     assert names() == expected
@@ -957,11 +961,9 @@ def test_the_worst_come_first_and_rows_are_chosen_and_sorted(write: Any, tmp_pat
     assert names("--sort", "max")[0] == "head.w"
 
 
-def test_python_gets_what_the_command_prints(write: Any, tmp_path: Path) -> None:
+def test_python_gets_what_the_command_prints(run: Run, write: Any, tmp_path: Path) -> None:
     path = write("b", scaled(0.7))
-    whole = strict(
-        gradclip("diff", "a.safetensors", path.name, "--json", cwd=tmp_path).stdout.decode()
-    )
+    whole = strict(run("diff", "a.safetensors", path.name, "--json", cwd=tmp_path).out)
     found = gradclip_cli.diff(str(tmp_path / "a.safetensors"), path)
     assert (whole["verdict"], whole["factor"]) == (found.verdict, found.factor)
     assert whole["relative_error"] == found.difference.relative_error

@@ -22,7 +22,7 @@ from gradclip_cli.spikes import LEAST, Recent, SpikeRule, mean_and_deviation
 from gradclip_cli.steps import ordered
 from tests.dumps import GRADS, floats, write_npy
 from tests.readers import PARSED, strict
-from tests.running import end_of, gradclip, in_shell, one_error, running
+from tests.running import Run, end_of, gradclip, in_shell, one_error, running
 from tests.steps import INF, NAN, of_norms, write_steps
 from tests.strangers import FOREIGN, STRANGERS
 
@@ -63,13 +63,13 @@ def test_the_step_is_the_number_that_tells_the_paths_apart(
     assert [operand.step for operand in ordered(paths)] == steps
 
 
-def test_step_from_says_which_number_is_the_step(tmp_path: Path) -> None:
+def test_step_from_says_which_number_is_the_step(run: Run, tmp_path: Path) -> None:
     for name, norm in (("7-of-10", 1.0), ("7-of-9", 2.0)):
         write_npy(tmp_path / f"{name}.npy", floats("<f8", (1,), [norm]))
-    done = gradclip("trend", "7-of-9.npy", "7-of-10.npy", "--step-from", r"of-(\d+)", cwd=tmp_path)
-    assert [row["step"] for row in PARSED["tsv"](done.stdout.decode())] == ["9", "10"]
-    done = gradclip("trend", "7-of-9.npy", "7-of-10.npy", "--step-from", r"^\d", cwd=tmp_path)
-    assert [row["step"] for row in PARSED["tsv"](done.stdout.decode())] == ["7", "7"]
+    said = run("trend", "7-of-9.npy", "7-of-10.npy", "--step-from", r"of-(\d+)", cwd=tmp_path)
+    assert [row["step"] for row in PARSED["tsv"](said.out)] == ["9", "10"]
+    said = run("trend", "7-of-9.npy", "7-of-10.npy", "--step-from", r"^\d", cwd=tmp_path)
+    assert [row["step"] for row in PARSED["tsv"](said.out)] == ["7", "7"]
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         (lambda _: '{"row": "\n[]\n', "not a whole report"),
     ],
 )
-def test_half_a_report_is_refused(tmp_path: Path, change: Any, said: str) -> None:
+def test_half_a_report_is_refused(run: Run, tmp_path: Path, change: Any, said: str) -> None:
     (path,) = write_steps(tmp_path, {"a": [3.0], "b": [4.0]})
-    text = gradclip("inspect", path, "--format", "jsonl").stdout.decode()
+    text = run("inspect", path, "--format", "jsonl").out
     (tmp_path / "r1.jsonl").write_text(change(text))
-    done = gradclip("trend", "r1.jsonl", cwd=tmp_path)
-    assert done.returncode == 2
-    assert said in one_error(done.stderr)
+    done = run("trend", "r1.jsonl", cwd=tmp_path)
+    assert done.status == 2
+    assert said in one_error(done.err)
 
 
 # Rows
@@ -255,12 +255,12 @@ def test_a_spike_is_above_mean_and_six_deviations_of_what_came_before(tmp_path: 
     assert trend.steps[5].ratio == edge * 1.001
 
 
-def test_spike_takes_deviations_and_window(tmp_path: Path) -> None:
+def test_spike_takes_deviations_and_window(run: Run, tmp_path: Path) -> None:
     norms = [9.0, 1.0, 1.1, 1.0, 1.1, 1.0, 1.5]
     paths = write_steps(tmp_path, *({"w": [norm]} for norm in norms))
     for rule, spikes in (("6,128", []), ("6,5", ["6"]), ("12,5", [])):
-        done = gradclip("trend", *paths, "--spike", rule)
-        rows = PARSED["tsv"](done.stdout.decode())
+        said = run("trend", *paths, "--spike", rule)
+        rows = PARSED["tsv"](said.out)
         assert [row["step"] for row in rows if row["mark"] == "spike"] == spikes
 
 
@@ -391,10 +391,10 @@ def test_notes_say_in_how_many_steps_they_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "md"])
-def test_the_columns_are_those_documented(tmp_path: Path, form: str) -> None:
+def test_the_columns_are_those_documented(run: Run, tmp_path: Path, form: str) -> None:
     paths = write_steps(tmp_path, {"a": [3.0]}, {"a": [NAN]})
-    done = gradclip("trend", *paths, "--format", form)
-    rows = PARSED[form](done.stdout.decode())
+    said = run("trend", *paths, "--format", form)
+    rows = PARSED[form](said.out)
     assert [list(row) for row in rows] == [COLUMNS] * 2
     assert [row["row"] for row in rows] == ["step"] * 2
     assert [row["global_norm"] for row in rows] == ["3.0", "nan"]
@@ -402,13 +402,11 @@ def test_the_columns_are_those_documented(tmp_path: Path, form: str) -> None:
     assert rows[1]["first_nonfinite"] == "[0]"
 
 
-def test_json_has_rows_and_answers_and_is_strict(tmp_path: Path) -> None:
+def test_json_has_rows_and_answers_and_is_strict(run: Run, tmp_path: Path) -> None:
     steps = [{"a": [1.0], "z": [0.0]}] * 6 + [{"a": [9.0], "z": [0.0]}, {"a": [INF], "z": [0.0]}]
     paths = write_steps(tmp_path, *steps)
-    whole = strict(gradclip("trend", *paths, "--json").stdout.decode())
-    *rows, last = map(
-        strict, gradclip("trend", *paths, "--format", "jsonl").stdout.decode().splitlines()
-    )
+    whole = strict(run("trend", *paths, "--json").out)
+    *rows, last = map(strict, run("trend", *paths, "--format", "jsonl").out.splitlines())
     assert [row.pop("row") for row in rows] == ["step"] * 8
     assert whole.pop("steps") == rows
     assert last.pop("row") == "trend"
@@ -423,14 +421,14 @@ def test_json_has_rows_and_answers_and_is_strict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["table", "tsv", "csv", "md", "json", "jsonl"])
 @pytest.mark.parametrize("bad", [False, True], ids=["largest", "not finite"])
-def test_strangers_are_safe_in_every_format(tmp_path: Path, form: str, bad: bool) -> None:
+def test_strangers_are_safe_in_every_format(run: Run, tmp_path: Path, form: str, bad: bool) -> None:
     # Each name is the worst of one step, and all of them are zero in one more.
     paths = write_steps(
         tmp_path, *({name: [NAN if bad else 1.0], "z\x1b[31m": [0.0]} for name in STRANGERS)
     )
-    done = gradclip("trend", *paths, "--format", form, COLUMNS="1000")
-    assert (done.returncode, done.stderr) == (0, b"")
-    text = done.stdout.decode("utf-8")
+    said = run("trend", *paths, "--format", form, COLUMNS="1000")
+    assert (said.status, said.err) == (0, "")
+    text = said.out
     for line in text.split("\r\n" if form == "csv" else "\n"):
         assert line.replace("\t", "").isprintable() or form == "csv"
     if form in PARSED:
@@ -440,26 +438,26 @@ def test_strangers_are_safe_in_every_format(tmp_path: Path, form: str, bad: bool
         assert [json.loads(line)["tensor"] for line in text.splitlines()[:-1]] == STRANGERS
 
 
-def test_a_step_that_is_a_stranger_is_written_safely(tmp_path: Path) -> None:
+def test_a_step_that_is_a_stranger_is_written_safely(run: Run, tmp_path: Path) -> None:
     name = "a\x1b[31mb\n\u202e\udcff"
     write_npy(tmp_path / f"{name}.npy", floats("<f8", (1,), [3.0]))
     for form in ("table", "tsv", "md", "json"):
-        done = gradclip("trend", f"{name}.npy", "--format", form, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, b"")
-        text = done.stdout.decode("utf-8")
+        said = run("trend", f"{name}.npy", "--format", form, cwd=tmp_path)
+        assert (said.status, said.err) == (0, "")
+        text = said.out
         assert all(line.replace("\t", "").isprintable() for line in text.splitlines())
     assert next(csv.reader([text]))
 
 
-def test_a_report_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_a_report_cannot_drive_the_terminal(run: Run, tmp_path: Path) -> None:
     (path,) = write_steps(tmp_path, {"a": [INF]})
-    text = gradclip("inspect", path, "--format", "jsonl").stdout.decode()
+    text = run("inspect", path, "--format", "jsonl").out
     text = text.replace('"notes": []', r'"notes": ["\u001b[2J"]').replace("float64", r"\u001b[2J")
     (tmp_path / "step-1").write_text(text)
     for form in ("table", "tsv", "csv", "md", "json", "jsonl"):
-        done = gradclip("trend", "step-1", "--format", form, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert b"\x1b" not in done.stdout
+        said = run("trend", "step-1", "--format", form, cwd=tmp_path)
+        assert (said.status, said.err) == (0, "")
+        assert "\x1b" not in said.out
 
 
 # In pipes
@@ -486,10 +484,10 @@ def test_a_reader_that_goes_away_ends_it_silently(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] in (b"141", b"0")
 
 
-def test_quiet_prints_nothing(tmp_path: Path) -> None:
+def test_quiet_prints_nothing(run: Run, tmp_path: Path) -> None:
     paths = write_steps(tmp_path, {"w": [3.0]})
-    done = gradclip("trend", *paths, "-q", "--suggest")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    said = run("trend", *paths, "-q", "--suggest")
+    assert (said.status, said.out, said.err) == (0, "", "")
 
 
 def test_a_bad_step_is_an_error_after_the_rows_before_it(tmp_path: Path) -> None:
@@ -506,11 +504,11 @@ def test_no_step_is_a_usage_error_in_python_too() -> None:
         gradclip_cli.trend()
 
 
-def test_workers_do_not_change_a_digit(tmp_path: Path) -> None:
+def test_workers_do_not_change_a_digit(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     steps = [{name: list(rng.normal(size=999)) for name in "abc"} for _ in range(3)]
     paths = write_steps(tmp_path, *steps)
-    one, many = (gradclip("trend", *paths, "--workers", count).stdout for count in "14")
+    one, many = (run("trend", *paths, "--workers", count).out for count in "14")
     assert one == many
 
 

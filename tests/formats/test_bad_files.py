@@ -100,9 +100,9 @@ def test_the_manifest_and_the_folder_say_the_same() -> None:
 
 
 @by_name(REJECTED)
-def test_a_bad_file_is_rejected_in_one_line_with_a_hint(case: Case, gradclip: Run) -> None:
+def test_a_bad_file_is_rejected_in_one_line_with_a_hint(case: Case, run: Run) -> None:
     reason = NOT_IN_THE_SLUG.get(case.name) or REASONS[case.slug or ""]
-    check_rejection(gradclip("inspect", case.path), case.path, case.names_tensor, reason)
+    check_rejection(run("inspect", case.path), case.path, case.names_tensor, reason)
 
 
 @by_name(REJECTED)
@@ -154,17 +154,17 @@ def test_the_values_of_an_unusual_file_survive_a_clip(case: Case, tmp_path: Path
 
 @by_name(having("clip_exit_nonzero"))
 def test_a_file_that_cannot_be_clipped_ends_in_status_1(
-    case: Case, gradclip: Run, tmp_path: Path
+    case: Case, run: Run, tmp_path: Path
 ) -> None:
-    said = gradclip("apply", case.path, "--clip-norm", "1", "-o", tmp_path / "out")
+    said = run("apply", case.path, "--clip-norm", "1", "-o", tmp_path / "out")
     assert said.status == 1
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["table", "tsv", "csv", "md", "json", "jsonl"])
 @by_name(having("raw_bytes_to_tty_forbidden"))
-def test_a_hostile_name_reaches_no_terminal_raw(case: Case, form: str, gradclip: Run) -> None:
-    said = gradclip("inspect", case.path, "--format", form)
+def test_a_hostile_name_reaches_no_terminal_raw(case: Case, form: str, run: Run) -> None:
+    said = run("inspect", case.path, "--format", form)
     assert said.status == 0
     meant = {"tsv": "\t", "csv": "\r"}.get(form, "")
     assert is_harmless(said.out.replace(meant, ""))
@@ -181,23 +181,23 @@ def test_booleans_are_listed_unmeasured_and_copied_untouched(name: str, tmp_path
 
 
 def test_what_cannot_be_decoded_is_listed_unmeasured_and_never_clipped(
-    gradclip: Run, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
     (case,) = (case for case in CASES if case.name == "st_f6_sub_byte")
     report = gradclip_cli.inspect(case.path)
     assert [(row.name, row.measured) for row in report.tensors] == [("a", False)]
-    said = gradclip("apply", case.path, "--clip-norm", "1", "-o", tmp_path / "out")
+    said = run("apply", case.path, "--clip-norm", "1", "-o", tmp_path / "out")
     assert said.status == 2
     assert "'a' is float6_e2m3fn" in said.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_hostile_file_name_is_named_escaped(gradclip: Run, tmp_path: Path) -> None:
+def test_a_hostile_file_name_is_named_escaped(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "["  # the slash of the markup parts the path
     folder.mkdir()
     path = folder / "bold]\x1b[31m.safetensors"
     path.write_bytes(b"")
-    said = gradclip("inspect", path)
+    said = run("inspect", path)
     shown = Path(str(path).replace("\x1b", "\\x1b"))
     check_rejection(said, shown, None, REASONS["too-short"])
 

@@ -1,4 +1,4 @@
-"""The formats of a report, which rows it has, and the gates: the real command, in a real pipe."""
+"""The formats of a report, which rows it has, and the gates."""
 
 import json
 import math
@@ -14,7 +14,7 @@ import pytest
 
 from tests.dumps import exact_norm, floats, write_npy, write_safetensors
 from tests.readers import PARSED, of_csv, of_md, of_tsv, strict
-from tests.running import gradclip, in_shell, one_error
+from tests.running import Run, gradclip, in_shell, one_error
 
 # The README and section 4 of the design document these; they are only ever appended to.
 COLUMNS = [
@@ -164,16 +164,16 @@ def test_json_is_short_for_format_json(report: Callable[..., str]) -> None:
     )
 
 
-def test_json_cannot_go_with_another_format(folder: Path) -> None:
-    done = gradclip("inspect", "finite.safetensors", "--json", "--format", "csv", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr) == "gradclip: --json: cannot go with --format csv"
+def test_json_cannot_go_with_another_format(run: Run, folder: Path) -> None:
+    said = run("inspect", "finite.safetensors", "--json", "--format", "csv", cwd=folder)
+    assert (said.status, said.out) == (2, "")
+    assert one_error(said.err) == "gradclip: --json: cannot go with --format csv"
 
 
-def test_an_unknown_format_is_refused_with_the_known_ones(folder: Path) -> None:
-    done = gradclip("inspect", "finite.safetensors", "--format", "xml", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert all(form in one_error(done.stderr) for form in ("table", *FORMATS))
+def test_an_unknown_format_is_refused_with_the_known_ones(run: Run, folder: Path) -> None:
+    said = run("inspect", "finite.safetensors", "--format", "xml", cwd=folder)
+    assert (said.status, said.out) == (2, "")
+    assert all(form in one_error(said.err) for form in ("table", *FORMATS))
 
 
 # Numbers
@@ -378,10 +378,10 @@ def test_bad_only_leaves_the_rows_that_are_not_finite(
     assert names(report("inspect", "finite.safetensors", "--bad-only")) == []
 
 
-def test_an_unknown_key_is_refused(folder: Path) -> None:
-    done = gradclip("inspect", "345.safetensors", "--sort", "bogus", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert "'bogus'" in one_error(done.stderr)
+def test_an_unknown_key_is_refused(run: Run, folder: Path) -> None:
+    said = run("inspect", "345.safetensors", "--sort", "bogus", cwd=folder)
+    assert (said.status, said.out) == (2, "")
+    assert "'bogus'" in one_error(said.err)
 
 
 # Groups
@@ -475,12 +475,12 @@ GATES: Mapping[str, tuple[tuple[str, ...], int]] = {
 
 @pytest.mark.parametrize(("arguments", "status"), GATES.values(), ids=GATES.keys())
 def test_a_gate_has_its_status_and_the_report_is_printed(
-    folder: Path, arguments: tuple[str, ...], status: int
+    run: Run, folder: Path, arguments: tuple[str, ...], status: int
 ) -> None:
     name, *gates = arguments
-    done = gradclip("inspect", f"{name}.safetensors", *gates, cwd=folder)
-    assert (done.returncode, done.stderr) == (status, b"")
-    assert of_tsv(done.stdout.decode())[-1]["row"] == "global"
+    said = run("inspect", f"{name}.safetensors", *gates, cwd=folder)
+    assert (said.status, said.err) == (status, "")
+    assert of_tsv(said.out)[-1]["row"] == "global"
 
 
 @pytest.mark.parametrize(
@@ -489,20 +489,20 @@ def test_a_gate_has_its_status_and_the_report_is_printed(
     ids=["a gate fails", "no gate"],
 )
 def test_quiet_prints_nothing_and_leaves_the_status(
-    folder: Path, arguments: tuple[str, ...], status: int
+    run: Run, folder: Path, arguments: tuple[str, ...], status: int
 ) -> None:
     name, *gates = arguments
-    done = gradclip("inspect", f"{name}.safetensors", *gates, "--quiet", cwd=folder)
-    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+    said = run("inspect", f"{name}.safetensors", *gates, "--quiet", cwd=folder)
+    assert (said.status, said.out, said.err) == (status, "", "")
 
 
-def test_quiet_does_not_hide_an_error(folder: Path) -> None:
-    done = gradclip("inspect", "missing.safetensors", "--quiet", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert "missing.safetensors" in one_error(done.stderr)
+def test_quiet_does_not_hide_an_error(run: Run, folder: Path) -> None:
+    said = run("inspect", "missing.safetensors", "--quiet", cwd=folder)
+    assert (said.status, said.out) == (2, "")
+    assert "missing.safetensors" in one_error(said.err)
 
 
-def test_a_limit_that_is_no_norm_is_refused(folder: Path) -> None:
-    done = gradclip("inspect", "345.safetensors", "--fail-above", "nan", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert one_error(done.stderr).startswith("gradclip: --fail-above: ")
+def test_a_limit_that_is_no_norm_is_refused(run: Run, folder: Path) -> None:
+    said = run("inspect", "345.safetensors", "--fail-above", "nan", cwd=folder)
+    assert (said.status, said.out) == (2, "")
+    assert one_error(said.err).startswith("gradclip: --fail-above: ")

@@ -19,6 +19,7 @@ from gradclip_cli.suggestion import suggest
 from tests.dumps import GRADS
 from tests.readme import README, TOP
 from tests.running import (
+    Run,
     Shown,
     end_on,
     feeding,
@@ -196,24 +197,24 @@ def test_progress_and_rows_share_a_terminal(tmp_path: Path) -> None:
 # In a file
 
 
-def test_plot_writes_the_picture_and_the_report_too(tmp_path: Path) -> None:
+def test_plot_writes_the_picture_and_the_report_too(run: Run, tmp_path: Path) -> None:
     paths = write_steps(tmp_path, *ODD["mixed"])
-    done = gradclip("trend", *paths, "--plot", "a.png", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert len(done.stdout.splitlines()) == 8
+    said = run("trend", *paths, "--plot", "a.png", cwd=tmp_path)
+    assert (said.status, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 8
     trend = gradclip_cli.trend(*paths)
     assert (tmp_path / "a.png").read_bytes() == drawn(trend, "a.png")
 
 
-def test_a_picture_takes_no_ones_place_without_force(tmp_path: Path) -> None:
+def test_a_picture_takes_no_ones_place_without_force(run: Run, tmp_path: Path) -> None:
     paths = write_steps(tmp_path, {"a": [1.0]})
     plot = tmp_path / "a.svg"
     plot.write_text("mine")
-    done = gradclip("trend", *paths, "--plot", str(plot))
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert "already exists" in one_error(done.stderr)
+    said = run("trend", *paths, "--plot", str(plot))
+    assert (said.status, said.out) == (2, "")
+    assert "already exists" in one_error(said.err)
     assert plot.read_text() == "mine"
-    assert gradclip("trend", *paths, "--plot", str(plot), "--force", "-q").returncode == 0
+    assert run("trend", *paths, "--plot", str(plot), "--force", "-q").status == 0
     assert plot.read_text().startswith("<?xml")
 
 

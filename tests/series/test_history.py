@@ -12,7 +12,7 @@ import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from tests.dumps import GRADS, floats, write_npy
 from tests.readers import strict
-from tests.running import PATIENCE, end_of, gradclip, one_error, running, until
+from tests.running import PATIENCE, Run, end_of, gradclip, one_error, running, until
 from tests.steps import INF, NAN, write_steps
 from tests.strangers import FOREIGN, STRANGERS
 
@@ -185,16 +185,16 @@ def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_cache_is_refused_and_left_as_it_is(
-    tmp_path: Path, change: Callable[[bytes], bytes]
+    run: Run, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     paths = write_steps(tmp_path / "run", STEPS[0])
     cache = tmp_path / "c.jsonl"
     looked(paths, cache)
     foreign = change(cache.read_bytes())
     cache.write_bytes(foreign)
-    done = gradclip("trend", *paths, "--cache", str(cache))
-    assert done.returncode == 2
-    assert f"{cache}: not a cache that gradclip trend wrote" in one_error(done.stderr)
+    said = run("trend", *paths, "--cache", str(cache))
+    assert said.status == 2
+    assert f"{cache}: not a cache that gradclip trend wrote" in one_error(said.err)
     assert cache.read_bytes() == foreign
 
 

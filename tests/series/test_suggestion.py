@@ -12,7 +12,7 @@ import gradclip_cli
 from gradclip_cli.spikes import percentile
 from gradclip_cli.suggestion import PERCENTILES, Suggestion, autoclip, by_limit, suggest, zclip
 from tests.readers import PARSED, strict
-from tests.running import gradclip
+from tests.running import Run
 from tests.steps import INF, NAN, of_norms, write_steps
 
 norms_of_a_run = st.lists(st.floats(0, 1e300), min_size=1, max_size=60)
@@ -142,9 +142,9 @@ def of_python(paths: list[str]) -> Suggestion:
     return gradclip_cli.suggest(gradclip_cli.trend(*paths))
 
 
-def test_suggest_says_in_words_what_to_do_and_what_to_mind(paths: list[str]) -> None:
-    done = gradclip("trend", *paths, "--suggest", "--format", "table", COLUMNS="160")
-    text = done.stdout.decode()
+def test_suggest_says_in_words_what_to_do_and_what_to_mind(run: Run, paths: list[str]) -> None:
+    said = run("trend", *paths, "--suggest", "--format", "table", COLUMNS="160")
+    text = said.out
     assert text.startswith("candidate ")
     assert "1 step without a finite norm is left out; 15 remain\n" in text
     recommended = of_python(paths).recommended
@@ -158,10 +158,10 @@ def test_suggest_says_in_words_what_to_do_and_what_to_mind(paths: list[str]) -> 
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "md"])
 def test_suggest_in_text_has_a_row_for_each_percentile_and_candidate(
-    paths: list[str], form: str
+    run: Run, paths: list[str], form: str
 ) -> None:
-    done = gradclip("trend", *paths, "--suggest", "--format", form)
-    rows = PARSED[form](done.stdout.decode())
+    said = run("trend", *paths, "--suggest", "--format", form)
+    rows = PARSED[form](said.out)
     found = of_python(paths)
     assert [row["row"] for row in rows] == ["percentile"] * 5 + ["candidate"] * len(
         found.candidates
@@ -170,9 +170,9 @@ def test_suggest_in_text_has_a_row_for_each_percentile_and_candidate(
     assert [row["name"] for row in rows if row["recommended"] == "true"] == ["percentile 90"]
 
 
-def test_suggest_in_json_is_strict_and_whole(paths: list[str]) -> None:
+def test_suggest_in_json_is_strict_and_whole(run: Run, paths: list[str]) -> None:
     found = of_python(paths)
-    whole = strict(gradclip("trend", *paths, "--suggest", "--json").stdout.decode())
+    whole = strict(run("trend", *paths, "--suggest", "--json").out)
     assert whole["percentiles"] == {str(percent): limit for percent, limit in found.percentiles}
     assert (whole["steps"], whole["excluded"]) == (15, 1)
     assert found.recommended is not None
@@ -180,7 +180,7 @@ def test_suggest_in_json_is_strict_and_whole(paths: list[str]) -> None:
     assert [entry["name"] for entry in whole["candidates"]] == [
         candidate.name for candidate in found.candidates
     ]
-    lines = gradclip("trend", *paths, "--suggest", "--format", "jsonl").stdout.decode()
+    lines = run("trend", *paths, "--suggest", "--format", "jsonl").out
     rows = [strict(line) for line in lines.splitlines()]
     assert rows[-1]["row"] == "suggestion"
     assert [row for row in rows if row["row"] == "candidate"] == [
