@@ -326,17 +326,25 @@ def measured(arguments: Sequence[str | Path]) -> tuple[int, str, int]:
     return status, done.stdout + "\n".join(said), peak
 
 
-def loaded_by(*arguments: str) -> set[str]:
-    """Give the modules that a run of the real command imports."""
+@cache
+def asked(*arguments: str, **changes: str) -> tuple[str, frozenset[str]]:
+    """Give what is answered, and the modules that were imported for it."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *COMMAND[1:], *arguments],
         capture_output=True,
-        encoding="utf-8",
         stdin=subprocess.DEVNULL,
+        env=environment({"COLUMNS": "80", **changes}),
         timeout=PATIENCE,
         check=True,
     )
-    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    said = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
+    assert len(said) == len(done.stderr.splitlines()), "nothing else is said"
+    return done.stdout.decode(), frozenset(line.split("|")[2].strip() for line in said)
+
+
+def loaded_by(*arguments: str) -> frozenset[str]:
+    """Give the modules that a run of the real command imports."""
+    return asked(*arguments)[1]
 
 
 def one_error(said: bytes | str) -> str:

@@ -1,5 +1,12 @@
 """Names of tensors and files that could do harm where they are shown, or be taken for others."""
 
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.dumps import floats, write_npy
+
 LONG = "transformer." * 16 + "q_weight"
 
 STRANGERS = [
@@ -86,3 +93,14 @@ FOREIGN = [
 
 CODES = {"\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[1;31m", "\x1b[0m"}
 """What the table says to a terminal: bold, dim, red, and back to normal."""
+
+
+def write_foreign(folder: Path) -> None:
+    """Write a file of each foreign name, of norms 1, 2, …, where the file system takes them."""
+    folder.mkdir()
+    for number, name in enumerate(FOREIGN, 1):
+        path = Path(os.fsdecode(bytes(folder) + b"/" + name + b".npy"))
+        try:
+            write_npy(path, floats("<f4", (1,), [number]))
+        except OSError:
+            pytest.skip("this file system takes only names in UTF-8")

@@ -22,7 +22,6 @@ COMMANDS = [
     *(f"apply a.npy --clip-norm 2.5 --dry-run --format {form}" for form in FORMATS),
     *(f"diff a.npy b.npy --format {form}" for form in FORMATS),
     *(f"trend a.npy b.npy --format {form}" for form in FORMATS),
-    *(f"trend a.npy b.npy --suggest --format {form}" for form in FORMATS),
     *("check a.npy cut.npy", "check a.npy cut.npy --json", "--help", "--version"),
     *("inspect missing.npy", "inspect cut.npy", "apply a.npy", "inspect"),
 ]

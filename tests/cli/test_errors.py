@@ -1,7 +1,7 @@
 """Every error is one line that says what is wrong, a hint at the way out, and a status.
 
-The folder in which it happens must look afterwards as it did before. A process takes a third of a
-second, so most command lines run in this one; of each kind a few are run as the real command.
+The folder in which it happens must look afterwards as it did before. Most command lines
+run in this process; of each kind a few are really started.
 """
 
 import os

@@ -1,6 +1,7 @@
 """gradclip in pipelines: what it reads and writes, how it ends, and what it leaves behind.
 
-Everything here runs the real command, with real pipes, signals and descriptors.
+Everything here is a process with real pipes and descriptors; those that get signals, or limits of
+the system, are really started.
 """
 
 import contextlib

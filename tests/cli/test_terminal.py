@@ -7,11 +7,8 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -22,11 +19,10 @@ from tests.dumps import Stored, floats, header_of, write_safetensors
 from tests.running import (
     COMMAND,
     HEIGHT,
-    PATIENCE,
     Shown,
+    asked,
     end_of,
     end_on,
-    environment,
     feeding,
     frames,
     gradclip,
@@ -407,21 +403,6 @@ ASKED = {
     "apply --help": ("apply", "--help"),
     "trend --help": ("trend", "--help"),
 }
-
-
-@cache
-def asked(*arguments: str, **changes: str) -> tuple[str, frozenset[str]]:
-    """Give what is answered, and the packages that were imported for it."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *COMMAND[1:], *arguments],
-        capture_output=True,
-        env=environment({"COLUMNS": "80", **changes}),
-        timeout=PATIENCE,
-        check=True,
-    )
-    said = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
-    assert len(said) == len(done.stderr.splitlines()), "nothing else is said"
-    return done.stdout.decode(), frozenset(line.split("|")[2].strip() for line in said)
 
 
 def completed(shell: str, line: str) -> tuple[str, frozenset[str]]:

@@ -24,7 +24,7 @@ from tests.dumps import GRADS, floats, write_npy
 from tests.readers import PARSED, strict
 from tests.running import Run, end_of, gradclip, in_shell, one_error, running
 from tests.steps import INF, NAN, of_norms, write_steps
-from tests.strangers import FOREIGN, STRANGERS
+from tests.strangers import FOREIGN, STRANGERS, write_foreign
 
 COLUMNS = [
     *("row", "step", "source", "global_norm", "ratio", "tensor", "share", "nonfinite", "mark"),
@@ -162,13 +162,7 @@ def test_a_report_in_json_lines_stands_for_its_dump(tmp_path: Path, selection: l
 
 def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path) -> None:
     folder = tmp_path / "step-1"
-    folder.mkdir()
-    try:
-        for name in FOREIGN:
-            path = os.fsdecode(bytes(folder) + b"/" + name + b".npy")
-            write_npy(Path(path), floats("<f8", (1,), [1.0]))
-    except OSError:
-        pytest.skip("this file system takes only names in UTF-8")
+    write_foreign(folder)
     report = tmp_path / "report.jsonl"
     report.write_bytes(gradclip("inspect", str(folder), "--format", "jsonl").stdout)
     done = gradclip("trend", str(folder), "--json")

@@ -14,7 +14,7 @@ from tests.dumps import GRADS, floats, write_npy
 from tests.readers import strict
 from tests.running import PATIENCE, Run, end_of, gradclip, one_error, running, until
 from tests.steps import INF, NAN, write_steps
-from tests.strangers import FOREIGN, STRANGERS
+from tests.strangers import STRANGERS, write_foreign
 
 STEPS = [
     {"a": [1.0, -2.0], "b": [0.5]},
@@ -84,13 +84,7 @@ def test_each_line_is_strict_json_with_step_and_global_norm(tmp_path: Path) -> N
 
 def test_names_that_are_not_utf_8_come_back(tmp_path: Path) -> None:
     folder = tmp_path / "step-1"
-    folder.mkdir()
-    try:
-        for name in FOREIGN:
-            path = os.fsdecode(bytes(folder) + b"/" + name + b".npy")
-            write_npy(Path(path), floats("<f8", (1,), [1.0]))
-    except OSError:
-        pytest.skip("this file system takes only names in UTF-8")
+    write_foreign(folder)
     assert looked([str(folder)], tmp_path / "c.jsonl") != []
     assert looked([str(folder)], tmp_path / "c.jsonl") == []
 

@@ -16,7 +16,7 @@ from gradclip_cli.names import escape, unescape
 from tests.dumps import floats, write_npy, write_safetensors
 from tests.readers import names_of
 from tests.running import SGR, gradclip, in_shell, on_terminal
-from tests.strangers import CODES, FOREIGN, LONG, STRANGERS
+from tests.strangers import CODES, FOREIGN, LONG, STRANGERS, write_foreign
 
 WIDE = 1000
 FORMATS = ["table", "tsv", "csv", "md", "json", "jsonl"]
@@ -28,13 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("names")
     numbers = {name: floats("F32", (1,), [float(n + 1)]) for n, name in enumerate(STRANGERS)}
     write_safetensors(folder / "strangers.safetensors", numbers)
-    (folder / "foreign").mkdir()
-    for number, name in enumerate(FOREIGN):
-        path = Path(os.fsdecode(bytes(folder / "foreign") + b"/" + name + b".npy"))
-        try:
-            write_npy(path, floats("<f4", (1,), [float(number + 1)]))
-        except OSError:
-            pytest.skip("this file system takes only names in UTF-8")
+    write_foreign(folder / "foreign")
     return folder
 
 
