@@ -166,7 +166,7 @@ class Ended(Said):
 
 
 class Faulty:
-    """A run with a fault, while it goes on; `pid` is its number."""
+    """A run with faults, while it goes on."""
 
     def __init__(self, folder: Path, arguments: Sequence[str | Path], *faults: Fault) -> None:
         self._files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - until __exit__
@@ -176,12 +176,13 @@ class Faulty:
                 server(),
                 [*map(str, arguments)],
                 str(folder),
-                os.environ,
+                environment({}),
                 {0: nothing.fileno(), 1: out, 2: err, LOG: log},
                 json.dumps([asdict(fault) for fault in faults or [Fault()]]),
             )
         self._connection.settimeout(PATIENCE)
-        self.pid = client.word(self._connection) or 0
+        self._pid = client.word(self._connection) or 0
+        self._is_stopped = False
 
     def __enter__(self) -> "Faulty":
         """Give it as it runs."""
@@ -195,12 +196,13 @@ class Faulty:
 
     def until_stopped(self) -> None:
         """Wait until a signal has stopped it."""
-        assert os.WIFSTOPPED(client.word(self._connection) or 0)
+        self._is_stopped = os.WIFSTOPPED(client.word(self._connection) or 0)
+        assert self._is_stopped
 
     def end(self) -> Ended:
         """Let it go on to its end; a negative status is the signal that ended it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGCONT)
+        if self._is_stopped:
+            os.kill(self._pid, signal.SIGCONT)
         status = client.word(self._connection)
         assert status is not None
         texts = []
