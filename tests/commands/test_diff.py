@@ -579,7 +579,7 @@ def arrays(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[Any]]:
     return sides[0], sides[1]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(arrays(), st.sampled_from([pairs.BOX, 24]))
 def test_any_dtypes_orders_and_shapes_give_what_plain_arithmetic_gives(
     both: tuple[NDArray[Any], NDArray[Any]], box: int
@@ -625,7 +625,7 @@ def test_any_dtypes_orders_and_shapes_give_what_plain_arithmetic_gives(
         assert found.changed == sum(one != other for one, other in zip(*bits, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.lists(st.floats(width=32), min_size=1, max_size=4), min_size=1, max_size=9),
     st.randoms(use_true_random=False),

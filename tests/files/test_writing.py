@@ -50,7 +50,7 @@ PWRITE: Pwrite = os.pwrite
 
 
 @pytest.mark.parametrize("pwrite", [PWRITE, refused, cut_short])
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_byte_lands_where_it_belongs_and_no_other_is_touched(
     pwrite: Pwrite,

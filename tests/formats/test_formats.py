@@ -76,7 +76,7 @@ def arrays_of(dtypes: Sequence[Any]) -> st.SearchStrategy[NDArray[Any]]:
     return st.builds(filled, st.sampled_from(dtypes), SHAPES, st.integers(0, 1 << 32))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     array=arrays_of(NUMBERS),
     fortran=st.booleans(),
@@ -155,7 +155,7 @@ KNOWN_TO_SAFETENSORS = [
 TENSOR_NAMES = st.text().filter(lambda name: name != "__metadata__")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     arrays=st.dictionaries(TENSOR_NAMES, arrays_of(KNOWN_TO_SAFETENSORS), max_size=6),
     # safetensors 0.8 writes a file that it cannot read where the metadata is an empty map.
@@ -194,7 +194,7 @@ FOLDERS = st.sampled_from(["", "sub/", "sub/layer.2/", "sub/layer.10/"])
 FILE_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), max_size=9)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     arrays=st.dictionaries(
         st.tuples(FOLDERS, FILE_NAMES).map("".join), arrays_of(FLOATING), max_size=4

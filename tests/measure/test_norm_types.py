@@ -81,7 +81,7 @@ def test_of_complex_values_the_sizes_count(p: float) -> None:
     cuts=some.lists(some.integers(1, 40), max_size=3),
     p=some.sampled_from([*TYPES, 0.0, math.inf]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_how_values_are_cut_into_blocks_changes_no_digit(cuts: list[int], p: float) -> None:
     values = np.random.default_rng(9).standard_normal(40 * ROW + 7).astype(np.float32)
     places = [0, *sorted({cut * ROW for cut in cuts}), len(values)]

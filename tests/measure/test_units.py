@@ -106,7 +106,7 @@ def shapes(draw: some.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
     limit=some.floats(0.1, 3),
     fortran=some.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_norm_of_each_slice_is_kept_and_slices_within_the_limit_do_not_change(
     shaped: tuple[tuple[int, ...], tuple[int, ...]],
     p: float,
@@ -205,7 +205,7 @@ def test_adaptive_clipping_limits_each_unit_by_its_parameters_norm(
     layout=some.sampled_from(["jax", "torch"]),
     code=some.sampled_from(["f2", "f4", "f8"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_adaptive_clipping_keeps_each_units_limit_and_its_direction(
     shape: list[int],
     clipping: float,

@@ -145,7 +145,7 @@ def dumps(draw: some.DrawFn) -> Dump:
     return dump
 
 
-thorough = settings(max_examples=30, deadline=None)
+thorough = settings(max_examples=30)
 
 
 @every_promise

@@ -635,7 +635,7 @@ def test_digits_of_an_array_do_not_depend_on_how_it_is_cut(
                 assert digits(tmp_path / "in.npy", 9.0, workers=workers) == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(chance=st.randoms(use_true_random=False))
 def test_a_dump_may_lie_in_one_file_or_in_several(
     tmp_path_factory: pytest.TempPathFactory, chance: random.Random
