@@ -258,11 +258,15 @@ def ordinary_user() -> list[str]:
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, stdin: int = subprocess.DEVNULL, cwd: Path | None = None, **changes: str
+    *arguments: str,
+    before: Sequence[str] = (),
+    stdin: int = subprocess.DEVNULL,
+    cwd: Path | None = None,
+    **changes: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Give the command while it runs; stdout and stderr are pipes."""
+    """Give the command while it runs; stdout and stderr are pipes, `before` is as with `real`."""
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*before, *COMMAND, *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

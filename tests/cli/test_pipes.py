@@ -294,25 +294,17 @@ def test_apply_keeps_a_stream_in_an_unnamed_file_of_tmpdir(tmp_path: Path) -> No
 
 def refused_for_space(tmpdir: Path, data: bytes, start: tuple[str, ...] = ()) -> bytes:
     """Send only the beginning of a dump and wait for the refusal; gives what is said."""
-    with subprocess.Popen(
-        [*start, *COMMAND, "apply", "--clip-norm", "1"],
-        env=environment({"TMPDIR": str(tmpdir)}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            assert process.stdin is not None
-            process.stdin.write(data)
-            process.stdin.flush()
-            # stdin stays open: what is said must be said before the rest of the stream is there.
-            assert process.wait(PATIENCE) == 2
-            assert process.stdout is not None
-            assert process.stdout.read() == b""
-            assert process.stderr is not None
-            return process.stderr.read()
-        finally:
-            process.kill()
+    clip = ("apply", "--clip-norm", "1")
+    with running(*clip, before=start, stdin=subprocess.PIPE, TMPDIR=str(tmpdir)) as process:
+        assert process.stdin is not None
+        process.stdin.write(data)
+        process.stdin.flush()
+        # stdin stays open: what is said must be said before the rest of the stream is there.
+        assert process.wait(PATIENCE) == 2
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+        assert process.stderr is not None
+        return process.stderr.read()
 
 
 def test_too_little_space_for_the_spool_is_said_at_once(tmp_path: Path) -> None:
@@ -669,21 +661,13 @@ def test_signals_that_were_ignored_stay_ignored(tmp_path: Path) -> None:
     """As under nohup, which lets a command outlive its terminal."""
     fifo = tmp_path / "grads"
     os.mkfifo(fifo)
-    script = """trap "" INT TERM HUP; exec "$@" """
-    with subprocess.Popen(
-        ["bash", "-c", script, "bash", *COMMAND, "inspect", str(fifo), "--json"],
-        env=environment({}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            with feeding(fifo, lambda: process.poll() is not None) as stream:
-                for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-                    process.send_signal(number)
-                with contextlib.suppress(BrokenPipeError):
-                    stream.write(GRADS)
-            out, said = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
+    ignoring = ("bash", "-c", 'trap "" INT TERM HUP; exec "$@"', "bash")
+    with running("inspect", str(fifo), "--json", before=ignoring) as process:
+        with feeding(fifo, lambda: process.poll() is not None) as stream:
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                process.send_signal(number)
+            with contextlib.suppress(BrokenPipeError):
+                stream.write(GRADS)
+        out, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, b"")
     assert json.loads(out)["global_norm"] == 13

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from gradclip_cli import GradclipError
 from gradclip_cli.render import plain
 from gradclip_cli.spans import BLOCK
 from tests.dumps import LANES, Stored, floats, write_npy, write_safetensors
+from tests.running import gradclip
 
 LIMITS = [1e-30, 1e-3, 0.5, 7.0, 1e9]
 
@@ -80,13 +79,8 @@ def test_integers_alone_would_become_float64(tmp_path: Path) -> None:
 
 def test_a_pipe_is_kept_to_be_read_again(tmp_path: Path) -> None:
     source = write_npy(tmp_path / "a.npy", floats("<f4", (2,), [3.0, 4.0]))
-    done = subprocess.run(
-        [sys.executable, "-m", "gradclip_cli", "inspect", "--clip-norm", "2.5", "--json"],
-        input=source.read_bytes(),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
+    done = gradclip("inspect", "--clip-norm", "2.5", "--json", stdin=source.read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
     (chance,) = json.loads(done.stdout)["what_if"]
     assert (chance["coefficient"], chance["norm_after"]) == (0.5, 2.5)
 

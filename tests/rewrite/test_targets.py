@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 import gradclip_cli
 from gradclip_cli import GradclipError, RefusedError
 from tests.folders import array, names, state, untouched, values
-from tests.running import COMMAND, Said, ordinary_user, real, run_here
+from tests.running import Said, gradclip, ordinary_user, real, run_here
 
 
 @pytest.fixture
@@ -560,12 +559,8 @@ def test_the_report_goes_to_the_file_that_is_named_and_nowhere_else(
 def test_the_report_goes_to_a_file_while_the_bytes_go_to_stdout(here: Path) -> None:
     array(here / "x.npy")
     with (here / "out.npy").open("wb") as stdout:
-        subprocess.run(
-            [*COMMAND, *CLIP, "--report", "said.tsv"],
-            stdout=stdout,
-            timeout=60,
-            check=True,
-        )
+        done = gradclip(*CLIP, "--report", "said.tsv", stdout=stdout)
+    assert done.returncode == 0
     assert values(here / "out.npy") == [1.5, 2.0]
     assert (here / "said.tsv").read_text().startswith("row\t")
 
