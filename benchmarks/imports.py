@@ -8,8 +8,8 @@ import pkgutil
 
 import safetensors  # noqa: F401
 
-import gradclip_cli.applying
-import gradclip_cli.cli
+import gradclip_cli.cli.app
+import gradclip_cli.commands.apply
 import gradclip_cli.render
 
 for module in pkgutil.iter_modules(gradclip_cli.render.__path__, "gradclip_cli.render."):

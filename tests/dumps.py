@@ -9,11 +9,9 @@ import ast
 import json
 import math
 import struct
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 Shape = tuple[int, ...]
@@ -53,6 +51,11 @@ class Binary:
         return 1 << (self.bits - 1)
 
     @property
+    def bias(self) -> int:
+        """What is added to an exponent to store it."""
+        return (self.sign >> (self.fraction_bits + 1)) - 1
+
+    @property
     def top(self) -> int:
         """The code of the largest finite value."""
         return (self.sign - (1 << self.fraction_bits) if self.infinite else self.sign - 1) - 1
@@ -74,10 +77,9 @@ class Binary:
             value = math.inf if self.infinite and size == self.top + 1 else math.nan
         else:
             exponent, fraction = divmod(size, 1 << self.fraction_bits)
-            bias = (self.sign >> (self.fraction_bits + 1)) - 1
             if exponent:
                 fraction += 1 << self.fraction_bits
-            value = math.ldexp(fraction, max(exponent, 1) - bias - self.fraction_bits)
+            value = math.ldexp(fraction, max(exponent, 1) - self.bias - self.fraction_bits)
         return -value if code & self.sign else value
 
     def rung(self, size: int) -> Fraction:
@@ -86,10 +88,11 @@ class Binary:
         So the code after that of the largest value has the value that would come next.
         """
         exponent, fraction = divmod(size, 1 << self.fraction_bits)
-        bias = (self.sign >> (self.fraction_bits + 1)) - 1
         if exponent:
             fraction += 1 << self.fraction_bits
-        return Fraction(fraction) * Fraction(2) ** (max(exponent, 1) - bias - self.fraction_bits)
+        return Fraction(fraction) * Fraction(2) ** (
+            max(exponent, 1) - self.bias - self.fraction_bits
+        )
 
     def rounded(self, value: float | Fraction) -> int:
         """Give the code of a value rounded once to nearest, ties to the even code.
@@ -102,7 +105,7 @@ class Binary:
         sign = self.sign if value < 0 or str(value) == "-0.0" else 0
         if isinstance(value, float) and math.isinf(value):
             return sign | (self.top + self.infinite)
-        size = _nearest_rung(self, abs(value))
+        size = _nearest_rung(self, value if value > 0 else -value)
         return sign | (size if self.infinite else min(size, self.top))
 
     def saturates(self, value: float) -> bool:
@@ -131,16 +134,20 @@ class Binary:
         return [self.value(code) for code in self.unpack(data, order)]
 
 
-@lru_cache(1 << 16)
 def _nearest_rung(form: Binary, value: float | Fraction) -> int:
     """Give the code of a value that is not negative, as if the ladder went one rung further."""
-    exact = Fraction(value)
-    above = bisect_right(range(form.top + 2), exact, key=form.rung)
-    if above > form.top + 1:
-        return form.top + 1
-    below = above - 1
-    middle = (form.rung(below) + form.rung(above)) / 2
-    return above if exact > middle or (exact == middle and above % 2 == 0) else below
+    above, below = value.as_integer_ratio()
+    if not above:
+        return 0
+    power = above.bit_length() - below.bit_length()  # of two: the value is not below it
+    power -= above < below << power if power >= 0 else above << -power < below
+    power = max(power, 1 - form.bias)  # where the values that have no leading one begin
+    shift = form.fraction_bits - power
+    units, rest = divmod(above << max(shift, 0), below << max(-shift, 0))
+    twice, whole = 2 * rest, below << max(-shift, 0)
+    units += twice > whole or (twice == whole and units % 2 == 1)
+    # A leading one counts as one exponent, and a fraction that is full goes on into the next.
+    return min(units + ((power + form.bias - 1) << form.fraction_bits), form.top + 1)
 
 
 _WORDS = {8: "B", 16: "H", 32: "I", 64: "Q"}
@@ -210,6 +217,11 @@ def exact_norm(values: Iterable[float]) -> float:
         return float(root)
     except OverflowError:
         return math.inf
+
+
+def twos(count: int) -> Stored:
+    """Give a tensor of that many twos, without the slow exact arithmetic of `floats`."""
+    return "F32", (count,), struct.pack("<f", 2.0) * count
 
 
 # safetensors
@@ -284,6 +296,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entries = dict(pairs)
     assert len(entries) == len(pairs), "a JSON object says a key twice"
     return entries
+
+
+def header_of(count: int) -> bytes:
+    """Give what stands before the values of a dump of so many float32."""
+    entry = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
+    text = json.dumps({"huge": entry}).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+GRADS = safetensors_bytes({"a": floats("F32", (2,), [3, 4]), "b": floats("F32", (1,), [12])})
+"""A dump of norm 13."""
 
 
 # npy

@@ -29,8 +29,8 @@ import safetensors
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from gradclip_cli.dump import Tensor
-from gradclip_cli.formats import open_dump
+from gradclip_cli.formats.folders import open_dump
+from gradclip_cli.tensors.dump import Tensor
 from tests.dumps import LANES, exact_norm, lanes
 from tests.mutants import mutant
 

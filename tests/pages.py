@@ -11,14 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pexpect
+from tests.running import SGR, shown_by
 
 TOP = Path(__file__).parent.parent
 README = TOP / "README.md"
 PAGES = (README, *sorted((TOP / "docs").glob("*.md")))
 _BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 _TOOLS = ("jq", "awk", "cut", "paste")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def blocks(page: Path) -> list[str]:
@@ -46,22 +45,10 @@ def run_again(block: str) -> str:
 
 def _printed(command: str, folder: str) -> list[str]:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    terminal = pexpect.spawn(
-        "bash",
-        ["-c", command],
-        timeout=60,
-        cwd=folder,
-        env={"PATH": path, "NO_COLOR": "1", "TERM": "xterm", "LC_ALL": "C.UTF-8"},
-        dimensions=(60, 80),
-    )
-    # Nobody types here: pexpect's pauses for slow people and slow terminals are for nothing.
-    terminal.delaybeforesend = None
-    terminal.ptyproc.delayafterclose = terminal.ptyproc.delayafterterminate = 0
-    terminal.expect(pexpect.EOF)
-    terminal.close()
+    surroundings = {"PATH": path, "NO_COLOR": "1", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    shown = shown_by(["bash", "-c", command], (60, 80), Path(folder), surroundings)
     # jq colours what it prints on a terminal, whatever NO_COLOR says.
-    plain = _COLOUR.sub("", terminal.before.decode("utf-8"))
-    return [line.rstrip() for line in plain.splitlines()]
+    return [line.rstrip() for line in SGR.sub("", shown.raw).splitlines()]
 
 
 def _anew(found: re.Match[str]) -> str:

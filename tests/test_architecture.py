@@ -1,4 +1,4 @@
-"""The house: a quarter for each concern, an import only ever points down, each library has its room.
+"""The house: a quarter for each concern, imports only ever point down, each library has its room.
 
 The tables below are the contract; `docs/architecture.md` is made from them.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradclip_cli
+from tests.running import loaded_by
 
 PACKAGE = "gradclip_cli"
 HOME = Path(gradclip_cli.__file__).parent
@@ -184,7 +185,7 @@ def test_a_rule_imports_numpy_inside_functions_alone() -> None:
     light = {module for module in MODULES if quarter(module) == "rules"}
     light -= {module for module in light if module.startswith("rules.like.")}
     for module in sorted(light - {"rules.decision"}):
-        top = ast.Module([node for node in MODULES[module].body], [])
+        top = ast.Module(list(MODULES[module].body), [])
         heads = {
             alias.name for node in top.body if isinstance(node, ast.Import) for alias in node.names
         }
@@ -236,11 +237,11 @@ def test_no_module_is_called_by_a_name_that_says_nothing(word: str) -> None:
     [
         "import gradclip_cli.cli",
         "import os, gradclip_cli.cli as command",
-        "from gradclip_cli import cli",
+        "from gradclip_cli.cli import app as cli",
         "from gradclip_cli import errors, cli",
-        "from gradclip_cli.cli import app",
-        "def late() -> None:\n    from gradclip_cli.cli import app",
-        "if TYPE_CHECKING:\n    from gradclip_cli.cli import app",
+        "from gradclip_cli.cli.app import app",
+        "def late() -> None:\n    from gradclip_cli.cli.app import app",
+        "if TYPE_CHECKING:\n    from gradclip_cli.cli.app import app",
     ],
 )
 def test_no_way_of_writing_an_import_escapes_the_table(text: str) -> None:
@@ -250,3 +251,52 @@ def test_no_way_of_writing_an_import_escapes_the_table(text: str) -> None:
 def test_a_relative_import_is_not_overlooked() -> None:
     with pytest.raises(AssertionError, match="relative"):
         own(ast.parse("from . import cli"))
+
+
+# What a start costs
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--version", *(f"{name} --help" for name in ("inspect", "apply", "diff", "trend"))],
+)
+def test_help_and_version_do_not_wait_for_heavy_libraries(arguments: str) -> None:
+    loaded = loaded_by(*arguments.split())
+    assert {PACKAGE, "typer"} <= loaded
+    assert not loaded & {"numpy", "safetensors", "rich"}
+
+
+def test_an_array_goes_into_a_pipe_without_libraries_that_it_does_not_need(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(2))
+    loaded = loaded_by("inspect", str(tmp_path / "x.npy"))
+    assert "numpy" in loaded
+    assert not loaded & {"safetensors", "rich"}
+
+
+@pytest.mark.parametrize("form", ["table", "tsv"])
+def test_inspect_does_not_wait_for_what_only_others_need(form: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(2))
+    loaded = loaded_by("inspect", str(tmp_path / "x.npy"), "--format", form)
+    own = {name.removeprefix(f"{PACKAGE}.") for name in loaded if name.startswith(PACKAGE)}
+    assert {"cli.inspect", "measure.moments", "results.report", "render.registry"} <= own
+    assert not own & {"cli.apply", "commands.apply", "files.journal", "render.json"}
+    assert not {module for module in own if module.startswith(("rewrite.", "series."))}
+    assert not own & {"rules.choosing", "rules.registry", "results.clipping"}
+    assert ("render.screen" in own) == (form == "table") != ("render.delimited" in own)
+
+
+def test_importing_the_package_imports_none_of_its_modules() -> None:
+    program = "import sys, gradclip_cli; print(*(name for name in sys.modules if '_cli' in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
+    )
+    assert done.stdout.split() == [PACKAGE]
+
+
+def test_the_package_gives_all_that_it_names() -> None:
+    for name in gradclip_cli.__all__:
+        assert getattr(gradclip_cli, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'clip'"):
+        gradclip_cli.clip  # noqa: B018

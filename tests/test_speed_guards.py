@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import gradclip_cli
-from gradclip_cli import executors, spans
-from gradclip_cli.render import plain
-from gradclip_cli.render.rows import COLUMNS
+from gradclip_cli.engine import crew
+from gradclip_cli.measure import spans
+from gradclip_cli.results.report_columns import COLUMNS
 from tests.dumps import write_safetensors
+from tests.written import plain
 
 MIB = 1 << 20
 
@@ -223,4 +224,4 @@ def test_the_number_of_workers_follows_affinity_and_quota(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
-    assert executors.workers_here(grant(tmp_path, groups, files)) == workers
+    assert crew.workers_here(grant(tmp_path, groups, files)) == workers

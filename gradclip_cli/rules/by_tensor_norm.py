@@ -95,9 +95,13 @@ class ClipByNorm(Rule):
 
     def recipe(self, framework: "Framework", tensor: "Tensor", norm: float) -> "Recipe":
         """Give what a framework does to a tensor of this norm."""
-        from gradclip_cli.rules.like import recipes
+        from gradclip_cli.rules.like.arithmetic import Recipe, rounded_norm
+        from gradclip_cli.rules.like.recipes import clip_by_norm as as_tensorflow
 
-        return recipes.clip_by_norm(framework.name, norm, self.clip_norm, tensor.dtype.name)
+        dtype = tensor.dtype.name
+        if framework.name == "keras" and not self.clip_norm > 0:
+            return Recipe(dtype, True)  # `clipnorm=0` is none
+        return as_tensorflow(rounded_norm(norm, dtype), self.clip_norm, dtype)
 
     def says(self) -> dict[str, Any]:
         """Give what a report says of it."""

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gradclip_cli.errors import RefusedError
 from gradclip_cli.measure.moments import Moments, merge
@@ -177,7 +178,7 @@ def _checked(rule: Rule, norms: Sequence[float], coefficients: Floats) -> list[f
     return [float(coefficient) for coefficient in coefficients]
 
 
-def beyond_float64(norms: Sequence[float], coefficients: Floats | Sequence[float]) -> bool:
+def beyond_float64(norms: ArrayLike, coefficients: ArrayLike) -> bool:
     """Say whether float64 has too few digits for a coefficient: one below its normal numbers.
 
     >>> beyond_float64([1e300, 1.0], [1e-309, 1.0]), beyond_float64([math.inf], [0.0])

@@ -9,18 +9,13 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.render.registry import renderer
-from gradclip_cli.render.renderer import pieces
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.soundness import Soundness
 from tests.dumps import floats, write_safetensors
+from tests.written import plain
 
 HOSTILE = "a\x1b[31m\t\r\n=b\u202ec"  # a colour, separators, a formula, a turned direction
 SAMPLES = Path(__file__).parents[2] / "sample_grads"
-
-
-def written(form: str, result: Result) -> str:
-    """Write a result in a format, for a file."""
-    return "".join(pieces(result, renderer(form, result.sheet, None, everything=True)))
 
 
 def _dump(path: Path, scale: float = 1.0) -> Path:
@@ -70,17 +65,17 @@ class RendererContract:
         return RESULTS[request.param](tmp_path)
 
     def test_it_writes_lines_of_text(self, result: Result) -> None:
-        text = written(self.form, result)
+        text = plain(result, self.form)
         assert text.endswith("\n")
         assert text.strip()
 
     def test_nothing_in_it_drives_a_terminal(self, result: Result) -> None:
-        text = written(self.form, result).replace("\r\n", "\n")
+        text = plain(result, self.form).replace("\r\n", "\n")
         for line in text.split("\n"):
             assert all(part.isprintable() or part == "\t" for part in line)
 
     def test_writing_it_again_gives_the_same(self, result: Result) -> None:
-        assert written(self.form, result) == written(self.form, result)
+        assert plain(result, self.form) == plain(result, self.form)
 
     def test_rows_told_one_by_one_are_the_same_as_all_at_once(self, result: Result) -> None:
         made = renderer(self.form, result.sheet, None, everything=True)
@@ -88,12 +83,12 @@ class RendererContract:
         parts = [made.begin(labels), *(made.row(*told) for told in result.told())]
         whole = "".join([*parts, *made.end(result)])
         if labels:  # known before, they make a table's columns as wide as they must be
-            assert len(whole.splitlines()) == len(written(self.form, result).splitlines())
+            assert len(whole.splitlines()) == len(plain(result, self.form).splitlines())
         else:
-            assert whole == written(self.form, result)
+            assert whole == plain(result, self.form)
 
     def test_each_name_is_there(self, result: Result) -> None:
-        text = written(self.form, result)
+        text = plain(result, self.form)
         shown: list[Any] = [
             row.name
             for _, row in result.told()
@@ -105,4 +100,4 @@ class RendererContract:
 
     def test_a_result_of_nothing_is_written_too(self, tmp_path: Path) -> None:
         path = write_safetensors(tmp_path / "nothing.safetensors", {})
-        assert written(self.form, gradclip_cli.inspect(path)).endswith("\n")
+        assert plain(gradclip_cli.inspect(path), self.form).endswith("\n")

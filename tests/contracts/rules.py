@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import strategies as some
 
 import gradclip_cli
 from gradclip_cli.rules import choosing, terms
@@ -19,7 +19,7 @@ from gradclip_cli.rules.registry import rules
 from gradclip_cli.rules.rule import Rule
 from tests.dumps import floats, read_safetensors, write_safetensors
 
-NORMS = st.floats(0, 1e300, allow_subnormal=False)
+NORMS = some.floats(0, 1e300, allow_subnormal=False)
 
 
 class RuleContract:
@@ -29,7 +29,7 @@ class RuleContract:
     """
 
     rule: Rule
-    options: dict[str, Any]
+    chosen_by: tuple[tuple[str, Any], ...]
     harmless: Rule
 
     @pytest.fixture
@@ -52,7 +52,7 @@ class RuleContract:
         params = str(dump.parent / "params.safetensors")
         return {
             name: value.format(params=params) if isinstance(value, str) else value
-            for name, value in self.options.items()
+            for name, value in self.chosen_by
         }
 
     def test_it_is_frozen_data_that_crosses_processes(self) -> None:
@@ -131,8 +131,8 @@ class RuleContract:
         assert ready.says().keys() == set(ready.keys)
         assert ready.bound
 
-    @settings(max_examples=50)
-    @given(norms=st.lists(NORMS, min_size=1, max_size=5))
+    @hypothesis.settings(max_examples=50)
+    @hypothesis.given(norms=some.lists(NORMS, min_size=1, max_size=5))
     def test_coefficients_are_at_most_one_and_order_as_norms_do(self, norms: list[float]) -> None:
         if self.rule.by != "cells":
             return

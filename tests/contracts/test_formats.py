@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats import registry
+from gradclip_cli.tensors.dtypes import numeric
+from gradclip_cli.tensors.dump import Tensor
 from tests.contracts.formats import FormatContract
 from tests.dumps import floats, npy_bytes, safetensors_bytes
 
@@ -33,7 +36,7 @@ class TestEachFormat(FormatContract):
     @pytest.fixture(autouse=True)
     def _of_the_registry(self, form: registry.Format) -> None:
         self.form = form
-        self.sample = SAMPLES[form.name]  # type: ignore[method-assign]
+        self.sample = SAMPLES[form.name]  # type: ignore[assignment, method-assign]
 
 
 def test_no_suffix_belongs_to_two_formats() -> None:
@@ -216,13 +219,7 @@ def test_a_pipe_never_looks(plugin: Path, tmp_path: Path) -> None:
 
 
 def test_a_dump_of_integers_in_a_format_that_cannot_grow_says_so() -> None:
-    with pytest.raises(GradclipError, match="cannot be laid out anew"):
-        registry.Format("x", (".x",), bool, lambda *_: ()).promoted(b"", [_tensor()], ())
-
-
-def _tensor() -> "registry.Tensor":
-    from gradclip_cli.files.source import FileSource
-    from gradclip_cli.tensors.dtypes import numeric
-
     source = FileSource("x", "x", 0, 0, 0, 0)
-    return registry.Tensor("x", numeric("i", 32), (1,), source, 0, 4)
+    tensor = Tensor("x", numeric("i", 32), (1,), source, 0, 4)
+    with pytest.raises(GradclipError, match="cannot be laid out anew"):
+        registry.Format("x", (".x",), bool, lambda *_: ()).promoted(b"", [tensor], ())

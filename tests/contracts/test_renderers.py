@@ -12,7 +12,8 @@ from gradclip_cli import registry
 from gradclip_cli.render import words
 from gradclip_cli.render.registry import RENDERERS
 from gradclip_cli.results.columns import Result
-from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract, written
+from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract
+from tests.written import plain
 
 
 @pytest.mark.parametrize("form", RENDERERS, scope="class")
@@ -46,15 +47,15 @@ def test_no_two_columns_have_one_name(result: Result) -> None:
 
 
 def test_each_line_of_a_table_of_cells_has_them_all(result: Result) -> None:
-    lines = written("tsv", result).splitlines()
+    lines = plain(result, "tsv").splitlines()
     assert {line.count("\t") for line in lines} == {len(result.sheet.names)}
-    rows = list(csv.reader(io.StringIO(written("csv", result), newline="")))
+    rows = list(csv.reader(io.StringIO(plain(result, "csv"), newline="")))
     assert {len(row) for row in rows} == {1 + len(result.sheet.names)}
 
 
 def test_json_and_its_lines_say_the_same(result: Result) -> None:
-    whole = json.loads(written("json", result))
-    lines = [json.loads(line) for line in written("jsonl", result).splitlines()]
+    whole = json.loads(plain(result, "json"))
+    lines = [json.loads(line) for line in plain(result, "jsonl").splitlines()]
     *rows, last = [{key: line[key] for key in line if key != "row"} for line in lines]
     kept = [row for kind, row in zip(lines, rows, strict=False) if kind["row"] in result.sheet.keys]
     listed = [row for key in result.sheet.keys.values() for row in whole.pop(key, ())]
@@ -70,4 +71,4 @@ def test_rich_prints_a_result_as_a_terminal_shows_it() -> None:
     report = gradclip_cli.inspect(SAMPLES / "step-20.safetensors")
     with console.capture() as capture:
         console.print(report)
-    assert capture.get().splitlines() == written("table", report).splitlines()
+    assert capture.get().splitlines() == plain(report, "table").splitlines()

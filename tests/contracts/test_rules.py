@@ -58,7 +58,8 @@ class TestEachRule(RuleContract):
 
     @pytest.fixture(autouse=True)
     def _of_the_registry(self, example: Example) -> None:
-        self.rule, self.options, self.harmless = example.rule, example.options, example.harmless
+        self.rule, self.harmless = example.rule, example.harmless
+        self.chosen_by = tuple(example.options.items())
 
 
 def test_what_cannot_go_together_are_options_that_there_are() -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import gradclip_cli
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
@@ -54,8 +56,8 @@ class TestRaw32(FormatContract):
     def test_a_file_that_is_cut_short_is_refused_in_words(self, path: Path) -> None:
         whole = path.read_bytes()
         path.write_bytes(whole[:12])
-        with pytest.raises(registry.GradclipError, match="truncated: 8 of 20 bytes are missing"):
-            registry.load("gradclip_cli.commands.inspect:inspect")(path)
+        with pytest.raises(GradclipError, match="truncated: 8 of 20 bytes are missing"):
+            gradclip_cli.inspect(path)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class TestClipByLayer(RuleContract):
     """The contract of rules."""
 
     rule = ClipByLayer(1.0)
-    options: ClassVar[dict[str, Any]] = {"clip_layer": 1.0}
+    chosen_by = (("clip_layer", 1.0),)
     harmless = ClipByLayer(1e9)
 
 

@@ -13,9 +13,9 @@ from gradclip_cli.measure.moments import merge
 from gradclip_cli.measure.places import Places
 from gradclip_cli.measure.rows import ROW
 from gradclip_cli.tensors.codecs import Values
-from tests.contracts.renderers import written
 from tests.dumps import floats, write_safetensors
 from tests.running import run_here
+from tests.written import plain
 
 # The recipe: an entry in measure/statistics.py.
 
@@ -58,7 +58,7 @@ FOUND = {"layer.a": 2, "layer.b": 1, "large": ROW + 1, "complex": 1, "steps": No
 
 def test_each_tensor_has_it_and_the_whole(dump: Path) -> None:
     report = gradclip_cli.inspect(dump)
-    whole = json.loads(written("json", report))
+    whole = json.loads(plain(report, "json"))
     assert {row["name"]: row["negatives"] for row in whole["tensors"]} == FOUND
     assert whole["negatives"] == ROW + 5
 
@@ -75,7 +75,7 @@ def test_it_does_not_depend_on_how_values_were_cut() -> None:
 
 @pytest.mark.parametrize("form", ["tsv", "csv", "md"])
 def test_it_is_the_last_column(form: str, dump: Path) -> None:
-    head, *_, last = written(form, gradclip_cli.inspect(dump)).splitlines()
+    head, *_, last = plain(gradclip_cli.inspect(dump), form).splitlines()
     assert head.strip("| ").endswith("negatives")
     assert last.strip("| ").endswith(str(ROW + 5))
 
@@ -111,6 +111,6 @@ def test_the_cache_of_a_run_keeps_it(dump: Path, tmp_path: Path) -> None:
 
 def test_a_recorded_report_gives_it_back(dump: Path, tmp_path: Path) -> None:
     path = tmp_path / "step-1.jsonl"
-    path.write_text(written("jsonl", gradclip_cli.inspect(dump)))
+    path.write_text(plain(gradclip_cli.inspect(dump), "jsonl"))
     (step,) = gradclip_cli.trend(path).steps
     assert sum(step.measured.further["negatives"]) == ROW + 5

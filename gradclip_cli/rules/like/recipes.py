@@ -111,18 +111,15 @@ def _optax(
     return Step("times", float(of_reciprocal.over(1, norm))), Step("times", limit(dtype))
 
 
-def clip_by_norm(like: Like, norm: float, clip_norm: float, dtype: str) -> Recipe:
+def clip_by_norm(norm: float, clip_norm: float, dtype: str) -> Recipe:
     """Give what TensorFlow and Keras do to a tensor that they clip by its own norm.
 
-    `x * clip_norm / max(norm, clip_norm)`; TensorFlow reads a limit below 0 as 0, Keras does not
-    clip at one of 0 or less.
+    `x * clip_norm / max(norm, clip_norm)`; TensorFlow reads a limit below 0 as 0.
     """
     own = Arithmetic(dtype, True)
-    if like == "keras" and not clip_norm > 0:
-        return Recipe(dtype, True)
     with np.errstate(all="ignore"):
         limit = own.number(max(clip_norm, 0.0))
-        larger = own.at_least(rounded_norm(norm, dtype), limit)
+        larger = own.at_least(norm, limit)
     return Recipe(dtype, True, (Step("times", float(limit)), Step("over", float(larger))))
 
 

@@ -1,0 +1,1 @@
+"""The command line: its errors, its pipes and signals, and what a person sees."""

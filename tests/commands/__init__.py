@@ -1,0 +1,1 @@
+"""Each command, from what it is given to what it says."""

@@ -1,0 +1,1 @@
+"""What is a dump, and what is none."""

@@ -1,0 +1,1 @@
+"""The rules of clipping: what they promise, and what others do."""

@@ -1,0 +1,1 @@
+"""What a tensor holds and what it is called."""
