@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.made import RECIPES, code, made
 from tests.pages import PAGES, README, TOP, blocks, missing, run_again
 
 PROMISES = TOP / "docs" / "promises.md"
@@ -139,3 +140,14 @@ def test_a_promise_names_a_test_that_there_is(module: str, test: str) -> None:
     found = [path.read_text("utf-8") for path in (TOP / "tests").rglob(f"{module}.py")]
     assert found, f"no {module}.py below tests"
     assert any(f"def {test}(" in text for text in found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_what_is_made_from_the_code_is_true(page: Path) -> None:
+    assert page.read_text("utf-8") == made(page)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_short(recipe: str) -> None:
+    module, _ = RECIPES[recipe]
+    assert len([line for line in code(module).splitlines() if line]) <= 50

@@ -132,13 +132,12 @@ def apply(
 
 def signature() -> inspect.Signature:
     """Give what `apply` can be given, the options of the rules that there are now included."""
-    own = inspect.signature(apply, follow_wrapped=False)
-    kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    kept = [one for one in _OWN.parameters.values() if one.kind is not one.VAR_KEYWORD]
     chosen = [
         inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
         for option in options_of_rules()
     ]
-    return own.replace(parameters=[kept[0], *chosen, *kept[1:]])
+    return _OWN.replace(parameters=[kept[0], *chosen, *kept[1:]])
 
 
 def _units(
@@ -253,4 +252,5 @@ def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict
     return {index: found.get(index) or Moments(norm_type=norm_type) for index in chosen}
 
 
+_OWN = inspect.signature(apply)
 apply.__signature__ = signature()  # type: ignore[attr-defined] # for help() and editors

@@ -176,13 +176,13 @@ def check_regular(mode: int, label: str) -> None:
 class Front:
     """The beginning of a file or stream: looked at in advance, then read in order.
 
-    `more(n, position)` gives at most n bytes from a position on, none only at the end. `position`
-    is the number of bytes consumed.
+    `more(n, position)` gives at most n bytes from a position on, none only at the end; `ahead` are
+    the first, where they have been read. `position` is the number of bytes consumed.
     """
 
-    def __init__(self, more: Callable[[int, int], bytes]) -> None:
+    def __init__(self, more: Callable[[int, int], bytes], ahead: bytes = b"") -> None:
         self._more = more
-        self._ahead = b""
+        self._ahead = ahead
         self.position = 0
 
     def peek(self, count: int) -> bytes:

@@ -69,8 +69,9 @@ def open_regular(path: str, relative: str, label: str | None = None) -> DumpFile
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         source = FileSource.of(descriptor, path, label)
-        front = Front(lambda count, position: os.pread(descriptor, count, position))
-        form = _format(front.peek(_HEAD), label)
+        head = os.pread(descriptor, _HEAD, 0)  # nearly always the whole header
+        front = Front(lambda count, position: os.pread(descriptor, count, position), head)
+        form = _format(head, label)
         tensors = form.read(front, source, _stem(relative, form))
     finally:
         os.close(descriptor)

@@ -3,7 +3,7 @@
 from gradclip_cli.results.columns import Column, Sheet
 
 COLUMNS = (
-    Column("name", "name", words="name"),
+    Column("name", "name", "name of the tensor", words="name"),
     Column(
         "state",
         "state",

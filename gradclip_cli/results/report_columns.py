@@ -4,7 +4,7 @@ from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.results.columns import Column
 
 COLUMNS = (
-    Column("name", "name", words="name"),
+    Column("name", "name", "name of the tensor or group; in JSON exact", words="name"),
     Column("dtype", "dtype", "as stored", title="dtype", words="dtype", rank=3, left=True),
     Column("shape", "shape", "as stored", title="shape", words="shape", rank=4, left=True),
     Column("count", "count", "number of values"),

@@ -20,6 +20,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.series.layers import heat
 from gradclip_cli.series.order import ordered
 from gradclip_cli.series.spikes import LEAST, Recent, SpikeRule, mean_and_deviation
+from gradclip_cli.tensors.names import unescape
 from tests.dumps import GRADS, floats, write_npy
 from tests.readers import PARSED, strict
 from tests.running import Run, end_of, gradclip, in_shell, one_error, running
@@ -427,7 +428,7 @@ def test_strangers_are_safe_in_every_format(run: Run, tmp_path: Path, form: str,
         assert line.replace("\t", "").isprintable() or form == "csv"
     if form in PARSED:
         names = [row["tensor"] for row in PARSED[form](text)]
-        assert [gradclip_cli.names.unescape(name) for name in names] == STRANGERS
+        assert [unescape(name) for name in names] == STRANGERS
     if form == "jsonl":
         assert [json.loads(line)["tensor"] for line in text.splitlines()[:-1]] == STRANGERS
 

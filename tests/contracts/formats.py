@@ -35,7 +35,7 @@ class FormatContract:
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        path = tmp_path / f"sample{self.form.suffixes[0]}"
+        path = tmp_path / f"step-1{self.form.suffixes[0]}"
         path.write_bytes(self.sample(VALUES))
         return path
 
@@ -136,5 +136,5 @@ class FormatContract:
             source = FileSource.of(descriptor, str(path), "sample")
         finally:
             os.close(descriptor)
-        tensors = self.form.read(front, source, "sample")
+        tensors = self.form.read(front, source, "x")
         assert [dataclasses.replace(one, name=None).count for one in tensors] == [3]

@@ -141,13 +141,13 @@ class RuleContract:
         order = sorted(range(len(norms)), key=norms.__getitem__)
         assert [found[at] for at in order] == sorted(found, reverse=True)
 
-    def test_a_limit_that_is_none_is_refused(self) -> None:
-        if self.rule.limits is None:
+    def test_a_limit_that_is_none_is_refused(self, ready: Rule) -> None:
+        if ready.limits is None:
             return
-        field = dataclasses.fields(self.rule)[0].name
+        field = dataclasses.fields(ready)[0].name
         for limit in (0.0, -1.0, math.inf, math.nan):
             with pytest.raises(gradclip_cli.GradclipError, match="is not a limit for"):
-                choosing.chosen(dataclasses.replace(self.rule, **{field: limit}), {})
+                choosing.chosen(dataclasses.replace(ready, **{field: limit}), {})
 
     def test_it_goes_only_with_frameworks_that_it_knows(self, ready: Rule) -> None:
         for like in terms.LIKE.choices:

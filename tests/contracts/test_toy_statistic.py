@@ -1,6 +1,7 @@
 """A statistic that stands nowhere else: it is measured, merged, shown in every format, and kept."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,10 @@ NEGATIVES = statistics.Statistic(
 
 
 @pytest.fixture(autouse=True)
-def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "STATISTICS", [*statistics.STATISTICS, NEGATIVES])
+def _listed() -> Iterator[None]:
+    statistics.STATISTICS.append(NEGATIVES)
+    yield
+    statistics.STATISTICS.remove(NEGATIVES)
 
 
 @pytest.fixture

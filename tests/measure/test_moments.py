@@ -342,7 +342,7 @@ def test_indices_are_the_first_in_c_order_whatever_the_memory_order(
 def test_an_index_is_right_in_every_part_of_a_large_fortran_array(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradclip_cli.spans.BLOCK", ROW)
+    monkeypatch.setattr("gradclip_cli.measure.spans.BLOCK", ROW)
     shape = (7, 11, 3 * ROW // 77)
     values = np.zeros(shape, np.float32, order="F")
     values[6, 0, 5] = values[0, 10, 100] = -2.0

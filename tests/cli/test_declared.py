@@ -1,0 +1,189 @@
+"""Commands as they are declared: what Python's functions take, what the help shows, and where."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gradclip_cli
+from gradclip_cli.cli.app import COMMANDS
+from gradclip_cli.cli.declared import load
+from gradclip_cli.commands.apply import signature as signature_of_apply
+from gradclip_cli.options import Option
+from tests.running import gradclip, run_here
+
+FUNCTIONS = ("inspect", "apply", "diff", "check", "trend")
+
+# What only a person at a prompt asks for: how rows look, where they go, which status there is.
+OF_THE_PROMPT = {
+    "inspect": {"bad_only", "fail_above", "fail_nonfinite", "group_by"},
+    "apply": {"report_file"},
+    "diff": set[str](),
+    "check": set[str](),
+    "trend": {"force", "plot", "suggest"},
+}
+OF_ANY_PROMPT = {"everything", "form", "json", "quiet", "reverse", "sort", "top"}
+# What only a program gives.
+OF_PYTHON = {"audience", "progress", "rule"}
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Give the parameters of a function that are given by name."""
+    function = getattr(gradclip_cli, name)
+    signature = signature_of_apply() if name == "apply" else inspect.signature(function)
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    return {one.name: one for one in signature.parameters.values() if one.kind is by_name}
+
+
+def options(name: str) -> dict[str, Option]:
+    """Give the options of a command."""
+    return {option.name: option for option in load(name).options}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_takes_what_its_command_does_by_the_same_names(name: str) -> None:
+    typed = options(name).keys() - OF_THE_PROMPT[name] - OF_ANY_PROMPT
+    assert parameters(name).keys() - OF_PYTHON == typed
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_not_given_means_the_same_in_both(name: str) -> None:
+    taken = parameters(name)
+    for option in options(name).values():
+        if option.name in taken:
+            default: Any = taken[option.name].default
+            assert (None if default == () else default) == option.default, option.name
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_the_operands_of_its_command(name: str) -> None:
+    signature = inspect.signature(getattr(gradclip_cli, name))
+    given = [
+        one
+        for one in signature.parameters.values()
+        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
+    ]
+    assert [one.name for one in given] == [one.name for one in load(name).operands]
+    for one, operand in zip(given, load(name).operands, strict=True):
+        assert (one.kind is one.VAR_POSITIONAL) == operand.many
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "check"])
+def test_a_function_says_what_each_option_means(name: str) -> None:
+    said = inspect.getdoc(getattr(gradclip_cli, name)) or ""
+    general = {
+        "force",
+        "dry_run",
+        "in_place",
+        "include",
+        "exclude",
+        "workers",
+        "nonfinite",
+        "spike",
+    }
+    for option in options(name).values():
+        if option.name in parameters(name).keys() - general:
+            assert f"`{option.name}" in said, option.name
+
+
+# Help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_where_it_stands(name: str) -> None:
+    groups = {"Rule", "What counts", "What passes", "Where it goes", "Report", "Gates", "Other"}
+    for option in options(name).values():
+        assert option.group in groups, option.name
+        assert option.help[0].isupper() or option.help.startswith(("{", "--"))
+        assert option.help.endswith("."), option.name
+
+
+def test_the_groups_of_apply_are_those_of_its_four_questions() -> None:
+    groups = list(dict.fromkeys(option.group for option in options("apply").values()))
+    assert groups == ["Rule", "What counts", "Where it goes", "Report", "Other"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_all_options_stand_in_their_groups(
+    name: str, columns: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = run_here(capfd, name, "--help", COLUMNS=columns).out
+    for option in options(name).values():
+        section = text.split(f"\n{option.group}:\n")[1].split("\n\n")[0]
+        assert re.search(rf"(?<![\w-]){option.flag}(?![\w-])", section), option.flag
+    assert all(len(line) <= int(columns) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_short_help_has_what_is_common_and_the_examples_on_a_screen(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = run_here(capfd, name, "-h", COLUMNS="80").out
+    lines = text.splitlines()
+    assert len(lines) <= 50
+    assert all(len(line) <= 80 for line in lines)
+    flags = set(re.findall(r"^  (?:-\w, )?(--[a-z][a-z-]*)", text, re.MULTILINE))
+    assert flags == {option.flag for option in options(name).values() if option.common} | {"--help"}
+    for example in load(name).examples:
+        assert f"  {example}\n" in text
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_option_can_be_told_from_its_value_in_the_examples(name: str) -> None:
+    known = {flag for one in options(name).values() for flag in (one.flag, one.short)}
+    others = {flag for other in FUNCTIONS for one in load(other).options for flag in (one.flag,)}
+    for example in load(name).examples:
+        for flag in re.findall(r"(?<=\s)--[a-z-]+", example):
+            assert flag in known | others, flag
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_operands_read_as_they_are_typed(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = run_here(capfd, name, "--help").out
+    names = [f"[{one.metavar}]..." if one.many else one.metavar for one in load(name).operands]
+    assert text.splitlines()[0] == f"Usage: gradclip {name} [OPTIONS] {' '.join(names)}"
+
+
+# First contact
+
+
+def test_nothing_at_all_is_answered_with_help(capfd: pytest.CaptureFixture[str]) -> None:
+    said = run_here(capfd)
+    assert (said.status, said.err) == (0, "")
+    assert said.out == run_here(capfd, "--help").out == run_here(capfd, "help").out
+    for name in COMMANDS:
+        assert f"\n  {name} " in said.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_helps_with_a_command(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capfd, "help", name).out == run_here(capfd, name, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("inspet x", "no such command 'inspet'. Did you mean 'inspect'?"),
+        ("help aply", "no such command 'aply'. Did you mean 'apply'?"),
+        ("zzz", "no such command 'zzz'"),
+        ("apply x --clipnorm 1", "no such option: --clipnorm. Did you mean --clip-norm?"),
+        ("apply x --per-tensr", "no such option: --per-tensr. Did you mean --per-tensor?"),
+        ("diff a b --zzzzzz", "no such option: --zzzzzz"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_the_nearest(
+    arguments: str, problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = run_here(capfd, *arguments.split())
+    assert said.status == 2
+    assert said.err.splitlines()[0] == f"gradclip: {problem}"
+    assert said.err.splitlines()[1].startswith("hint: gradclip ")
+
+
+def test_help_goes_through_a_pipe_whose_reader_leaves(tmp_path: Path) -> None:
+    done = gradclip("help", "apply", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"Usage: gradclip apply [OPTIONS] [PATH]...\n")

@@ -1,0 +1,87 @@
+"""The tables of the house: which quarter stands on which, and where each library has its room.
+
+`docs/architecture.md` is made from them, `test_architecture` holds the code to them.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gradclip_cli
+
+PACKAGE = "gradclip_cli"
+HOME = Path(gradclip_cli.__file__).parent
+
+# From the top down: a quarter, or a file of the package's own, imports what stands below it alone.
+FLOORS = (
+    "__main__",
+    "cli",
+    "render",
+    "",  # the package itself: its face, which names its functions and imports them when asked
+    "commands",
+    "results",
+    "rules",
+    "compare",
+    "series",
+    "rewrite",
+    "measure",
+    "formats",
+    "tensors",
+    "files",
+    "engine",
+    "registry",
+    "options",
+    "errors",
+    "frozen",
+)
+OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
+
+# The only rooms, quarters or modules, in which a library or a module that can do harm is used.
+ROOMS: dict[str, set[str]] = {
+    "matplotlib": {"render.plot"},
+    "numpy": {"compare", "engine", "measure", "render.plot", "rewrite", "rules", "tensors.codecs"},
+    "rich": {"render"},
+    "safetensors": {"formats.safetensors"},
+    "typer": {"cli"},
+    # of the standard library
+    "ast": {"formats.npy"},
+    "concurrent": {"engine.crew", "files.writing"},
+    "fcntl": {"files.marks", "files.writing"},
+    "importlib": {"", "cli.declared", "formats.registry", "registry"},
+    "json": {
+        *("files.journal", "formats.safetensors", "render.delimited", "render.json"),
+        *("series.cache", "series.recorded"),
+    },
+    "signal": {"__main__", "cli.boundary"},
+    "tempfile": {"commands.spooling", "formats.opening"},
+    "time": {"render.progress"},
+    "traceback": {"cli.boundary"},
+    # nowhere
+    **{
+        name: set()
+        for name in (
+            *("click", "ctypes", "datetime", "mmap", "multiprocessing", "pathlib", "pickle"),
+            *("random", "socket", "subprocess", "urllib"),
+        )
+    },
+}
+
+# What must not touch files, processes or the clock: numbers go in, and numbers or words come out.
+PURE = {"compare", "measure", "results", "rules"}
+EFFECTS = {"fcntl", "io", "os", "shutil", "signal", "stat", "sys", "tempfile", "time"}
+ALLOWED = {("compare.difference", "sys")}  # for the largest float alone
+
+MOST_LINES = 350
+MOST_PARAMETERS = 8
+
+
+def module_of(path: Path) -> str:
+    """Give a module's name within the package; the package itself has none."""
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {module_of(path): path for path in HOME.rglob("*.py")}
+MODULES = {module: ast.parse(path.read_bytes()) for module, path in PATHS.items()}
+by_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module or PACKAGE)
