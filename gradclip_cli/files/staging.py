@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.journal import Move, appeared, move_into_place, settle
-from gradclip_cli.files.marks import is_still, lock, make, new_token, remove, staged_path, sweep
+from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
 from gradclip_cli.files.places import Target, is_special, target
 from gradclip_cli.files.replacement import Replacement
 from gradclip_cli.files.system import flush, naming, reserve
@@ -61,10 +61,12 @@ def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterato
     area: Staging
     if new_folder is not None:
         area = _NewFolder(new_folder)
-    elif len(places) == 1 and standing:
-        area = _OneFile()
+    elif (
+        len(places) == 1 and standing and (descriptor := _unnamed(os.path.dirname(places[0]))) >= 0
+    ):
+        area = _Unnamed(descriptor, targets[0])
     else:
-        area = _SeveralFiles()
+        area = _Named()
     try:
         try:
             yield area
@@ -96,48 +98,41 @@ def copy_into(area: Staging, path: str, target: Target) -> None:
             shutil.copyfileobj(source, stream)
 
 
-class _OneFile:
-    """A single file, unnamed until it is whole, or else hidden and locked."""
+class _Unnamed:
+    """A single file that has no name until it is whole."""
 
-    def __init__(self) -> None:
-        self._descriptor = -1
+    def __init__(self, descriptor: int, target: Target) -> None:
+        self._descriptor = descriptor
+        self._target = target
         self._hidden: str | None = None
-        self._target = Target("", False)
+        self._is_used = False
 
     def file(self, target: Target, size: int) -> str:
-        self._target = target
-        self._descriptor = _unnamed(os.path.dirname(target.path))
-        path = f"/proc/self/fd/{self._descriptor}"
-        if self._descriptor < 0:
-            path = self._hidden = staged_path(target.path, new_token())
-            with naming(target.path):
-                self._descriptor = make(path, 0o666)
+        self._is_used = True
         _prepare(self._descriptor, target, size)
-        return path
+        return f"/proc/self/fd/{self._descriptor}"
 
     def drop(self, _path: str) -> None:
         self.discard()
 
     def commit(self, check: Callable[[], object]) -> None:
-        if self._descriptor < 0:
+        if not self._is_used or self._descriptor < 0:
             return
         path = self._target.path
-        folder = os.path.dirname(path)
+        folder, name = os.path.split(path)
         with naming(path):
             os.fsync(self._descriptor)
             check()
-            if self._hidden is None and not self._target.replace:
+            if not self._target.replace:
                 try:
                     _give_name(self._descriptor, path)
                 except FileExistsError as error:
                     raise appeared(path) from error
-            else:
-                if self._hidden is None:  # a link cannot replace what is there, a rename can
-                    lock(self._descriptor)
-                    self._hidden = staged_path(path, new_token())
-                    _give_name(self._descriptor, self._hidden)
-                staged, name = os.path.basename(self._hidden), os.path.basename(path)
-                move_into_place(Move(folder, staged, name, self._target.replace))
+            else:  # a link cannot replace what is there, a rename can
+                lock(self._descriptor)
+                self._hidden = staged_path(path, new_token())
+                _give_name(self._descriptor, self._hidden)
+                move_into_place(Move(folder, os.path.basename(self._hidden), name, True))
         flush(folder)
 
     def discard(self) -> None:
@@ -201,8 +196,8 @@ class _NewFolder:
             self._lock = -1
 
 
-class _SeveralFiles:
-    """Several files: hidden beside their targets, under the mark of a run."""
+class _Named:
+    """Files that have hidden names beside their targets, under the mark of a run."""
 
     def __init__(self) -> None:
         self._run = Replacement()
