@@ -89,7 +89,7 @@ class Sheet:
 
     def values(self, row: Any) -> tuple[Value, ...]:
         """Give a row's values by column; a mapping has them by name."""
-        if isinstance(row, Mapping):
+        if type(row) is dict:
             return tuple(map(row.get, self.names))
         try:
             return self._get(row)
@@ -98,8 +98,8 @@ class Sheet:
 
     def by_name(self, row: Any) -> dict[str, Any]:
         """Give what JSON has of a row; a name that is no Unicode is escaped, its bytes beside."""
-        if isinstance(row, Mapping):
-            return dict(row)
+        if type(row) is dict:
+            return row
         found = dict(zip(self.names, self.values(row), strict=True))
         for column in self.named:
             if not column.value:

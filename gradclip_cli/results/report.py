@@ -58,12 +58,16 @@ class Row:
     @property
     def max_abs_index(self) -> Index | None:
         """Multi-index of the largest finite magnitude, the first in C order."""
-        return None if self.moments is None else self._index(self.moments.max_abs_at)
+        if self.moments is None or self.moments.largest is None:
+            return None
+        return self._index(self.moments.largest[1])
 
     @property
     def first_nonfinite(self) -> Index | None:
         """Multi-index of the first value in C order that is NaN or infinite."""
-        return None if self.moments is None else self._index(self.moments.first_nonfinite)
+        if self.moments is None or self.moments.first_nonfinite is None:
+            return None
+        return self._index(self.moments.first_nonfinite)
 
     @property
     def finite_norm(self) -> float | None:

@@ -95,6 +95,8 @@ def multi_index(position: int, shape: Shape) -> Index:
     """
     if len(shape) == 1:
         return (position,)
+    if len(shape) == 2:  # so most weights: a quarter of the time
+        return divmod(position, shape[1])
     index = []
     for side in reversed(shape):
         position, remainder = divmod(position, side)
