@@ -94,7 +94,7 @@ def code(module: str) -> str:
     text = (TOP / "tests" / "contracts" / f"{module}.py").read_text("utf-8")
     recipe = text.split("# The recipe: ")[1].split("# End of the recipe.")[0].strip()
     first, _, rest = recipe.partition("\n")
-    used = set(re.findall(r"\w+", rest))
+    used = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
     imports = [
         f"from {node.module} import {', '.join(names)}"
         for node in ast.parse(text).body

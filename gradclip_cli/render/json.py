@@ -105,7 +105,7 @@ def _quoted(text: str) -> str:
 
 _MARKS = {NoneType: "null%.0s", float: "%r", int: "%d"}
 _WRITTEN: dict[type, Callable[[Any], str]] = {
-    bool: lambda value: "true" if value else "false",
+    bool: {True: "true", False: "false"}.__getitem__,
     # There are many tensors, but few dtypes and shapes.
     str: functools.lru_cache(_quoted),
     tuple: functools.lru_cache(lambda value: line(list(value))),

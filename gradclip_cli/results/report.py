@@ -58,16 +58,19 @@ class Row:
     @property
     def max_abs_index(self) -> Index | None:
         """Multi-index of the largest finite magnitude, the first in C order."""
-        if self.moments is None or self.moments.largest is None:
+        moments = self.moments
+        if moments is None or moments.largest is None or self.shape is None:
             return None
-        return self._index(self.moments.largest[1])
+        position = moments.largest[1]
+        return None if position is None else multi_index(position, self.shape)
 
     @property
     def first_nonfinite(self) -> Index | None:
         """Multi-index of the first value in C order that is NaN or infinite."""
-        if self.moments is None or self.moments.first_nonfinite is None:
+        moments = self.moments
+        if moments is None or moments.first_nonfinite is None or self.shape is None:
             return None
-        return self._index(self.moments.first_nonfinite)
+        return multi_index(moments.first_nonfinite, self.shape)
 
     @property
     def finite_norm(self) -> float | None:
@@ -93,11 +96,6 @@ class Row:
     def further(self) -> SimpleNamespace:
         """What the table of statistics asks for, by name."""
         return SimpleNamespace(**dict(() if self.moments is None else self.moments.further))
-
-    def _index(self, position: int | None) -> Index | None:
-        if position is None or self.shape is None:
-            return None
-        return multi_index(position, self.shape)
 
 
 KEYS: Keys[Row] = {

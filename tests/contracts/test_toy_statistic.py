@@ -23,6 +23,8 @@ from tests.written import plain
 
 def negatives(values: Values, lanes: int) -> int:
     """Count the values of a block, each of so many lanes, whose real part is below zero."""
+    import numpy as np
+
     return int(np.count_nonzero(values[::lanes] < 0))
 
 
