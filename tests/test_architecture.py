@@ -148,8 +148,9 @@ def test_a_function_has_few_parameters(module: str) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if module in public and node.name == module.partition(".")[2]:
                 continue
-            given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-            names = [one.arg for one in given if one.arg not in ("self", "cls")]
+            named = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            given = (*named, node.args.vararg, node.args.kwarg)
+            names = [one.arg for one in given if one and one.arg not in ("self", "cls")]
             assert len(names) <= MOST_PARAMETERS, f"line {node.lineno}: {node.name}{names}"
 
 
