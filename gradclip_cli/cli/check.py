@@ -4,8 +4,12 @@ import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import JSON, PATHS, QUIET
+from gradclip_cli.cli.shared import QUIET
 from gradclip_cli.errors import Status
+from gradclip_cli.options import Operand, Option
+
+PATHS = Operand("paths", "Files, folders, or - for standard input.", "PATH", many=True)
+JSON = Option("json", "Print one JSON object.", group="Report", common=True, default=False)
 
 
 def run(given: Given) -> None:
