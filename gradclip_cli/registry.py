@@ -1,20 +1,10 @@
 """Dotted names in place of imports: what is listed here, or in a quarter's table, comes when asked.
 
-A result lies below its renderers and must not import them; by its name here it can still ask for
-the page that shows it (`__rich__`).
+A result lies below its renderers and must not import them; Rich can still be shown one (`rich`).
 """
 
 import importlib
 from typing import Any
-
-PAGES = {
-    "report": "gradclip_cli.render.report_page:ReportPage",
-    "comparison": "gradclip_cli.render.comparison_page:ComparisonPage",
-    "trend": "gradclip_cli.render.trend_page:TrendPage",
-    "suggestion": "gradclip_cli.render.suggestion_page:SuggestionPage",
-    "soundness": "gradclip_cli.render.soundness_page:SoundnessPage",
-}
-"""By the name of a kind of result: what writes it for a person at a terminal."""
 
 
 def load(name: str) -> Any:

@@ -33,7 +33,8 @@ class _Commands(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is named first; raises `GradclipError` that names the nearest."""
-        check_name(args[0])
+        if not ctx.resilient_parsing:  # which completion is
+            check_name(args[0])
         return super().resolve_command(ctx, args)
 
 

@@ -138,7 +138,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _show_brief(ctx: typer.Context, wanted: bool) -> None:
-    if wanted:
+    if wanted and not ctx.resilient_parsing:  # which completion is
         command: Any = ctx.command
         formatter: Any = ctx.make_formatter()
         formatter.write_usage(ctx.command_path, _usage(command.declared))

@@ -96,10 +96,11 @@ def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:
     page = renderer(form, SHEET, stream, everything)
 
     def say(text: str) -> None:
+        if not text:
+            return
         if bar is not None and stream.isatty():  # the bar would stand in the way; it comes back
             bar.end()
-        if text:
-            write(text.encode("utf-8", "backslashreplace"))
+        write(text.encode("utf-8", "backslashreplace"))
 
     class Listening(Audience):
         def begin(self, steps: Sequence[int | str]) -> None:

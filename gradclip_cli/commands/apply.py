@@ -78,7 +78,11 @@ def apply(
     every target is as it was.
     """
     wish = {"norm_type": norm_type, "eps": eps, "like": like, "nonfinite": nonfinite}
-    rule, terms = chosen_rule(rule, {**options, **wish, "use_norm": use_norm})
+    named = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in options.items()
+    }
+    rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
     operands = [os.fspath(path) for path in paths]
     dump = opened(found(operands))
     selection = Selection(include, exclude)
@@ -235,6 +239,13 @@ def _outputs(dump: Dump, edits: Edits) -> list[Output]:
     outputs = []
     first = 0
     for file in dump.files:
+        if any(tensor.source is not file.source for tensor in file.tensors):
+            raise GradclipError(
+                file.source.label,
+                f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy "
+                "of it can be clipped",
+                "save the gradients with safetensors",
+            )
         own = edits[first : first + len(file.tensors)]
         names = {tensor.name for tensor, edit in zip(file.tensors, own, strict=True) if edit}
         if names and holds_only_integers(dump):

@@ -19,6 +19,16 @@ RENDERERS = {
 """By the name that `--format` takes: what makes a renderer of a sheet, a stream, everything."""
 
 
+PAGES = {
+    "report": "gradclip_cli.render.report_page:ReportPage",
+    "comparison": "gradclip_cli.render.comparison_page:ComparisonPage",
+    "trend": "gradclip_cli.render.trend_page:TrendPage",
+    "suggestion": "gradclip_cli.render.suggestion_page:SuggestionPage",
+    "soundness": "gradclip_cli.render.soundness_page:SoundnessPage",
+}
+"""By the name of a kind of result: what writes it for a person at a terminal."""
+
+
 def renderer(
     form: str | None, sheet: "Sheet", stream: BinaryIO | None, everything: bool = False
 ) -> "Renderer":

@@ -38,7 +38,7 @@ class Renderer:
 
 def pieces(result: Result, renderer: Renderer) -> Iterator[str]:
     """Give a result's text in pieces of a thousand rows: as a whole it would be long to copy."""
-    yield renderer.begin()
+    yield renderer.begin(result.labels())
     yield from gathered(renderer.row(kind, row) for kind, row in result.told())
     yield from gathered(iter(renderer.end(result)))
 

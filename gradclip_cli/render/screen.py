@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
+NARROWEST = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Screen:
@@ -28,9 +30,8 @@ def of(stream: BinaryIO, everything: bool = False) -> Screen:
     width = _given("COLUMNS") or width or 80
     height = _given("LINES") or height or 24
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Screen(
-        max(width, 40), None if everything or not terminal else height, terminal and not plain
-    )
+    room = None if everything or not terminal else height
+    return Screen(max(width, NARROWEST), room, terminal and not plain)
 
 
 def _given(variable: str) -> int:

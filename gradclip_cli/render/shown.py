@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from gradclip_cli.render.renderer import pieces
-from gradclip_cli.render.screen import Screen
+from gradclip_cli.render.screen import NARROWEST, Screen
 from gradclip_cli.render.table import table
 from gradclip_cli.results.columns import Result
 
@@ -18,7 +18,8 @@ class Shown:
         self._result = result
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Give the page, as wide as the console."""
+        """Give the page, as wide as the console, or as the narrowest terminal there is."""
         page = table(self._result.sheet, None, everything=True)
-        page.screen = Screen(options.max_width, None, not console.no_color and console.is_terminal)
+        colour = console.is_terminal and not console.no_color
+        page.screen = Screen(max(options.max_width, NARROWEST), None, colour)
         yield Text.from_ansi("".join(pieces(self._result, page)).rstrip("\n"))

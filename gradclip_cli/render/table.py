@@ -2,8 +2,9 @@
 
 from typing import BinaryIO
 
-from gradclip_cli.registry import PAGES, load
+from gradclip_cli.registry import load
 from gradclip_cli.render.page import Page
+from gradclip_cli.render.registry import PAGES
 from gradclip_cli.results.columns import Sheet
 
 

@@ -22,6 +22,7 @@ from gradclip_cli.tensors.names import escape
 
 _LABEL = 24
 _GAP = "  "
+_NUMBER = 9
 _WIDTHS = {"global norm": 11, "× median": 9, "not finite": 10, "mark": 5, "share": 6}
 
 
@@ -90,4 +91,5 @@ class TrendPage(Page):
 
 
 def _aligned(column: Column, text: str) -> str:
-    return aligned(text, _WIDTHS[column.title or ""], column.left)
+    title = column.title or ""
+    return aligned(text, _WIDTHS.get(title, max(len(title), _NUMBER)), column.left)

@@ -51,11 +51,6 @@ def clipping(
     )
 
 
-def _limit(rule: Rule) -> float | None:
-    """Give the limit for a norm, if it is one."""
-    return getattr(rule, "clip_norm", None)
-
-
 def _of(
     rule: Rule,
     decision: Decision,
@@ -76,7 +71,7 @@ def _of(
         clipped = outcome is not None and outcome.changed
     found = Clipped(
         before.norm,
-        _limit(rule),
+        rule.norm_limit,
         coefficient,
         clipped,
         norm_after=after.norm if known else None,
@@ -105,7 +100,7 @@ def _of_all(
     kept = (part for at, (_, part) in enumerate(parts) if at not in left)
     return Clipped(
         norm,
-        _limit(rule),
+        rule.norm_limit,
         coefficient,
         any(changes) if coefficient is None else coefficient != 1,
         norm_after=merge(kept).norm if known else None,

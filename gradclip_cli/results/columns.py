@@ -5,7 +5,7 @@ Columns are only ever appended. A value that is unknown is None; numbers are not
 """
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -122,6 +122,10 @@ class Result:
     def told(self) -> Iterable[tuple[str, Any]]:
         """Give each row with its kind; a row is an object, or values by the names of columns."""
         raise NotImplementedError
+
+    def labels(self) -> Sequence[int | str]:
+        """Give what the rows are called, where a table must know it before the first of them."""
+        return ()
 
     def whole(self) -> Mapping[str, Value] | None:
         """Give the values of all rows together, by column; None where there are none."""

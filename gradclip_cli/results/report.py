@@ -7,6 +7,7 @@ that the commands print.
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Clipping, 
 from gradclip_cli.results.ranking import Keys, worst_first
 from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Dump, Index, Shape, multi_index
+from gradclip_cli.tensors.names import natural
 
 
 @frozen
@@ -40,7 +42,7 @@ class Row:
     norm: float | None = None
     share: float | None = None
     clipped: Clipped | None = None
-    together: Moments | None = None
+    together: Moments | None = field(default=None, repr=False, compare=False)
 
     @property
     def measured(self) -> bool:
@@ -102,18 +104,12 @@ KEYS: Keys[Row] = {
     "norm": lambda row: math.inf if row.moments is None else -row.moments.finite_norm,
     "size": lambda row: -row.count,
     "max": lambda row: _minus(None if row.moments is None else row.moments.max_abs),
-    "file": lambda row: _natural(row.file),
+    "file": lambda row: natural(row.file),
 }
 
 
 def _minus(size: float | None) -> float:
     return math.inf if size is None else -size
-
-
-def _natural(name: str) -> Any:
-    from gradclip_cli.tensors.names import natural
-
-    return natural(name)
 
 
 @frozen

@@ -91,6 +91,10 @@ class Trend(Result):
         """How it is laid out."""
         return SHEET
 
+    def labels(self) -> Sequence[int | str]:
+        """Give what the steps are called."""
+        return [step.step for step in self.steps]
+
     def told(self) -> Iterator[tuple[str, Step]]:
         """Give each row with its kind."""
         return (("step", step) for step in self.steps)

@@ -88,7 +88,7 @@ class ClipAdaptively(Rule):
     def chosen(cls, given: Mapping[str, Any]) -> Self:
         """Make the rule of the options that were given."""
         layout = given.get(AGC_LAYOUT.name)
-        return cls(given[AGC.name], layout or "jax", str(given[PARAMS.name]))
+        return cls(given[AGC.name], layout or "jax", given[PARAMS.name])
 
     @property
     def given(self) -> set[str]:
@@ -99,6 +99,14 @@ class ClipAdaptively(Rule):
     def limits(self) -> float:
         """The limit for each ratio."""
         return self.clipping
+
+    def check(self, like: str | None) -> None:
+        """Raise `GradclipError` for a limit, or a layout, that is none."""
+        Rule.check(self, like)
+        if self.layout not in AGC_LAYOUT.choices:
+            raise GradclipError(
+                AGC_LAYOUT.flag, f"{self.layout!r} is no layout", "give jax or torch"
+            )
 
     @property
     def by(self) -> Literal["units"]:

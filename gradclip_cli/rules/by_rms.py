@@ -1,5 +1,6 @@
 """Each tensor by its root mean square."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,8 +9,6 @@ from gradclip_cli.rules.by_global_norm import clip_by_norm
 from gradclip_cli.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gradclip_cli.tensors.codecs import Floats
 
 CLIP_RMS = Option(
@@ -44,7 +43,7 @@ class ClipByRms(Rule):
     example: ClassVar[str] = "--clip-rms C"
     limit: ClassVar[Option] = CLIP_RMS
     of: ClassVar[str] = "a root mean square"
-    apart: ClassVar["Mapping[str, str]"] = {
+    apart: ClassVar[Mapping[str, str]] = {
         "norm_type": "leave --norm-type out: a root mean square has its own"
     }
 

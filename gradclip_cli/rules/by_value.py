@@ -63,6 +63,10 @@ class ClipByValue(Rule):
         """Make the rule of `V`, which is `-V,V`, or `LO,HI`; in a LO,HI either may be infinite."""
         return cls(*parsed_limits(given[CLIP_VALUE.name]))
 
+    def check(self, like: str | None) -> None:
+        """Raise `GradclipError` for limits that are none, or the wrong way round."""
+        _in_order(self.low, self.high, (self.low, self.high))
+
     @property
     def by(self) -> Literal["values"]:
         """Each value has a say of its own."""
@@ -113,7 +117,6 @@ def parsed_limits(given: str | float | Sequence[float]) -> tuple[float, float]:
     >>> parsed_limits("-1,2"), parsed_limits(3)
     ((-1.0, 2.0), (-3, 3))
     """
-    example = "give a number above 0, or two: LO,HI, for example -1.0,1.0"
     try:
         if isinstance(given, str):
             limits = [float(part) for part in given.split(",")]
@@ -123,11 +126,18 @@ def parsed_limits(given: str | float | Sequence[float]) -> tuple[float, float]:
         limits = []
     if len(limits) == 1 and 0 < limits[0] < math.inf:
         return -limits[0], limits[0]
-    if len(limits) != 2 or any(map(math.isnan, limits)):
-        raise GradclipError(CLIP_VALUE.flag, f"{given!r} is not a limit for values", example)
-    low, high = limits
-    if low > high:
-        raise GradclipError(
-            CLIP_VALUE.flag, f"the lower limit {low!r} is above the upper {high!r}", example
-        )
-    return low, high
+    low, high = limits if len(limits) == 2 else (math.nan, math.nan)
+    return _in_order(low, high, given)
+
+
+def _in_order(low: float, high: float, given: object) -> tuple[float, float]:
+    """Give two limits back; raises `GradclipError` where they are none, or the wrong way round."""
+    if low <= high:
+        return low, high
+    raise GradclipError(
+        CLIP_VALUE.flag,
+        f"the lower limit {low!r} is above the upper {high!r}"
+        if low > high
+        else f"{given!r} is not a limit for values",
+        "give a number above 0, or two: LO,HI, for example -1.0,1.0",
+    )

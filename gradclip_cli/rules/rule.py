@@ -82,6 +82,11 @@ class Rule:
         """The number that is the limit; None where it is not one."""
         return None
 
+    @property
+    def norm_limit(self) -> float | None:
+        """The limit, where it is one for a norm."""
+        return self.limits if self.of == Rule.of else None
+
     def check(self, like: str | None) -> None:
         """Raise `GradclipError` for a limit that is none; a framework may take what it will."""
         value = self.limits

@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,15 @@ class RuleContract:
         assert [found[at] for at in order] == sorted(found, reverse=True)
 
     def test_a_limit_that_is_none_is_refused(self, ready: Rule) -> None:
-        if ready.limits is None:
-            return
         field = dataclasses.fields(ready)[0].name
-        for limit in (0.0, -1.0, math.inf, math.nan):
+        for limit in (math.nan,) if ready.limits is None else (0.0, -1.0, math.inf, math.nan):
             with pytest.raises(gradclip_cli.GradclipError, match="is not a limit for"):
                 choosing.chosen(dataclasses.replace(ready, **{field: limit}), {})
+
+    def test_what_it_says_of_its_types_can_be_resolved(self) -> None:
+        assert typing.get_type_hints(type(self.rule)).keys() >= {
+            field.name for field in dataclasses.fields(self.rule)
+        }
 
     def test_it_goes_only_with_frameworks_that_it_knows(self, ready: Rule) -> None:
         for like in terms.LIKE.choices:

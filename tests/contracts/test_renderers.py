@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import gradclip_cli
-from gradclip_cli import registry
 from gradclip_cli.render import words
-from gradclip_cli.render.registry import RENDERERS
+from gradclip_cli.render.registry import PAGES, RENDERERS
 from gradclip_cli.results.columns import Result
 from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract
 from tests.written import plain
@@ -32,7 +31,7 @@ def result(request: pytest.FixtureRequest, tmp_path: Path) -> Result:
 
 def test_every_kind_of_result_has_a_page_and_every_page_a_kind(tmp_path: Path) -> None:
     kinds = {make(tmp_path).sheet.name for make in RESULTS.values()}
-    assert kinds == registry.PAGES.keys()
+    assert kinds == PAGES.keys()
 
 
 def test_every_column_has_words_that_there_are_and_a_sentence(result: Result) -> None:

@@ -1,5 +1,7 @@
 """Every registered rule keeps the contract."""
 
+import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ from gradclip_cli import (
     ClipByNorm,
     ClipByRms,
     ClipByValue,
+    GradclipError,
+    apply,
 )
 from gradclip_cli.options import flag_of
 from gradclip_cli.rules.choosing import apart, needs, options
@@ -60,6 +64,41 @@ class TestEachRule(RuleContract):
     def _of_the_registry(self, example: Example) -> None:
         self.rule, self.harmless = example.rule, example.harmless
         self.chosen_by = tuple(example.options.items())
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (ClipByValue(5.0, -5.0), "the lower limit 5.0 is above the upper -5.0"),
+        (ClipByValue(-1.0, math.nan), "is not a limit for values"),
+        (ClipAdaptively(0.01, "rows", "params.npy"), "'rows' is no layout"),  # type: ignore[arg-type]
+        (ClipByGroupNorm(1.0, "("), "missing ), unterminated subpattern"),
+    ],
+)
+def test_an_object_is_held_to_what_its_options_are(rule: Rule, told: str) -> None:
+    with pytest.raises(GradclipError, match=told):
+        apply("sample_grads/zero-to-nine.npy", rule=rule, dry_run=True)
+
+
+def test_parameters_are_found_by_any_kind_of_path() -> None:
+    gradients = "sample_grads/step-20.safetensors"
+    with os.scandir("sample_grads") as entries:
+        params = next(entry for entry in entries if entry.name == "step-20.safetensors")
+    report = apply(gradients, agc=0.01, params=params, dry_run=True)
+    assert report == apply(gradients, agc=0.01, params=gradients, dry_run=True)
+
+
+def test_the_limit_of_a_report_is_one_for_a_norm() -> None:
+    limits = {type(example.rule).__name__: example.rule.norm_limit for example in EXAMPLES}
+    assert limits == {
+        "ClipByGlobalNorm": 1.0,
+        "ClipByNorm": 1.0,
+        "ClipByGroupNorm": 1.0,
+        "ClipByAverageNorm": 0.1,
+        "ClipByValue": None,
+        "ClipByRms": None,
+        "ClipAdaptively": None,
+    }
 
 
 def test_what_cannot_go_together_are_options_that_there_are() -> None:
