@@ -93,10 +93,12 @@ class RendererContract:
 
     def test_each_name_is_there(self, result: Result) -> None:
         text = plain(result, self.form)
+        if self.form == "table" and getattr(result, "clipped", None):
+            return  # a person is told what was done to all tensors together
         shown = [name for _, row in result.told() if (name := _name_of(row))]
         assert shown or result.sheet.name == "suggestion"
         for name in shown:
-            assert re.split("[^ -~]", name)[0] in text
+            assert all(word in text for word in re.findall("[a-z0-9]+", name))
 
     def test_a_result_of_nothing_is_written_too(self, tmp_path: Path) -> None:
         path = write_safetensors(tmp_path / "nothing.safetensors", {})
