@@ -5,7 +5,7 @@
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from gradclip_cli.results import comparison_columns, figures, report_columns, suggestion, trend
@@ -18,32 +18,46 @@ _PARTS = re.compile(r"(<!-- ([\w ]+): made by .*? -->\n)(.*?)(<!-- end -->)", re
 RECIPES = {
     "To add a format": (
         "test_toy_format",
-        "A `Format` says how its files begin, and where their tensors lie. A clipped copy has the "
-        "same bytes with ranges rewritten. `sample` files for the contract stand in "
-        "`tests/contracts/test_formats.py`.",
+        "A `Format` says how its files begin, and where their tensors lie. `read` is also called "
+        "for a file that has no more than the suffix, and raises `GradclipError(source.label, "
+        "problem, hint)` where it is none of its kind or its header is cut short; whether the "
+        "values are all there is looked at for it. A clipped copy has the same bytes with ranges "
+        "rewritten. `sample` files for the contract stand in `tests/contracts/test_formats.py`.",
     ),
     "To add a rule": (
         "test_toy_rule",
-        "A rule's file holds its equation, the options that choose it, its words. It imports NumPy "
-        "inside functions alone. `apply`, the help, the clashes of options, the reports and "
-        "Python's keywords follow from it. An example for the contract stands in "
-        "`tests/contracts/test_rules.py`.",
+        "A rule's file holds its equation, the options that choose it, its words. It imports "
+        "NumPy inside functions alone. `apply`, the help, the clashes of options, the reports and "
+        "Python's keywords follow from it. Norms are of the type that the user asks for; a rule "
+        "for one type alone says so in `apart = {'norm_type': hint}`. `rules/rule.py` lists all "
+        "that a rule can say. An example for the contract stands in "
+        "`tests/contracts/test_rules.py`, a sample in `tests/rules/test_clip_rules.py`, a word in "
+        "`docs/rules.md`, and the class in `gradclip_cli/__init__.py` if it is to be imported "
+        "from there.",
     ),
     "To add a statistic": (
         "test_toy_statistic",
         "It is measured in each block, and its measurements merge by a law: a function from those "
-        "of the parts to that of the whole. Every format, JSON, the table, the cache of a run and "
-        "recorded reports have it then.",
+        "of the parts to that of the whole. NumPy is imported inside the function; values may be "
+        "NaN or infinite. Every format, JSON, the documentation, the cache of a run and recorded "
+        "reports have it then, and a terminal's table where it has room. What a cache has not got "
+        "of it is measured again. It is unknown of a tensor without values; `--sort` does not "
+        "know it.",
     ),
     "To add an output format": (
         "test_toy_output",
-        "A renderer is given a result's rows and only serialises them; `--format`, the help and "
-        "`--report` know it by its line.",
+        "A renderer is given a result's rows and only serialises them: `begin`, each `row` (whose "
+        "values go with `sheet.names`), and `end`, where `result.whole()` has those of all rows "
+        "together and `result.summary()` what is true of them. `--format`, and the help of all "
+        "commands that have it, know it by its line; `--report FILE` takes what `--format` says.",
     ),
     "To add an option": (
         "test_toy_option",
         "An option is plain data; its help, parser, messages and completion are made of it. A "
-        "command lists the groups of options that it takes.",
+        "command lists the groups of options that it takes. The function in `commands/` of each "
+        "has a parameter of its name, with its default, and a word in its docstring; a page of "
+        "`docs/` names it. What chooses tensors goes into `Selection` in `tensors/selection.py` "
+        "and into the key of `series/cache.py`, or a cache would answer for another selection.",
     ),
 }
 
@@ -53,7 +67,7 @@ def made(page: Path) -> str:
     parts = {
         "quarters": quarters(),
         "recipes": recipes(),
-        "columns of inspect": columns(report_columns.COLUMNS),
+        "columns of inspect": columns((*report_columns.COLUMNS, *report_columns.further())),
         "columns of apply": columns(figures.CLIPPED),
         "columns of diff": columns(comparison_columns.COLUMNS),
         "columns of trend": columns(trend.COLUMNS),
@@ -94,14 +108,24 @@ def code(module: str) -> str:
     text = (TOP / "tests" / "contracts" / f"{module}.py").read_text("utf-8")
     recipe = text.split("# The recipe: ")[1].split("# End of the recipe.")[0].strip()
     first, _, rest = recipe.partition("\n")
-    used = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
-    imports = [
+    nodes = [*ast.walk(ast.parse(rest))]
+    used: set[object] = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used |= {node.value for node in nodes if isinstance(node, ast.Constant)}
+    body = ast.parse(text).body
+    for_types = [inner for node in body if isinstance(node, ast.If) for inner in node.body]
+    imports = _imports(body, used | ({"TYPE_CHECKING"} if for_types else set()))
+    if for_types:
+        imports += ["", "if TYPE_CHECKING:", *(f"    {line}" for line in _imports(for_types, used))]
+    return "\n".join([f"# {first[:1].upper()}{first[1:]}", "", *imports, rest.rstrip()])
+
+
+def _imports(body: Sequence[ast.stmt], used: Collection[object]) -> list[str]:
+    return [
         f"from {node.module} import {', '.join(names)}"
-        for node in ast.parse(text).body
+        for node in body
         if isinstance(node, ast.ImportFrom)
         if (names := [alias.name for alias in node.names if alias.name in used])
     ]
-    return "\n".join([f"# {first[:1].upper()}{first[1:]}", "", *imports, rest.rstrip()])
 
 
 if __name__ == "__main__":

@@ -87,7 +87,10 @@ class Cache:
 
     def _take(self, line: bytes, number: int) -> None:
         try:
-            key, measured = _parsed(json.loads(line))
+            found = json.loads(line)
+            key, measured = _parsed(found)
+            if any(one.name not in found for one in STATISTICS):
+                return  # it was written before there was such a statistic
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
             self._known[key] = dataclasses.replace(measured, layout=layout)

@@ -12,6 +12,7 @@ from gradclip_cli.cli.app import COMMANDS
 from gradclip_cli.cli.declared import load
 from gradclip_cli.commands.apply import signature as signature_of_apply
 from gradclip_cli.options import Option
+from gradclip_cli.rules.choosing import options as options_of_rules
 from tests.running import gradclip, run_here
 
 FUNCTIONS = ("inspect", "apply", "diff", "check", "trend")
@@ -25,6 +26,11 @@ OF_THE_PROMPT = {
     "trend": {"force", "plot", "suggest"},
 }
 OF_ANY_PROMPT = {"everything", "form", "json", "quiet", "reverse", "sort", "top"}
+# The options of rules, as Python has known them.
+NAMED_BY_APPLY = {
+    *("clip_norm", "per_tensor", "axes", "per_group", "average", "clip_value", "clip_rms", "agc"),
+    *("params", "agc_layout"),
+}
 # What only a program gives.
 OF_PYTHON = {"audience", "progress", "rule"}
 
@@ -46,6 +52,12 @@ def options(name: str) -> dict[str, Option]:
 def test_a_function_takes_what_its_command_does_by_the_same_names(name: str) -> None:
     typed = options(name).keys() - OF_THE_PROMPT[name] - OF_ANY_PROMPT
     assert parameters(name).keys() - OF_PYTHON == typed
+
+
+def test_apply_keeps_the_names_and_defaults_that_it_has_had() -> None:
+    had = dict.fromkeys(NAMED_BY_APPLY) | {"per_tensor": False, "average": False}
+    taken = {name: one.default for name, one in parameters("apply").items()}
+    assert had.items() <= taken.items()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -83,6 +95,8 @@ def test_a_function_says_what_each_option_means(name: str) -> None:
         "nonfinite",
         "spike",
     }
+    # What a rule's file adds, its own help and the pages say.
+    general |= {option.name for option in options_of_rules()} - NAMED_BY_APPLY
     for option in options(name).values():
         if option.name in parameters(name).keys() - general:
             assert f"`{option.name}" in said, option.name

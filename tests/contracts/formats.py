@@ -78,6 +78,13 @@ class FormatContract:
             assert caught.value.problem
             assert caught.value.hint
 
+    def test_a_file_that_has_no_more_than_its_suffix_is_refused(self, path: Path) -> None:
+        raw = path.read_bytes()
+        path.write_bytes(bytes([raw[0] ^ 0xFF]) + raw[1:])
+        with pytest.raises(GradclipError) as caught:
+            gradclip_cli.inspect(path)
+        assert caught.value.hint
+
     def test_bytes_behind_the_last_tensor_are_refused(self, path: Path) -> None:
         path.write_bytes(path.read_bytes() + b"\0")
         with pytest.raises(GradclipError, match="follow the last tensor"):

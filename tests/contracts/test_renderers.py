@@ -1,16 +1,19 @@
 """Every registered output format keeps the contract, and every kind of result has a page."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import gradclip_cli
 from gradclip_cli.render import words
 from gradclip_cli.render.registry import PAGES, RENDERERS
-from gradclip_cli.results.columns import Result
+from gradclip_cli.results.columns import Column, Result, Sheet
+from gradclip_cli.results.trend import SHEET, Trend
 from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract
 from tests.written import plain
 
@@ -63,11 +66,52 @@ def test_json_and_its_lines_say_the_same(result: Result) -> None:
     assert lines[-1]["row"] == result.sheet.last
 
 
-def test_rich_prints_a_result_as_a_terminal_shows_it() -> None:
-    from rich.console import Console
+def test_rich_prints_a_result_as_a_terminal_shows_it(result: Result) -> None:
+    # What is longer than a line Rich breaks, as a terminal does.
+    assert "".join("".join(_printed(result, 80)).split()) == "".join(plain(result, "table").split())
 
-    console = Console(width=80, file=io.StringIO())
-    report = gradclip_cli.inspect(SAMPLES / "step-20.safetensors")
+
+@pytest.mark.parametrize("width", [1, 12, 14, 39, 40])
+def test_rich_prints_a_result_in_any_console(width: int, result: Result) -> None:
+    assert _printed(result, width)
+
+
+def _printed(result: Result, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
     with console.capture() as capture:
-        console.print(report)
-    assert capture.get().splitlines() == plain(report, "table").splitlines()
+        console.print(result)
+    return capture.get().splitlines()
+
+
+def test_a_run_has_room_for_what_its_steps_are_called() -> None:
+    names = [f"step-{number}.safetensors" for number in (120_000, 120_001)]
+    steps = [SAMPLES / "step-19.safetensors", SAMPLES / "step-20.safetensors"]
+    run = gradclip_cli.trend(*steps)
+    longer = dataclasses.replace(
+        run,
+        steps=tuple(
+            dataclasses.replace(step, step=name)
+            for step, name in zip(run.steps, names, strict=True)
+        ),
+    )
+    assert all(any(name in line for line in _printed(longer, 80)) for name in names)
+
+
+def test_a_column_with_a_title_stands_in_the_table_of_a_run() -> None:
+    run = _run_with(Column("", "threshold", title="begins"))
+    assert "begins" in plain(run, "table").splitlines()[0]
+
+
+def _run_with(column: Column) -> Result:
+    run = RESULTS["trend"](SAMPLES)
+    assert isinstance(run, Trend)
+
+    class Wider(Trend):
+        __slots__ = ()
+
+        @property
+        def sheet(self) -> Sheet:
+            return dataclasses.replace(SHEET, columns=(*SHEET.columns, column))
+
+    fields = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
+    return Wider(**fields)

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
+import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import FileSource, Reader, Source, Stream, StreamSource
+from gradclip_cli.files.source import FileSource, Front, Reader, Source, Stream, StreamSource
+from gradclip_cli.formats import registry
+from gradclip_cli.formats.registry import Format
 from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dtypes import numeric
+from gradclip_cli.tensors.dump import Tensor
 from tests.contracts.sources import DATA, SourceContract
+from tests.dumps import floats
 
 
 def of(path: Path, label: str) -> FileSource:
@@ -110,3 +116,60 @@ class TestMembers(SourceContract):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("data", DATA)
         return Member(of(path, "a.zip"), "data", "data", len(DATA))
+
+
+# Through the commands: a format whose tensors lie in members
+
+
+def _read(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]:
+    assert isinstance(source, FileSource)
+    with zipfile.ZipFile(source.path) as archive:
+        members = [(one.filename, one.file_size) for one in archive.infolist()]
+    front.read(source.size)
+    return tuple(
+        Tensor(
+            member,
+            numeric("f", 32),
+            (size // 4,),
+            Member(source, member, f"{source.label}: {member}", size),
+            0,
+            size,
+        )
+        for member, size in members
+    )
+
+
+ZIPPED = Format("zipped", (".zipped",), lambda head: head.startswith(b"PK\x03\x04"), _read)
+LINE = "tests.contracts.test_sources:ZIPPED"
+
+
+@pytest.fixture
+def zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(registry, "FORMATS", [*registry.FORMATS, LINE])
+    path = tmp_path / "a.zipped"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", floats("F32", (3,), [3, -4, 12])[2])
+        archive.writestr("b", floats("F32", (100_000,), [0.0] * 99_999 + [84.0])[2])
+    return path
+
+
+def test_members_are_measured_checked_compared_and_followed(zipped: Path) -> None:
+    report = gradclip_cli.inspect(zipped)
+    assert {row.name: row.norm for row in report.rows} == {"a": 13.0, "b": 84.0}
+    assert report.global_norm == 85.0
+    (checked,) = gradclip_cli.check(zipped)
+    assert checked.sound
+    assert checked.tensors == 2
+    assert gradclip_cli.diff(zipped, zipped).same
+    assert [step.global_norm for step in gradclip_cli.trend(zipped, zipped).steps] == [85.0, 85.0]
+
+
+def test_what_is_no_range_of_its_file_is_not_clipped_into_a_copy(
+    zipped: Path, tmp_path: Path
+) -> None:
+    whole = zipped.read_bytes()
+    for where in ({"dry_run": True}, {"output": tmp_path / "out.zipped"}, {"in_place": True}):
+        with pytest.raises(GradclipError, match="are no ranges of its bytes"):
+            gradclip_cli.apply(zipped, clip_norm=1.0, **where)
+    assert zipped.read_bytes() == whole
+    assert [*tmp_path.iterdir()] == [zipped]

@@ -21,6 +21,8 @@ from tests.running import run_here
 def read(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]:
     """Give the tensor: behind eight bytes there are as many float32 as they say."""
     beginning = front.read(8)
+    if not recognised(beginning):  # so it is of a file that has no more than the suffix
+        raise GradclipError(source.label, "does not begin with RAW:", "is it another kind of file?")
     count = int.from_bytes(beginning[4:], "little")
     return (Tensor(name, numeric("f", 32), (count,), source, 8, count * 4),)
 
