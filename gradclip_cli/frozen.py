@@ -14,3 +14,12 @@ def frozen(kind: type[Kind]) -> type[Kind]:
     one: `object.__setattr__` is called for every field.
     """
     return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
+@dataclass_transform(frozen_default=True)
+def constant(kind: type[Kind]) -> type[Kind]:
+    """Make a dataclass for what stands in tables of the code: no two are compared, none printed.
+
+    What it leaves out would take most of the time that a start spends on it.
+    """
+    return dataclass(eq=False, repr=False)(kind)

@@ -6,13 +6,14 @@ a wrong one is told in one line as every other error is.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.frozen import constant
 
 
-@dataclass(frozen=True, slots=True)
+@constant
 class Need:
     """Without which other option an option says nothing, what that stands for, and the hint."""
 
@@ -21,7 +22,7 @@ class Need:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
+@constant
 class Option:
     """An option of one command or several.
 
@@ -62,7 +63,7 @@ class Option:
         return not self.metavar
 
 
-@dataclass(frozen=True, slots=True)
+@constant
 class Operand:
     """What is named without a flag: one path, or `many`."""
 

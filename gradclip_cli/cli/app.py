@@ -14,10 +14,8 @@ import typer.main
 
 from gradclip_cli import __version__
 from gradclip_cli.cli import boundary
-from gradclip_cli.cli.declared import load, typed
+from gradclip_cli.cli.declared import COMMANDS, load, typed
 from gradclip_cli.errors import GradclipError
-
-COMMANDS = ("inspect", "apply", "diff", "check", "trend", "help")
 
 
 class _Commands(typer.core.TyperGroup):
@@ -30,6 +28,16 @@ class _Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Give one by its name."""
         return typed(load(cmd_name)) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write what there is, each with its first sentence; none is made for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, f"{does.removesuffix('.').split('. ')[0]}.")
+                    for name, does in COMMANDS.items()
+                ]
+            )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is named first; raises `GradclipError` that names the nearest."""

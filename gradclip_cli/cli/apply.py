@@ -93,7 +93,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "apply",
-        "Clip the gradients by one rule and write them.",
         (PATHS,),
         (
             *options(),

@@ -29,7 +29,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "check",
-        "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
         (PATHS,),
         (QUIET, JSON),
         (

@@ -7,7 +7,6 @@ examples, `--help` everything, in groups.
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,18 @@ import typer
 import typer.core
 import typer.main
 
+from gradclip_cli.frozen import constant
 from gradclip_cli.options import Operand, Option
+
+COMMANDS = {
+    "inspect": "Say how large the gradients are, one by one and together.",
+    "apply": "Clip the gradients by one rule and write them.",
+    "diff": "Say how two dumps differ; status 1 if they do.",
+    "check": "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
+    "trend": "Follow a run over its steps: when and where it went wrong.",
+    "help": "Show this, or what a command can be given.",
+}
+"""What there is, in the order of the help, and what each does: so the help need import none."""
 
 _HELP = (
     Option("brief", "Show the common options and examples, then exit.", flag="-h", group="Other"),
@@ -36,19 +46,23 @@ class Given(SimpleNamespace):
         }
 
 
-@dataclass(frozen=True)
+@constant
 class Command:
-    """A command as data: what it is called, what it does, its operands, options and examples.
+    """A command as data: what it is called, its operands, options and examples.
 
     `run` is given what was given.
     """
 
     name: str
-    does: str
     operands: tuple[Operand, ...]
     options: tuple[Option, ...]
     examples: tuple[str, ...]
     run: Callable[[Given], None]
+
+    @property
+    def does(self) -> str:
+        """What it does, in a sentence or two."""
+        return COMMANDS.get(self.name, "")
 
 
 def load(name: str) -> Command:

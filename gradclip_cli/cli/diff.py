@@ -65,7 +65,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "diff",
-        "Say how two dumps differ; status 1 if they do.",
         (A, B),
         (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, *ROWS, *REPORT, WORKERS),
         (

@@ -23,7 +23,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "help",
-        "Show this, or what a command can be given.",
         (NAME,),
         (),
         ("gradclip help", "gradclip help apply"),

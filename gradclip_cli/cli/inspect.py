@@ -80,7 +80,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "inspect",
-        "Say how large the gradients are, one by one and together.",
         (PATHS,),
         (
             *SELECTION,

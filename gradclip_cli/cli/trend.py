@@ -120,7 +120,6 @@ def command() -> Command:
     """Declare the command."""
     return Command(
         "trend",
-        "Follow a run over its steps: when and where it went wrong.",
         (STEPS,),
         (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
         (

@@ -1,17 +1,17 @@
 """Where in its tensor a value lies: from its number, as it is read, to its position in C order."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Shape, multi_index
 
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Values that are read in C order, number 0 at position `start`.
 
@@ -35,7 +35,7 @@ IN_ORDER = Places()
 """Where the values of a whole tensor lie that is read in C order."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FortranPlaces(Places):
     """Values of a tensor of this shape whose first index runs fastest.
 
@@ -58,7 +58,7 @@ class FortranPlaces(Places):
         return int(np.ravel_multi_index(index, self.shape).min())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoxPlaces(Places):
     """The values of a tensor from the multi-index `low` on, `sides` along each axis, in C order.
 

@@ -6,7 +6,6 @@ ones or ten thousand files leave a worker idle. A span is read in blocks that fi
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.engine.sweep import BATCH_BYTES
@@ -54,7 +53,7 @@ class Span:
         return places_of(self.fortran_shape, self.start + first)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Work:
     """A span, and the indices of the tensors whose values it holds."""
 

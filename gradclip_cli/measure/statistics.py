@@ -7,14 +7,14 @@ norm, is a field of `Moments`; its column stands with those of the report.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from gradclip_cli.frozen import constant
 from gradclip_cli.measure.laws import Law
 from gradclip_cli.tensors.codecs import Values
 
 
-@dataclass(frozen=True, slots=True)
+@constant
 class Statistic:
     """A statistic of a tensor: a number, a text, or a tuple of whole numbers.
 

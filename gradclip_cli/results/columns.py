@@ -6,11 +6,11 @@ Columns are only ever appended. A value that is unknown is None; numbers are not
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from gradclip_cli import registry
+from gradclip_cli.frozen import constant
 from gradclip_cli.tensors.names import named
 
 SCHEMA = 1
@@ -18,7 +18,7 @@ SCHEMA = 1
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@constant
 class Column:
     """A column: its name, the attribute of a row that it shows, and a sentence about it.
 
@@ -45,7 +45,7 @@ class Column:
         return row
 
 
-@dataclass(frozen=True)
+@constant
 class Sheet:
     """How a kind of result, called `name`, is laid out.
 

@@ -1,10 +1,10 @@
 """What any rule may go by beside its own options: norms, eps, NaN, a framework, a known norm."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.frozen import frozen
 from gradclip_cli.options import Option, number
 
 Nonfinite = Literal["refuse", "zero", "skip", "propagate"]
@@ -58,7 +58,7 @@ NONFINITE = Option(
 TERMS = (NORM_TYPE, EPS, LIKE, USE_NORM, NONFINITE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What a rule goes by: the policy for what is not finite, `eps`, a norm that is known already.
 

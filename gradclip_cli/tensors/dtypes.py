@@ -5,13 +5,14 @@ Formats: IEEE 754; bfloat16 is the upper half of a float32; float8 e4m3fn and e5
 """
 
 import sys
-from dataclasses import dataclass
 from typing import Literal
+
+from gradclip_cli.frozen import frozen
 
 Kind = Literal["float", "complex", "integer", "boolean", "opaque"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binary:
     """A binary floating-point format: the bits of exponent and fraction, and what its top means.
 
@@ -56,7 +57,7 @@ _BINARIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DType:
     """A dtype as it is stored: its name, what it counts as, and NumPy's name of its words.
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import gradclip_cli
-from gradclip_cli.cli.app import COMMANDS
-from gradclip_cli.cli.declared import load
+from gradclip_cli.cli.declared import COMMANDS, load
 from gradclip_cli.commands.apply import signature as signature_of_apply
 from gradclip_cli.options import Option
 from gradclip_cli.rules.choosing import options as options_of_rules

@@ -27,7 +27,7 @@ seen: list[Given] = []
 @pytest.fixture
 def command() -> Command:
     seen.clear()
-    return Command("toy", "Do nothing.", (shared.PATHS,), SELECTION, ("toy",), seen.append)
+    return Command("toy", (shared.PATHS,), SELECTION, ("toy",), seen.append)
 
 
 def test_it_is_parsed_and_given(command: Command) -> None:
