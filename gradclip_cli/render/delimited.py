@@ -7,15 +7,16 @@ says; Markdown puts a backslash before what would be markup. The escape of names
 import csv
 import functools
 import io
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import NoneType
-from typing import Any, BinaryIO
+from typing import Any
 
+from gradclip_cli.render.batches import Writers, texts
 from gradclip_cli.render.renderer import Renderer
-from gradclip_cli.render.templates import Template, Templates, Types
-from gradclip_cli.results.columns import Column, Result, Sheet, Value
+from gradclip_cli.results.columns import Result
 from gradclip_cli.tensors.names import escape
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|&#~])")
@@ -31,7 +32,12 @@ class Delimited(Renderer):
 
     def row(self, kind: str, row: Any) -> str:
         """Give a row."""
-        return self.line([kind, *map(cell, self.sheet.values(row))])
+        return self.rows(kind, [row])
+
+    def rows(self, kind: str, rows: Sequence[Any]) -> str:
+        """Give some rows of a kind."""
+        columns = texts(self.sheet, rows, _WRITERS)
+        return "".join([self.line([kind, *cells]) for cells in zip(*columns, strict=True)])
 
     def end(self, result: Result) -> Iterator[str]:
         """Give the row of the whole, where there is one."""
@@ -51,26 +57,9 @@ class Delimited(Renderer):
 class Tsv(Delimited):
     """A line's cells are parted by tabs."""
 
-    def __init__(self, sheet: Sheet, stream: BinaryIO | None, everything: bool) -> None:
-        super().__init__(sheet, stream, everything)
-        self._templates = Templates(sheet, _template)
-
-    def row(self, kind: str, row: Any) -> str:
-        """Give a row."""
-        values = self.sheet.values(row)
-        return f"{kind}\t{self._templates.of(values).filled(values)}\n"
-
     def line(self, cells: Sequence[str]) -> str:
         """Give a line."""
         return "\t".join(cells) + "\n"
-
-
-def _template(_columns: Sequence[Column], types: Types) -> Template:
-    marks = [
-        "%.0s" if kind is NoneType else "%r" if kind in (int, float) else "%s" for kind in types
-    ]
-    written = {at: _BY_TYPE[kind] for at, kind in enumerate(types) if kind in _WRITTEN}
-    return Template("\t".join(marks), types, written)
 
 
 class Csv(Delimited):
@@ -95,20 +84,14 @@ class Markdown(Delimited):
         return f"| {' | '.join(_MARKUP.sub(_ESCAPED, cell) for cell in cells)} |\n"
 
 
-def cell(value: Value) -> str:
-    """Write a value so that it can be read back: unknown is empty, numbers round-trip."""
-    return _BY_TYPE[type(value)](value)
+_list = functools.lru_cache(json.JSONEncoder(separators=(",", ":")).encode)  # there are few shapes
 
-
-_WRITTEN: dict[type, Callable[[Any], str]] = {
-    str: escape,
-    bool: lambda value: "true" if value else "false",
-    # There are many tensors, but few shapes.
-    tuple: functools.lru_cache(json.JSONEncoder(separators=(",", ":")).encode),
-}
-_BY_TYPE: dict[type, Callable[[Any], str]] = {
-    **_WRITTEN,
-    NoneType: lambda _: "",
-    int: repr,
-    float: repr,
+# Unknown is empty, and numbers can be read back.
+_WRITERS: Writers = {
+    NoneType: lambda values: itertools.repeat("", len(values)),
+    bool: lambda values: ["true" if value else "false" for value in values],
+    int: lambda values: map(repr, values),
+    float: lambda values: map(repr, values),
+    str: lambda values: map(escape, values),
+    tuple: lambda values: map(_list, values),
 }

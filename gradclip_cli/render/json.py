@@ -6,16 +6,17 @@ that no name can reach a terminal raw.
 """
 
 import functools
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from types import NoneType
 from typing import Any
 
+from gradclip_cli.render.batches import Writers, batches, texts
 from gradclip_cli.render.renderer import Renderer
-from gradclip_cli.render.templates import Template, Templates, Types
-from gradclip_cli.results.columns import SCHEMA, Column, Result, Sheet
+from gradclip_cli.results.columns import SCHEMA, Result, Sheet
 from gradclip_cli.tensors.names import exact
 
 
@@ -24,17 +25,16 @@ class Json(Renderer):
 
     def end(self, result: Result) -> Iterator[str]:
         """Give everything."""
-        written = Rows(self.sheet)
         last, comma = self.sheet.key, ""
         head = {**summary(result), **plain(result.beside())}
         yield f'{line(head)[:-1]}, "{self.sheet.keys[last]}": ['
-        for kind, row in result.told():
+        for kind, rows in batches(result.told()):
             if kind not in self.sheet.keys:
                 continue
             if kind != last:
                 yield f'], "{self.sheet.keys[kind]}": ['
                 last, comma = kind, ""
-            yield comma + written.of(row)
+            yield comma + ", ".join(objects(self.sheet, rows))
             comma = ", "
         yield "]}\n"
 
@@ -61,40 +61,17 @@ def line(value: object) -> str:
     return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
 
 
-class Rows:
-    """Writes the rows of a sheet as objects."""
-
-    def __init__(self, sheet: Sheet) -> None:
-        self._sheet = sheet
-        self._templates = Templates(sheet, _template)
-
-    def of(self, row: Any) -> str:
-        """Write a row."""
-        if type(row) is dict:
-            return line(plain(row))
-        values = self._sheet.values(row)
-        template = self._templates.of(values)
-        try:
-            if template.is_finite(values):
-                return template.filled(values)
-        except UnicodeError:
-            pass
-        return line(plain(self._sheet.by_name(row)))
-
-
-def _template(columns: Sequence[Column], types: Types) -> Template:
-    own = [(column, kind) for column, kind in zip(columns, types, strict=True) if column.value]
-    parts = [f'"{column.name}": {_MARKS.get(kind, "%s")}' for column, kind in own]
-    left_out = "%.0s" * (len(types) - len(own))  # what only other rows have
-    written: dict[int, Callable[[Any], str]] = {
-        at: _WRITTEN[kind] for at, kind in enumerate(types) if kind in _WRITTEN
-    }
-    written |= {at: _quoted for at, (column, kind) in enumerate(own) if _is_name(column, kind)}
-    return Template(f"{{{', '.join(parts)}{left_out}}}", types, written)
-
-
-def _is_name(column: Column, kind: type) -> bool:
-    return column.words == "name" and kind is str
+def objects(sheet: Sheet, rows: Sequence[Any]) -> Sequence[str]:
+    """Write rows of one kind as objects."""
+    if type(rows[0]) is dict:
+        return [line(plain(row)) for row in rows]
+    parts = ", ".join([f'"{column.name}": %s' for column in sheet.own])
+    try:
+        # What only other rows have comes last, and is no part of these.
+        columns = itertools.islice(texts(sheet, rows, _WRITERS), len(sheet.own))
+        return [f"{{{parts % row}}}" for row in zip(*columns, strict=True)]
+    except UnicodeError:  # a name holds bytes that are no characters
+        return [line(plain(sheet.by_name(row))) for row in rows]
 
 
 def _quoted(text: str) -> str:
@@ -103,10 +80,19 @@ def _quoted(text: str) -> str:
     return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
 
 
-_MARKS = {NoneType: "null%.0s", float: "%r", int: "%d"}
-_WRITTEN: dict[type, Callable[[Any], str]] = {
-    bool: {True: "true", False: "false"}.__getitem__,
-    # There are many tensors, but few dtypes and shapes.
-    str: functools.lru_cache(_quoted),
-    tuple: functools.lru_cache(lambda value: line(list(value))),
+def _numbers(values: Sequence[float]) -> Iterable[str]:
+    if math.isfinite(sum(values)):  # so all are; of numbers near the end of float64 it may say no
+        return map(repr, values)
+    return [repr(value) if math.isfinite(value) else "null" for value in values]
+
+
+_list = functools.lru_cache(lambda value: line(list(value)))  # many tensors, but few shapes
+
+_WRITERS: Writers = {
+    NoneType: lambda values: itertools.repeat("null", len(values)),
+    bool: lambda values: ["true" if value else "false" for value in values],
+    int: lambda values: values,
+    float: _numbers,
+    str: lambda values: map(_quoted, values),
+    tuple: lambda values: map(_list, values),
 }

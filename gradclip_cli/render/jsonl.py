@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gradclip_cli.render.json import Rows, line, summary
+from gradclip_cli.render.json import line, objects, summary
 from gradclip_cli.render.renderer import Renderer
 from gradclip_cli.results.columns import Result
 
@@ -11,16 +11,15 @@ from gradclip_cli.results.columns import Result
 class JsonLines(Renderer):
     """A line a row as soon as it is known."""
 
-    def begin(self, labels: Sequence[int | str] = ()) -> str:
-        """Give nothing: the rows have their names with them."""
-        self._written = Rows(self.sheet)
-        return ""
-
     def row(self, kind: str, row: Any) -> str:
         """Give a row."""
+        return self.rows(kind, [row])
+
+    def rows(self, kind: str, rows: Sequence[Any]) -> str:
+        """Give some rows of a kind."""
         if kind in self.sheet.aside:
             return ""
-        return f'{{"row": "{kind}", {self._written.of(row)[1:]}\n'
+        return "".join([f'{{"row": "{kind}", {one[1:]}\n' for one in objects(self.sheet, rows)])
 
     def end(self, result: Result) -> Iterator[str]:
         """Give what is true of the whole."""

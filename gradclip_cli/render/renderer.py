@@ -1,12 +1,10 @@
 """What an output format is: a class that serialises a result, piece by piece."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
+from gradclip_cli.render.batches import batches
 from gradclip_cli.results.columns import Result, Sheet
-
-_ROWS_A_PIECE = 1000
 
 
 class Renderer:
@@ -31,6 +29,10 @@ class Renderer:
         """Give a row of a kind."""
         return ""
 
+    def rows(self, kind: str, rows: Sequence[Any]) -> str:
+        """Give some rows of a kind; what can write them faster together says so here."""
+        return "".join([self.row(kind, row) for row in rows])
+
     def end(self, result: Result) -> Iterable[str]:
         """Give what comes last, in pieces."""
         return ()
@@ -39,11 +41,6 @@ class Renderer:
 def pieces(result: Result, renderer: Renderer) -> Iterator[str]:
     """Give a result's text in pieces of a thousand rows: as a whole it would be long to copy."""
     yield renderer.begin(result.labels())
-    yield from gathered(renderer.row(kind, row) for kind, row in result.told())
-    yield from gathered(iter(renderer.end(result)))
-
-
-def gathered(texts: Iterator[str]) -> Iterator[str]:
-    """Join texts, a thousand at a time."""
-    while some := "".join(itertools.islice(texts, _ROWS_A_PIECE)):
-        yield some
+    for kind, rows in batches(result.told()):
+        yield renderer.rows(kind, rows)
+    yield from renderer.end(result)
