@@ -91,6 +91,14 @@ class RendererContract:
         parts = [made.begin(result.labels()), *(made.row(*told) for told in result.told())]
         assert "".join([*parts, *made.end(result)]) == plain(result, self.form)
 
+    def test_thousands_of_rows_are_each_written_as_if_alone(self, tmp_path: Path) -> None:
+        tensors = {f"t{at}": floats("F32", (2,), [at, 1]) for at in range(2100)}
+        tensors |= {"bad": floats("F32", (1,), [float("nan")]), "steps": ("I64", (1,), bytes(8))}
+        result = gradclip_cli.inspect(write_safetensors(tmp_path / "many.safetensors", tensors))
+        made = renderer(self.form, result.sheet, None, everything=True)
+        parts = [made.begin(), *(made.row(*told) for told in result.told())]
+        assert "".join([*parts, *made.end(result)]) == plain(result, self.form)
+
     def test_each_name_is_there(self, result: Result) -> None:
         text = plain(result, self.form)
         if self.form == "table" and getattr(result, "clipped", None):

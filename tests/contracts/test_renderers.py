@@ -4,7 +4,9 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.console import Console
 import gradclip_cli
 from gradclip_cli.render import words
 from gradclip_cli.render.registry import PAGES, RENDERERS
+from gradclip_cli.render.renderer import Renderer, pieces
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.trend import SHEET, Trend
 from tests.contracts.renderers import RESULTS, SAMPLES, RendererContract
@@ -81,6 +84,24 @@ def _printed(result: Result, width: int) -> list[str]:
     with console.capture() as capture:
         console.print(result)
     return capture.get().splitlines()
+
+
+class _Late(Renderer):
+    def row(self, kind: str, row: Any) -> str:
+        return row if row == "said" else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told(Result):
+    rows: tuple[str, ...]
+
+    def told(self) -> Iterator[tuple[str, str]]:
+        return (("row", row) for row in self.rows)
+
+
+def test_many_rows_without_a_word_do_not_end_the_text() -> None:
+    result = _Told(("",) * 5000 + ("said",))
+    assert "".join(pieces(result, _Late(SHEET, None, everything=True))) == "said"
 
 
 def test_a_run_has_room_for_what_its_steps_are_called() -> None:
