@@ -50,12 +50,10 @@ def check_name(name: str) -> None:
     """Raise `GradclipError` where there is no such command, naming the nearest."""
     if name in COMMANDS:
         return
-    import difflib
-
-    near = difflib.get_close_matches(name, COMMANDS, 1)
-    meant = f". Did you mean '{near[0]}'?" if near else ""
+    meant = boundary.nearest(name, COMMANDS)
+    question = f". Did you mean {meant!r}?" if meant else ""
     raise GradclipError(
-        "", f"no such command {name!r}{meant}", "gradclip --help shows what can be given"
+        "", f"no such command {name!r}{question}", "gradclip --help shows what can be given"
     )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import BinaryIO
 
@@ -135,13 +135,28 @@ def _worded(error: Exception) -> GradclipError:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gradclip"
-    near: list[str] = list(getattr(error, "possibilities", None) or ())
-    if near:  # in the order of likeness
-        message = f"{message.partition(' (Possible')[0]}. Did you mean {near[0]}?"
+    near = getattr(error, "possibilities", None)
+    if near:
+        meant = nearest(getattr(error, "option_name", ""), near)
+        question = f". Did you mean {meant}?" if meant else ""
+        message = f"{message.partition(' (Possible')[0]}{question}"
     # "Value error" is what Pydantic, which Typer asks about choices, puts before its own words.
     lines = message.replace(": Value error, ", ": ").strip().splitlines()
     first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
     return GradclipError("", first, f"{command} --help shows what can be given")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Give the name that was probably meant; None where none is close.
+
+    >>> nearest("--fomat", ["--format", "--sort"]), nearest("--versoin", ["--reverse"])
+    ('--format', None)
+    """
+    import difflib
+
+    bare = {one.lstrip("-"): one for one in names}  # what all begin with makes none alike
+    found = difflib.get_close_matches(name.lstrip("-"), bare, 1)
+    return bare[found[0]] if found else None
 
 
 def _complain(error: GradclipError) -> int:

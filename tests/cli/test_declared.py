@@ -183,6 +183,7 @@ def test_help_helps_with_a_command(name: str, capfd: pytest.CaptureFixture[str])
         ("help aply", "no such command 'aply'. Did you mean 'apply'?"),
         ("zzz", "no such command 'zzz'"),
         ("apply x --clipnorm 1", "no such option: --clipnorm. Did you mean --clip-norm?"),
+        ("inspect --versoin", "no such option: --versoin"),
         ("apply x --per-tensr", "no such option: --per-tensr. Did you mean --per-tensor?"),
         ("diff a b --zzzzzz", "no such option: --zzzzzz"),
     ],
