@@ -12,6 +12,7 @@ from gradclip_cli.commands.deciding import (
     decided,
     parameter_norms,
     refuse_nonfinite,
+    refuse_unclippable,
     refuse_undecodable,
 )
 from gradclip_cli.commands.measuring import Path, measured, notes
@@ -85,6 +86,7 @@ def apply(
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
     operands = [os.fspath(path) for path in paths]
     dump = opened(found(operands))
+    refuse_unclippable(dump.files)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
@@ -239,13 +241,6 @@ def _outputs(dump: Dump, edits: Edits) -> list[Output]:
     outputs = []
     first = 0
     for file in dump.files:
-        if any(tensor.source is not file.source for tensor in file.tensors):
-            raise GradclipError(
-                file.source.label,
-                f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy "
-                "of it can be clipped",
-                "save the gradients with safetensors",
-            )
         own = edits[first : first + len(file.tensors)]
         names = {tensor.name for tensor, edit in zip(file.tensors, own, strict=True) if edit}
         if names and holds_only_integers(dump):

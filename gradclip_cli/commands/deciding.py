@@ -69,6 +69,18 @@ def parameter_norms(
     return [norms[place] for place in partners]
 
 
+def refuse_unclippable(files: Sequence[DumpFile]) -> None:
+    """Raise `GradclipError` for a file whose tensors are no ranges of its bytes."""
+    for file in files:
+        if any(tensor.source is not file.source for tensor in file.tensors):
+            raise GradclipError(
+                file.source.label,
+                f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy "
+                "of it can be clipped",
+                "save the gradients with safetensors",
+            )
+
+
 def refuse_undecodable(tensors: Sequence[Tensor]) -> None:
     """Raise `GradclipError` that names tensors whose dtype is not known."""
     if tensors:
