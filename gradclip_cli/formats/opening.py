@@ -72,7 +72,7 @@ def open_regular(path: str, relative: str, label: str | None = None) -> DumpFile
         head = os.pread(descriptor, _HEAD, 0)  # nearly always the whole header
         front = Front(lambda count, position: os.pread(descriptor, count, position), head)
         form = _format(head, label)
-        tensors = form.read(front, source, _stem(relative, form))
+        tensors = _read(form, front, source, relative)
     finally:
         os.close(descriptor)
     _check_size(tensors, source, front.position)
@@ -84,7 +84,7 @@ def open_regular(path: str, relative: str, label: str | None = None) -> DumpFile
 def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
     source = StreamSource(label, stream)
     form = _format(stream.peek(_HEAD), label, is_stream=True)
-    tensors = form.read(stream, source, _stem(relative, form))
+    tensors = _read(form, stream, source, relative)
     if form.confirm is not None:
         # A library reads only files: it is given the header and a hole for the values.
         with tempfile.TemporaryFile() as stand_in:
@@ -93,6 +93,19 @@ def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
             stand_in.flush()
             form.confirm(f"/dev/fd/{stand_in.fileno()}", label)
     return _file(source, relative, form, tensors)
+
+
+def _read(form: Format, front: Front, source: Source, relative: str) -> tuple[Tensor, ...]:
+    try:
+        return form.read(front, source, _stem(relative, form))
+    except ImportError as error:
+        what = f"gradclip-cli[{form.extra}]" if form.extra else error.name or "what reads it"
+        raise GradclipError(
+            source.label,
+            f"a {form.name} file, which needs {error.name or 'a library'} to be read, and that is "
+            "not installed",
+            f"install it: pip install '{what}'",
+        ) from error
 
 
 def _file(source: Source, relative: str, form: Format, tensors: tuple[Tensor, ...]) -> DumpFile:

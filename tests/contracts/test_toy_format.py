@@ -1,5 +1,6 @@
 """A format that stands nowhere else: it goes through the contract and through all commands."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,24 @@ def raw32(values: list[float]) -> bytes:
 @pytest.fixture(autouse=True)
 def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "FORMATS", [*registry.FORMATS, LINE])
+
+
+def test_the_extra_that_brings_its_library_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needy(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]:
+        import no_such_library  # type: ignore[import-not-found] # noqa: F401
+
+        return read(front, source, name)
+
+    needing = dataclasses.replace(RAW32, read=needy, extra="raw")
+    monkeypatch.setattr(registry, "formats", lambda: (needing,))
+    path = tmp_path / "a.raw32"
+    path.write_bytes(raw32([1.0]))
+    with pytest.raises(GradclipError) as caught:
+        gradclip_cli.inspect(path)
+    assert caught.value.problem.startswith("a raw32 file, which needs no_such_library to be read")
+    assert caught.value.hint == "install it: pip install 'gradclip-cli[raw]'"
 
 
 class TestRaw32(FormatContract):
