@@ -29,7 +29,7 @@ import safetensors
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from gradclip_cli.formats.folders import open_dump
+from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dump import Tensor
 from tests.dumps import LANES, exact_norm, lanes
 from tests.mutants import mutant
@@ -223,7 +223,7 @@ def by_numpy(path: Path) -> Seen | None:
 
 def tensors(path: Path) -> tuple[Tensor, ...]:
     """Give the tensors of a file, as gradclip finds them."""
-    return open_dump([str(path)]).tensors
+    return find([str(path)]).open().tensors
 
 
 def bytes_of(tensor: Tensor, raw: bytes) -> bytes:

@@ -69,11 +69,6 @@ class Found:
         return Dump(tuple(files), self.companions, self.ignored)
 
 
-def open_dump(operands: Sequence[str]) -> Dump:
-    """Read the headers of all files that the operands name; as `find` and `Found.open` do it."""
-    return find(operands).open()
-
-
 def find(operands: Sequence[str]) -> Found:
     """Give the files that operands name, opening none; `-` is standard input.
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from gradclip_cli.formats.folders import open_dump
+from gradclip_cli.formats.folders import find
 from tests.dumps import Stored, npy_bytes, safetensors_bytes
 from tests.fuzz import (
     REFUSED,
@@ -224,11 +224,11 @@ def test_any_number_of_files_in_a_folder_are_one_gradient(
     names += itertools.chain.from_iterable(shards)
     if len(set(names)) < len(names):
         with pytest.raises(GradclipError, match="also stands in"):
-            open_dump([str(folder)])
+            find([str(folder)]).open()
         return
     found = {
         tensor.name: (tensor.shape, bytes_of(tensor, Path(tensor.source.path).read_bytes()))
-        for tensor in open_dump([str(folder)]).tensors
+        for tensor in find([str(folder)]).open().tensors
     }
     held = [*arrays.values(), *(array for shard in shards for array in shard.values())]
     assert found == {
@@ -327,7 +327,7 @@ def test_a_folder_gives_its_dumps_in_natural_order_and_counts_the_rest(tmp_path:
     for name in [*names, "notes.txt", "model.bin", "sub/.npy.swp", "NO.NPY"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(NPY)
-    dump = open_dump([str(tmp_path)])
+    dump = find([str(tmp_path)]).open()
     assert [file.relative for file in dump.files] == [*sorted(names[2:]), "w2.npy", "w10.npy"]
     assert [tensor.name for tensor in dump.tensors] == ["sub.deep.x", "sub.w1", "w2", "w10"]
     assert dump.ignored == 4
@@ -344,7 +344,7 @@ def test_a_folders_links_to_files_are_followed_and_links_to_folders_are_not(
     (folder / "x.npy").symlink_to(outside / "y.npy")
     (folder / "more").symlink_to(outside)
     (folder / "loop").symlink_to(folder)
-    dump = open_dump([str(folder)])
+    dump = find([str(folder)]).open()
     assert [file.relative for file in dump.files] == ["x.npy"]
 
 
@@ -352,7 +352,7 @@ def test_a_folders_members_must_parse(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(NPY)
     (tmp_path / "b.npy").write_bytes(SAFETENSORS[:-1])
     with pytest.raises(GradclipError, match=r"b\.npy: truncated: 1 of [0-9]+ bytes are missing"):
-        open_dump([str(tmp_path)])
+        find([str(tmp_path)]).open()
 
 
 def test_a_subfolder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_subfolder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> N
         here = below
     os.close(here)
     with pytest.raises(OSError, match="too long"):
-        open_dump([str(tmp_path)])
+        find([str(tmp_path)]).open()
 
 
 def test_a_fifo_in_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
@@ -637,9 +637,9 @@ def test_python_says_nothing_of_a_header_that_is_odd_python(tmp_path: Path) -> N
         fresh(tmp_path / f"{number}.npy", npy_with(PLAIN.replace("'<f4'", text), bytes(8)))
     text = (
         "import sys\n"
-        "from gradclip_cli.formats.folders import GradclipError, open_dump\n"
+        "from gradclip_cli.formats.folders import GradclipError, find\n"
         "for path in sys.argv[1:]:\n"
-        "    try: open_dump([path])\n"
+        "    try: find([path]).open()\n"
         "    except GradclipError: print('refused')\n"
     )
     done = program(text, *sorted(tmp_path.glob("*.npy")))

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gradclip_cli
-from gradclip_cli.formats.folders import open_dump
+from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.codecs import decode
 from tests.dumps import LANES, exact_norm, lanes, read_safetensors, write_safetensors
 from tests.running import TOP
@@ -201,7 +201,7 @@ def test_what_torch_saves_is_decoded_as_torch_decodes_it(
     path = tmp_path / "codes.safetensors"
     save_file({"codes": tensor}, path)
 
-    (found,) = open_dump([str(path)]).tensors
+    (found,) = find([str(path)]).open().tensors
     stored = np.frombuffer(path.read_bytes()[found.offset : found.offset + found.size], np.uint8)
     with np.errstate(all="ignore"):
         mine = decode(stored, found.dtype).astype(np.float64)

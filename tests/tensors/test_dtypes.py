@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradclip_cli.formats.folders import open_dump
+from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.codecs import decode, encode
 from gradclip_cli.tensors.dtypes import DType
 from tests.dumps import (
@@ -53,7 +53,7 @@ def dtype_of(code: str) -> DType:
             path = write_safetensors(Path(folder) / "a.safetensors", {"a": (code, (0,), b"")})
         else:
             path = write_npy(Path(folder) / "a.npy", (code, (0,), b""))
-        return open_dump([str(path)]).tensors[0].dtype
+        return find([str(path)]).open().tensors[0].dtype
 
 
 def binary(code: str) -> Binary:
