@@ -33,6 +33,7 @@ from tests.frameworks import (
     every_dtype,
     every_peer,
     installed,
+    installed_jax,
     near_the_smallest,
     quietly,
     random_limit,
@@ -363,8 +364,7 @@ def test_clipping_by_a_tensors_own_norm_is_bit_for_bit_tensorflows(dtype: str) -
 @every_dtype
 @pytest.mark.parametrize("limit", [1.0, 0.3, 1 + 2.0**-11 + 2.0**-40, 1e-40])
 def test_inside_jit_optax_rounds_otherwise_and_so_does_its_recipe(dtype: str, limit: float) -> None:
-    jax, optax = installed("jax"), installed("optax")
-    jax.config.update("jax_enable_x64", True)
+    jax, optax = installed_jax(), installed("optax")
     rule = optax.clip_by_global_norm(limit)
 
     def traced(values: Any) -> Any:

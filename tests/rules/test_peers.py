@@ -18,6 +18,7 @@ import gradclip_cli
 from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.codecs import decode
 from tests.dumps import LANES, exact_norm, lanes, read_safetensors, write_safetensors
+from tests.frameworks import installed, installed_jax
 from tests.running import TOP
 
 # The frameworks warn of each other and of NumPy, at their import and later.
@@ -30,13 +31,9 @@ Clipped = tuple[float, Arrays]
 CODES = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16"}
 
 
-def peer(module: str) -> Any:
-    return pytest.importorskip(module, reason=f"{module} is installed only to compare with it")
-
-
 def torch_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
     """Torch adds 1e-6 to the norm that it divides by; that is taken out of its answer."""
-    torch = peer("torch")
+    torch = installed("torch")
     parameters = []
     for tensor in tensors:
         parameter = torch.nn.Parameter(torch.zeros(tensor.shape, dtype=getattr(torch, dtype)))
@@ -48,7 +45,7 @@ def torch_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
 
 
 def tensorflow_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
-    tensorflow = peer("tensorflow")
+    tensorflow = installed("tensorflow")
     given = [tensorflow.cast(tensorflow.constant(tensor), dtype) for tensor in tensors]
     clipped, norm = tensorflow.clip_by_global_norm(given, limit)
     return float(norm), [tensorflow.cast(each, "float64").numpy() for each in clipped]
@@ -56,7 +53,7 @@ def tensorflow_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
 
 def keras_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
     """Keras clips inside its optimizers: one step from zero with a rate of 1."""
-    keras = peer("keras")
+    keras = installed("keras")
     variables = [keras.Variable(np.zeros(tensor.shape), dtype=dtype) for tensor in tensors]
     given = [keras.ops.cast(tensor, dtype) for tensor in tensors]
     keras.optimizers.SGD(1.0, global_clipnorm=limit).apply(given, variables)
@@ -64,8 +61,7 @@ def keras_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
 
 
 def optax_clip(tensors: Arrays, dtype: str, limit: float) -> Clipped:
-    optax, jax = peer("optax"), peer("jax")
-    jax.config.update("jax_enable_x64", True)
+    optax, jax = installed("optax"), installed_jax()
     given = [jax.numpy.asarray(tensor).astype(dtype) for tensor in tensors]
     rule = optax.clip_by_global_norm(limit)
     clipped, _ = rule.update(given, rule.init(given))
@@ -192,7 +188,7 @@ def test_no_peer_has_a_norm_closer_to_the_exact_one_but_for_a_last_digit(
 def test_what_torch_saves_is_decoded_as_torch_decodes_it(
     tmp_path: Path, code: str, dtype: str
 ) -> None:
-    torch = peer("torch")
+    torch = installed("torch")
     save_file = pytest.importorskip("safetensors.torch").save_file
     form = LANES[code]
     tensor = torch.frombuffer(
@@ -218,7 +214,7 @@ def test_what_torch_saves_is_decoded_as_torch_decodes_it(
     ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "complex64"],
 )
 def test_torch_reads_what_gradclip_writes(tmp_path: Path, dtype: str) -> None:
-    torch = peer("torch")
+    torch = installed("torch")
     library = pytest.importorskip("safetensors.torch")
     torch.manual_seed(1)
     tensors = {
@@ -247,7 +243,7 @@ def test_torch_reads_what_gradclip_writes(tmp_path: Path, dtype: str) -> None:
 
 def test_the_docs_table_of_wrong_answers_is_what_the_script_prints() -> None:
     for module in ("torch", "tensorflow", "keras", "optax"):
-        peer(module)
+        installed(module)
     from benchmarks.wrong import table
 
     assert table() in (TOP / "docs" / "rules.md").read_text("utf-8")

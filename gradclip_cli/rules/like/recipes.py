@@ -5,7 +5,8 @@ differ in their last bits. Here what a framework does to a tensor is a `Recipe`:
 a number, each rounded as that framework rounds it.
 
 Measured on x86-64 processors against TensorFlow 2.21, Keras 3.15 on TensorFlow, torch 2.13 and
-optax 0.2.8 on JAX 0.10; `tests/rules/test_likeness.py` repeats that where they are installed.
+optax 0.2.8 on JAX 0.10; `tests/rules/test_likeness.py` repeats that where they are installed. Where
+a processor has AVX512-FP16, JAX rounds a limit to float16 once, and not to float32 first as here.
 Sources: `tensorflow/python/ops/clip_ops.py`, `keras/src/optimizers/base_optimizer.py`,
 `torch/nn/utils/clip_grad.py`, `optax/transforms/_clipping.py`.
 
