@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradclip_cli
 from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.spikes import SpikeRule
 from tests.dumps import Stored, floats, write_safetensors
 
 NAN, INF = math.nan, math.inf
@@ -24,6 +25,7 @@ def write_steps(folder: Path, *steps: dict[str, list[float]], dtype: str = "F64"
     return paths
 
 
-def of_norms(folder: Path, *norms: float) -> Trend:
+def of_norms(folder: Path, *norms: float, spike: SpikeRule | None = None) -> Trend:
     """Follow a run whose steps have these norms."""
-    return gradclip_cli.trend(*write_steps(folder, *({"w": [norm]} for norm in norms)))
+    paths = write_steps(folder, *({"w": [norm]} for norm in norms))
+    return gradclip_cli.trend(*paths, spike=spike)

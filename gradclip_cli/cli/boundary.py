@@ -159,6 +159,11 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return bare[found[0]] if found else None
 
 
+def say(line: str) -> None:
+    """Write a line to standard error."""
+    _say(f"{printable(line)}\n")
+
+
 def _complain(error: GradclipError) -> int:
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"gradclip: {subject}{error.problem}", *(f"  {detail}" for detail in error.details)]

@@ -5,7 +5,6 @@ import typer
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import QUIET
-from gradclip_cli.errors import Status
 from gradclip_cli.options import Operand, Option
 
 PATHS = Operand("paths", "Files, folders, or - for standard input.", "PATH", many=True)
@@ -21,8 +20,8 @@ def run(given: Given) -> None:
     if not given.quiet:
         form = "json" if given.json else "table"
         output.show(found, form, boundary.stdout(), everything=True)
-    if not found.sound:
-        raise typer.Exit(Status.TROUBLE)
+    if found.status:
+        raise typer.Exit(found.status)
 
 
 def command() -> Command:

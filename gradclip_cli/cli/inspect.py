@@ -1,15 +1,18 @@
 """`gradclip inspect`: how large the gradients are."""
 
-import math
-
-import typer
+import dataclasses
+from typing import TYPE_CHECKING
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import PATHS, REPORT, ROWS, SELECTION, WORKERS
-from gradclip_cli.errors import GradclipError, Status
+from gradclip_cli.cli.shared import FAIL_NONFINITE, PATHS, REPORT, ROWS, SELECTION, WORKERS
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option, number
 from gradclip_cli.rules.terms import NORM_TYPE
+
+if TYPE_CHECKING:
+    from gradclip_cli.results.gates import Gate
+    from gradclip_cli.results.report import Report
 
 CLIP_NORM = Option(
     "clip_norm",
@@ -30,18 +33,11 @@ GROUP_BY = Option(
 )
 FAIL_ABOVE = Option(
     "fail_above",
-    "Status 1 unless the global norm is finite and at most NORM.",
+    "Status 1 unless the global norm is finite and at most NORM, but for rounding.",
     metavar="NORM",
     parse=number("fail_above", "100"),
     group="Gates",
     common=True,
-)
-FAIL_NONFINITE = Option(
-    "fail_nonfinite",
-    "Status 1 if a value is NaN or infinite.",
-    group="Gates",
-    common=True,
-    default=False,
 )
 
 
@@ -51,22 +47,31 @@ def run(given: Given) -> None:
     _check_gate(given.fail_above)
     from gradclip_cli.commands.inspect import inspect
     from gradclip_cli.results.ranking import arranged
-    from gradclip_cli.results.report import KEYS, grouped
+    from gradclip_cli.results.report import KEYS
+    from gradclip_cli.results.reporting import grouped
     from gradclip_cli.tensors.groups import group_of
 
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
         report = inspect(*output.operands(given.paths), progress=progress, **given.to(inspect))
+    report = dataclasses.replace(report, gates=_gates(report, given))
     if not given.quiet:
         shown = report if group is None else grouped(report, group)
         rows = [row for row in shown.rows if any(row.bad)] if given.bad_only else shown.rows
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
         output.show(shown, form, boundary.stdout(), everything)
-    norm = report.global_norm
-    within = given.fail_above is None or (math.isfinite(norm) and norm <= given.fail_above)
-    if not within or (given.fail_nonfinite and report.moments.nonfinite):
-        raise typer.Exit(Status.VERDICT)
+    output.judge(report.gates, given.quiet)
+
+
+def _gates(report: "Report", given: Given) -> "tuple[Gate, ...]":
+    """Give the answers to what was asked of the whole."""
+    if given.fail_above is None and not given.fail_nonfinite:
+        return ()
+    from gradclip_cli.results import gating
+
+    asked = [] if given.fail_above is None else [gating.within(report, given.fail_above)]
+    return (*asked, *([gating.finite(report)] if given.fail_nonfinite else ()))
 
 
 def _check_gate(limit: float | None) -> None:
@@ -96,7 +101,7 @@ def command() -> Command:
         (
             "gradclip inspect grads.safetensors",
             r"gradclip inspect step-*/ --group-by 'layers\.(\d+)' --sort name",
-            "gradclip inspect grads/ --json | jq .global_norm",
+            "gradclip inspect grads/ --json | jq -e '.finite and .global_norm < 100'",
             "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
         ),

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
+import typer
+
 from gradclip_cli.cli import boundary
 from gradclip_cli.cli.declared import Given
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, Status
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
     from gradclip_cli.results.columns import Result
+    from gradclip_cli.results.gates import Gate
 
 
 def form_of(given: Given) -> str | None:
@@ -60,6 +63,16 @@ def show(result: "Result", form: str | None, stream: BinaryIO, everything: bool)
     write = boundary.writer(stream)
     for piece in pieces(result, renderer(form, result.sheet, stream, everything)):
         write(piece.encode("utf-8", "backslashreplace"))
+
+
+def judge(gates: "Sequence[Gate]", quiet: bool) -> None:
+    """Say why gates failed, a line each, and end with their status."""
+    for gate in gates:
+        if gate.status and not quiet:
+            boundary.say(f"gradclip: {gate.says}")
+    status = max((gate.status for gate in gates), default=Status.OK)
+    if status:
+        raise typer.Exit(status)
 
 
 def save(result: "Result", form: str | None, path: str, force: bool) -> None:

@@ -51,6 +51,14 @@ ALL = Option(
 )
 ROWS = (SORT, REVERSE, TOP, ALL)
 
+FAIL_NONFINITE = Option(
+    "fail_nonfinite",
+    "Status 1 if a value is NaN or infinite.",
+    group="Gates",
+    common=True,
+    default=False,
+)
+
 QUIET = Option(
     "quiet",
     "Print nothing; the status tells.",

@@ -1,15 +1,17 @@
 """`gradclip trend`: a run over its steps."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import ALL, FORCE, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import ALL, FAIL_NONFINITE, FORCE, REPORT, SELECTION, WORKERS
 from gradclip_cli.options import Operand, Option
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
+    from gradclip_cli.results.gates import Gate
     from gradclip_cli.results.trend import Trend
 
 STEPS = Operand(
@@ -27,7 +29,7 @@ STEP_FROM = Option(
 )
 SPIKE = Option(
     "spike",
-    "A spike is above mean + Z σ of the last WINDOW; 6,128 if not given.",
+    "A spike is above mean + Z σ of the last WINDOW, not above their range.",
     metavar="Z,WINDOW",
     group="What counts",
     common=True,
@@ -53,6 +55,13 @@ CACHE = Option(
     group="Where it goes",
     common=True,
 )
+FAIL_SPIKE = Option(
+    "fail_spike",
+    "Status 1 if a step is a spike, 2 if too few can tell.",
+    group="Gates",
+    common=True,
+    default=False,
+)
 
 
 def run(given: Given) -> None:
@@ -73,6 +82,7 @@ def run(given: Given) -> None:
         shows = not given.quiet and not given.suggest
         audience: Any = _listening(form, given.everything, bar) if shows else Audience()
         found = trend(*steps, progress=bar, audience=audience, **given.to(trend))
+    found = dataclasses.replace(found, gates=_gates(found, given))
     if shows:
         audience.end(found)
     elif not given.quiet:
@@ -83,6 +93,17 @@ def run(given: Given) -> None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
+    output.judge(found.gates, given.quiet)
+
+
+def _gates(found: "Trend", given: Given) -> "tuple[Gate, ...]":
+    """Give the answers to what was asked of the run."""
+    if not given.fail_nonfinite and not given.fail_spike:
+        return ()
+    from gradclip_cli.results import gating
+
+    asked = [gating.finite_steps(found)] if given.fail_nonfinite else []
+    return (*asked, *([gating.no_spike(found)] if given.fail_spike else ()))
 
 
 def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:
@@ -121,11 +142,25 @@ def command() -> Command:
     return Command(
         "trend",
         (STEPS,),
-        (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
+        (
+            STEP_FROM,
+            SPIKE,
+            *SELECTION,
+            SUGGEST,
+            FAIL_NONFINITE,
+            FAIL_SPIKE,
+            PLOT,
+            CACHE,
+            FORCE,
+            ALL,
+            *REPORT,
+            WORKERS,
+        ),
         (
             "gradclip trend step-*.safetensors",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
             "gradclip trend run/*.safetensors --plot norms.png",
+            "gradclip trend run/*.safetensors --fail-spike -q || echo look at it",
             "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
         ),
         run,

@@ -26,7 +26,8 @@ from gradclip_cli.formats.opening import promoted
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.units import unit_norms
 from gradclip_cli.results.clipping import clipping
-from gradclip_cli.results.report import Report, report
+from gradclip_cli.results.report import Report
+from gradclip_cli.results.reporting import report
 from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.edits import Edit, Scale
 from gradclip_cli.rewrite.outputs import Edits, Output, Plan

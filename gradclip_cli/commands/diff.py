@@ -19,7 +19,8 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.opening import STDIN
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.results.comparison import Compared, Comparison, compared, comparison
+from gradclip_cli.results.comparing import compared, comparison
+from gradclip_cli.results.comparison import Compared, Comparison
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import gradient_kinds
 from gradclip_cli.tensors.selection import Selection

@@ -10,8 +10,9 @@ from gradclip_cli.commands.measuring import Path, measured, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
-from gradclip_cli.results.report import Report, report
-from gradclip_cli.tensors.gradients import gradients
+from gradclip_cli.results.report import Report
+from gradclip_cli.results.reporting import report
+from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.selection import Selection
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def inspect(
         terms = {"norm_type": norm_type}
         chances = [chosen_rule(None, {"clip_norm": limit, **terms}) for limit in limits]
     dump = opened(found([os.fspath(path) for path in paths]))
-    chosen = gradients(dump, Selection(include, exclude))
+    selection = Selection(include, exclude)
+    chosen = gradients(dump, selection)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if chances else {}
         moments = measured(dump, chosen, workers, progress, p)
-        seen = report(dump, moments, notes(dump, chosen, p))
+        unread = len(undecodable(dump, selection))
+        seen = report(dump, moments, notes(dump, chosen, p), unread=unread)
         if not chances:
             return seen
         from gradclip_cli.commands.what_if import what_if

@@ -22,10 +22,12 @@ from gradclip_cli.formats.opening import STDIN
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.statistics import STATISTICS
-from gradclip_cli.results.trend import Trend, trend_of
+from gradclip_cli.results.following import trend_of
+from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.cache import Cache, FileKey, Key
 from gradclip_cli.series.cache import cache as opened_cache
 from gradclip_cli.series.order import Operand, ordered
+from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.recorded import is_report, read_report
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
@@ -47,7 +49,7 @@ class Audience:
 def trend(
     *steps: Path,
     step_from: str | None = None,
-    spike: SpikeRule | None = None,
+    spike: SpikeRule | RangeRule | None = None,
     cache: Path | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -58,8 +60,9 @@ def trend(
     """Follow a run: each of `steps` is a file, a folder or a report of `inspect` in JSON Lines.
 
     They are put in order by the number in their names, or by what the regular expression
-    `step_from` finds. `cache` names a file that keeps what was measured, so that only new steps are
-    measured the next time. Raises `GradclipError` for a step that is no sound dump.
+    `step_from` finds. A spike is a norm above the range of those before, unless a `SpikeRule` as
+    `spike` says otherwise. `cache` names a file that keeps what was measured, so that only new
+    steps are measured the next time. Raises `GradclipError` for a step that is no sound dump.
     """
     paths = [os.fspath(path) for path in steps]
     if not paths:
@@ -68,7 +71,7 @@ def trend(
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     if cache is not None:
         paths = _without(paths, os.fspath(cache))
-    rule = spike or SpikeRule()
+    rule = spike or RangeRule()
     selection = Selection(include, exclude)
     operands = ordered(paths, step_from)
     places = [_Place(operand, found([operand.path]), selection) for operand in operands]
@@ -81,7 +84,7 @@ def trend(
 
 def _followed(
     places: Sequence["_Place"],
-    rule: SpikeRule,
+    rule: SpikeRule | RangeRule,
     kept: Cache | None,
     hands: Crew,
     progress: Progress,

@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.render.words import CELLS, UNKNOWN, elided
+from gradclip_cli.render.words import CELLS, elided
 from gradclip_cli.results.columns import Column as Told
 from gradclip_cli.results.columns import Sheet
+from gradclip_cli.results.phrases import UNKNOWN
 from gradclip_cli.tensors.names import escape
 
 NAME_LEAST = 12

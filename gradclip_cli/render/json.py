@@ -40,8 +40,9 @@ class Json(Renderer):
 
 
 def summary(result: Result) -> dict[str, Any]:
-    """Give what is true of the whole, as JSON can hold it."""
-    return {"schema": SCHEMA, **plain(result.summary())}
+    """Give what is true of the whole, as JSON can hold it; first what nobody may miss."""
+    first = {"finite": result.finite, "says": result.says, "status": int(result.status)}
+    return {**first, "schema": SCHEMA, **plain(result.summary())}
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.render.words import UNKNOWN, elided, number
+from gradclip_cli.render.words import elided
+from gradclip_cli.results.phrases import UNKNOWN, number
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape

@@ -89,10 +89,11 @@ def _draw_norm(axes: "Axes", trend: Trend) -> None:
         axes.plot(medians, color=_MEDIAN, linestyle="--", label="running median")
     spikes = [place for place, step in enumerate(trend.steps) if step.mark == "spike"]
     if spikes:
-        rule = f"above mean + {trend.rule.deviations:g}σ of {trend.rule.window:,}"
         heights = [norms[place] for place in spikes]
         ring: dict[str, Any] = {"facecolors": "none", "linewidths": 1.5, "zorder": 3}
-        axes.scatter(spikes, heights, 70, edgecolors=_SPIKE, label=f"spike: {rule}", **ring)
+        axes.scatter(
+            spikes, heights, 70, edgecolors=_SPIKE, label=f"spike: above {trend.rule.words}", **ring
+        )
     for what, marks, colour in (
         ("not finite", ("nonfinite", "overflow"), _BAD),
         ("zero", ("zero",), _ZERO),

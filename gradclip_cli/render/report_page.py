@@ -3,16 +3,13 @@
 Bad values are told by words, not by colour alone.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from gradclip_cli.render.grid import (
-    NAME_LEAST,
     cells,
     empty_grid,
     grid,
@@ -21,9 +18,10 @@ from gradclip_cli.render.grid import (
     room_for,
 )
 from gradclip_cli.render.page import Page
-from gradclip_cli.render.words import UNKNOWN, elided, facts, name_of, nonfinite, part_of
+from gradclip_cli.render.words import elided, facts, wrapped
 from gradclip_cli.results.columns import Result
-from gradclip_cli.results.report import Report, Row
+from gradclip_cli.results.phrases import UNKNOWN
+from gradclip_cli.results.report import Report
 from gradclip_cli.tensors.names import escape, plural
 
 if TYPE_CHECKING:
@@ -100,8 +98,10 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
         if moments.nonfinite:
             norm.append(f"  without what is not finite {report.finite_norm!r}")
         yield norm
-        yield Text(_verdict(report, width), "bold red" if moments.nonfinite else "")
+        style = "bold red" if moments.nonfinite else ""
+        yield from (Text(line, style) for line in wrapped(report.verdict, width))
     told = [plural(moments.count, "value"), *report.notes]
+    told += [gate.says for gate in report.gates if gate.says and not gate.status]
     if report.measured == report.total:
         told.insert(0, plural(report.total, "tensor"))
     if len(report.files) == 1:
@@ -122,55 +122,3 @@ def _what_if(chances: "Sequence[WhatIf]") -> Table:
             *(UNKNOWN if count is None else f"{count:,}" for count in counts),
         )
     return table
-
-
-def _verdict(report: Report, width: int) -> str:
-    """Say in one line what a person has to know first."""
-    moments = report.moments
-    if moments.nonfinite:
-        return _nonfinite_verdict(report, width)
-    if report.overflows:
-        return "the global norm is beyond float64"
-    if report.measured == 0:
-        return "there is nothing to measure"
-    if report.global_norm == 0:
-        return "all values are zero"
-    worst = report.worst
-    if report.measured == 1 or worst is None:
-        return "all values are finite"
-    end = f" has {part_of(worst.part)} of {_shared(moments.norm_type)}"
-    if moments.norm_type == math.inf:
-        end = " has the largest value"
-    return f"all finite; {_named(worst, width - len(end) - 12)}{end}"
-
-
-def _shared(p: float) -> str:
-    """Say what shares are of: what adds up to the norm of this type."""
-    known: dict[float, str] = {
-        0: "the values that are not zero",
-        1: "the norm",
-        2: "the squared norm",
-    }
-    return known.get(p, f"the sum of |x|^{p:g}")
-
-
-def _nonfinite_verdict(report: Report, width: int) -> str:
-    moments = report.moments
-    what = nonfinite((moments.nan, moments.posinf, moments.neginf))
-    worst = report.worst
-    if worst is None:
-        return f"not finite: {what}"
-    at = "" if worst.first_nonfinite is None else f" at {list(worst.first_nonfinite)}"
-    for start, end in (
-        (f"not finite: {what}, the first in ", at),
-        (f"{plural(moments.nonfinite, 'value')} not finite, the first in ", at),
-        ("not finite, the first in ", ""),
-    ):
-        room = width - len(start) - len(end)
-        if room >= min(NAME_LEAST, cell_len(escape(worst.name or ""))):
-            break
-    return start + _named(worst, room) + end
-
-
-def _named(row: Row, room: int) -> str:
-    return name_of(row.name, max(room, NAME_LEAST))

@@ -7,10 +7,11 @@ from rich.text import Text
 
 from gradclip_cli.render.grid import aligned, cells, console_of, printed
 from gradclip_cli.render.page import Page
-from gradclip_cli.render.words import steps, wrapped
+from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.columns import Result
+from gradclip_cli.results.phrases import steps
 from gradclip_cli.results.suggestion import CAVEAT, RECOMMENDED, Suggestion
-from gradclip_cli.tensors.names import escape, plural
+from gradclip_cli.tensors.names import plural
 
 
 class SuggestionPage(Page):
@@ -44,28 +45,32 @@ class SuggestionPage(Page):
 
 
 def _words(suggestion: Suggestion) -> Iterator[tuple[str, str]]:
-    recommended = suggestion.recommended
+    best = suggestion.best
     if suggestion.excluded:
         left = plural(
             suggestion.excluded, "step without a finite norm is", "steps without a finite norm are"
         )
         yield f"{left} left out; {suggestion.steps:,} remain", "bold red"
-    if recommended is None or recommended.limit is None:
-        yield "no limit can be recommended: no step has a norm that is finite and above 0", ""
+    if best is None:
+        yield suggestion.says, ""
     else:
-        yield f"recommended: --clip-norm {recommended.limit!r}", "bold"
-        clipped = f"it clips {steps(recommended.clipped)} of the steps"
-        if recommended.missed:
-            total = recommended.caught + recommended.missed
-            clipped += f" and misses {recommended.missed:,} of {total:,} spikes"
-        yield f"the {RECOMMENDED}th percentile of the recorded norms; {clipped}", ""
-        if recommended.missed:
-            yield (
-                "norms of an explosion raise the percentiles: for a limit that prevents it give "
-                f"only the steps before step {escape(str(suggestion.first_spike))}",
-                "",
-            )
+        yield f"recommended: --clip-norm {suggestion.recommended:g}", "bold"
+        clipped = f"it clips {steps(best.clipped)} of all steps"
+        if best.missed:
+            total = best.caught + best.missed
+            clipped += f" and misses {best.missed:,} of {total:,} spikes"
+        yield f"the {RECOMMENDED}th percentile of the norms of {suggestion.basis}; {clipped}", ""
     harsh = [one.name for one in suggestion.candidates if one.is_aggressive]
     if harsh:
         yield f"extremely aggressive, more than 50 % of the steps clipped: {', '.join(harsh)}", ""
+    if suggestion.candidates:
+        yield from ((said, "dim") for said in _LEGEND)
     yield CAVEAT, "dim"
+
+
+_LEGEND = (
+    "clipped: of all steps, and of their last tenth; mean and worst: what norms are multiplied by; "
+    "caught: spikes that it brings down to where a spike begins",
+    "AutoClip: the 10th percentile of all norms so far; ZClip: what stands out from the moving "
+    "average is scaled back; skip spikes: such steps are left out",
+)

@@ -10,20 +10,22 @@ from typing import BinaryIO
 from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.render.answers import answers
 from gradclip_cli.render.grid import aligned, cell, console_of, more, printed
 from gradclip_cli.render.page import Page
 from gradclip_cli.render.picture import picture
-from gradclip_cli.render.words import UNKNOWN, elided
+from gradclip_cli.render.words import elided, wrapped
+from gradclip_cli.results.answers import notes, paragraphs
 from gradclip_cli.results.columns import Column, Result, Sheet
+from gradclip_cli.results.phrases import UNKNOWN
 from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.ranges import FEW
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape
 
 _LABEL = 24
 _GAP = "  "
 _NUMBER = 9
-_WIDTHS = {"global norm": 11, "× median": 9, "not finite": 10, "mark": 5, "share": 6}
+_WIDTHS = {"global norm": 11, "× median": 9, "not finite": 10, "mark": 6, "share": 6}
 
 
 class TrendPage(Page):
@@ -64,8 +66,13 @@ class TrendPage(Page):
         """Give the pictures and the answers."""
         assert isinstance(result, Trend)
         lines = [more(self._hidden)] if self._hidden else []
+        lines += [Text(line, "dim") for line in wrapped(_legend(result), self.screen.width)]
         lines += [Text(), *picture(result.steps, self.screen), Text()]
-        return [self._print([*lines, *answers(result, self.screen.width)])]
+        for paragraph, bad in paragraphs(result):
+            style = "bold red" if bad else ""
+            lines += [Text(line, style) for line in wrapped(paragraph, self.screen.width)]
+        lines += [Text(line, "dim") for line in wrapped(notes(result), self.screen.width)]
+        return [self._print(lines)]
 
     def _has_room(self, step: Step) -> bool:
         height = self.screen.height
@@ -88,6 +95,13 @@ class TrendPage(Page):
 
     def _print(self, lines: Iterable[Text]) -> str:
         return printed(console_of(self.screen), lines)
+
+
+def _legend(trend: Trend) -> str:
+    said = "× median: to the median norm of the steps before that kept to their range"
+    if any(step.few_steps for step in trend.steps):
+        said += f"; spike?: by few steps, fewer than {FEW} before it"
+    return said
 
 
 def _aligned(column: Column, text: str) -> str:

@@ -1,7 +1,4 @@
-"""How values are put into words for a person: the cells of tables, and what stands between them.
-
-What is rounded is never rounded to something that it is not: nearly all is not "100 %".
-"""
+"""How values are written for a person: the cells of tables, and lines that fit a width."""
 
 import math
 import textwrap
@@ -10,97 +7,21 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from gradclip_cli.measure.laws import Sums
-from gradclip_cli.tensors.names import escape, sides
+from gradclip_cli.results.phrases import (
+    UNKNOWN,
+    cosine,
+    nonfinite,
+    number,
+    part_of,
+    ratio,
+    steps,
+    times,
+)
+from gradclip_cli.tensors.names import sides
 
-UNKNOWN = "–"
-UNNAMED = "the unnamed tensor"
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_ONE = 1 - 1e-12  # what is nearer to one than arithmetic can tell
 _INDENT = "  "
-
-
-# Numbers
-
-
-def number(value: float | None) -> str:
-    """Write a number in four significant digits.
-
-    >>> number(1234.56), number(0.0), number(None)
-    ('1.235e+03', '0', '–')
-    """
-    if value is None:
-        return UNKNOWN
-    return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
-
-
-def ratio(value: float | None) -> str:
-    """Write a ratio with four decimals, unless it is too large or small for them.
-
-    >>> ratio(8.0), ratio(0.00001154), ratio(2.0**40), ratio(None)
-    ('8.0000', '1.154e-05', '1.100e+12', '–')
-    """
-    if value is None or not 1e-2 <= abs(value) < 1e7:
-        return number(value)
-    return f"{value:.4f}"
-
-
-def cosine(value: float | None) -> str:
-    """Write a cosine with six decimals; what is not one is never called one.
-
-    >>> cosine(1.0), cosine(0.99999999), cosine(-0.5), cosine(None)
-    ('1.000000', '0.999999', '-0.500000', '–')
-    """
-    if value is None:
-        return UNKNOWN
-    if abs(value) >= _ONE:
-        return f"{round(value):.6f}"
-    return f"{math.copysign(min(abs(value), 0.999999), value):.6f}"
-
-
-def times(value: float | None) -> str:
-    """Write how many times a norm is another.
-
-    >>> times(3.7391), times(212699.0), times(None)
-    ('3.74', '2.127e+05', '–')
-    """
-    if value is None:
-        return UNKNOWN
-    return f"{value:.2f}" if 0.01 <= value < 100_000 else number(value)
-
-
-def percent(share: float | None, part: object = True, whole: object = False) -> str:
-    """Write a share; what is not all is never called 100 %, what is not nothing never 0 %.
-
-    Where the share was rounded, what the part and the whole have decides: the exact sums of both.
-
-    >>> percent(0.99999), percent(1.0), percent(0.00001), percent(0.5)
-    ('99.9 %', '99.9 %', '<0.1 %', '50.0 %')
-    """
-    if share is None:
-        return UNKNOWN
-    if part == whole:
-        return "100 %"
-    if share < 0.001:
-        return "<0.1 %" if part else "0.0 %"
-    return f"{min(share * 100, 99.9):.1f} %"
-
-
-def part_of(value: tuple[float | None, Sums, Sums] | None) -> str:
-    """Write a share of which the sums are known, too."""
-    return UNKNOWN if value is None else percent(*value)
-
-
-def steps(share: float) -> str:
-    """Write a share of steps; what is not all is never called 100 %, what is not none never 0 %.
-
-    >>> steps(1.0), steps(0.9999), steps(0.0), steps(0.00001)
-    ('100 %', '99.9 %', '0 %', '0.1 %')
-    """
-    if share in (0, 1):
-        return f"{share * 100:.0f} %"
-    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
 
 
 def bar(share: float | None) -> str:
@@ -113,16 +34,6 @@ def bar(share: float | None) -> str:
     return "█" * whole + (_EIGHTHS[rest] if rest else "")
 
 
-def nonfinite(counts: tuple[int, int, int]) -> str:
-    """Say in words which values are not finite: how many are NaN, +inf and -inf.
-
-    >>> nonfinite((3, 0, 1))
-    '3 NaN, 1 -inf'
-    """
-    kinds = zip(counts, ("NaN", "+inf", "-inf"), strict=True)
-    return ", ".join(f"{count:,} {what}" for count, what in kinds if count)
-
-
 def _all_of(value: tuple[int, int] | None) -> str:
     if value is None:
         return UNKNOWN
@@ -133,8 +44,10 @@ def _all_of(value: tuple[int, int] | None) -> str:
 _MARKED = {"spike": "spike", "overflow": "over", "zero": "zero", "": ""}
 
 
-def _mark(value: tuple[str, float]) -> str:
-    mark, norm = value
+def _mark(value: tuple[str, float, bool]) -> str:
+    mark, norm, few = value
+    if mark == "spike" and few:
+        return "spike?"
     return _MARKED.get(mark, "NaN" if math.isnan(norm) else "inf")
 
 
@@ -163,11 +76,6 @@ CELLS: dict[str, Callable[[Any], str]] = {
 # Names and lines
 
 
-def name_of(name: str | None, width: int) -> str:
-    """Write a tensor's name among words, so that it takes at most `width` columns."""
-    return UNNAMED if name is None else elided(escape(name), width)
-
-
 def elided(name: str, width: int) -> str:
     """Cut a name in the middle so that it takes at most `width` columns.
 
@@ -188,15 +96,21 @@ def elided(name: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int) -> Iterator[str]:
-    """Break a text at its spaces into lines of a width, the later ones indented by two more."""
+    """Break a text at its spaces into lines of a width, the later ones indented by two more.
+
+    Nothing is left out: a word that is longer than a line goes on in the next.
+    """
     line = text[: len(text) - len(text.lstrip(" "))]
     indent = line + _INDENT
     for word in text.split():
         if line.strip() and cell_len(f"{line} {word}") > width:
             yield line
             line = indent
-        gap = " " if line.strip() else ""
-        line = elided(f"{line}{gap}{word}", width)
+        line += f" {word}" if line.strip() else word
+        while cell_len(line) > width:
+            fits = next(at for at in range(len(line), 0, -1) if cell_len(line[:at]) <= width)
+            yield line[:fits]
+            line = indent + line[fits:]
     yield line
 
 

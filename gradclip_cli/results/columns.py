@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from gradclip_cli import registry
+from gradclip_cli.errors import Status
 from gradclip_cli.frozen import constant
 from gradclip_cli.tensors.names import named
 
@@ -118,6 +119,21 @@ class Result:
     def sheet(self) -> Sheet:
         """How it is laid out."""
         raise NotImplementedError
+
+    @property
+    def finite(self) -> bool | None:
+        """Whether all that counts was read and its norm is finite; None where that is not known."""
+        raise NotImplementedError
+
+    @property
+    def says(self) -> str:
+        """The sentence that a person has to know first, names escaped."""
+        raise NotImplementedError
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends."""
+        return Status.OK
 
     def told(self) -> Iterable[tuple[str, Any]]:
         """Give each row with its kind; a row is an object, or values by the names of columns."""

@@ -5,13 +5,14 @@ tensor, to within the rounding of the dtypes, that number and its likely cause a
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from gradclip_cli.compare.causes import factor_of, likely
-from gradclip_cli.compare.difference import Difference, merge
+from gradclip_cli.compare.causes import likely
+from gradclip_cli.compare.difference import Difference
 from gradclip_cli.compare.tolerance import Tolerance
+from gradclip_cli.errors import Status
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.comparison_columns import SHEET
@@ -49,6 +50,17 @@ class Compared:
     def same(self) -> bool:
         """Whether the tensor passes."""
         return self.state in ("identical", "equal")
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether its values cannot be decoded on a side."""
+        return any(side is not None and side.dtype.kind == "opaque" for side in (self.a, self.b))
+
+    @property
+    def nonfinite(self) -> int:
+        """Number of NaN and infinities on both sides."""
+        sides = (self.moments_a, self.moments_b)
+        return sum(moments.nonfinite for moments in sides if moments is not None)
 
     @property
     def shape(self) -> Shape:
@@ -129,7 +141,9 @@ class Comparison(Result):
 
     `factor` is the number r for which B = r * A holds in all gradients of both, but for rounding
     and where values are not finite; `compared` says how many gradients that are. Of a factor that
-    could be 1 is only said that the difference is `only_rounding`.
+    could be 1 is only said that the difference is `only_rounding`. `worst` is the tensor whose
+    values differ most, `nonfinite` the number of values that are not finite on either side, and
+    `unread` that of tensors that cannot be decoded. The `sentences` say how they differ, then why.
     """
 
     rows: tuple[Compared, ...]
@@ -144,6 +158,10 @@ class Comparison(Result):
     factor: float | None = None
     only_rounding: bool = False
     notes: tuple[str, ...] = ()
+    worst: Compared | None = None
+    nonfinite: int = 0
+    unread: int = 0
+    sentences: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -154,6 +172,23 @@ class Comparison(Result):
     def likely(self) -> tuple[str, ...]:
         """What the factor is likely to come from."""
         return () if self.factor is None else likely(self.factor)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all gradients of both were read and are finite."""
+        whole = self.difference
+        sound = math.isfinite(whole.a.norm) and math.isfinite(whole.b.norm)
+        return sound and not self.nonfinite and not self.unread
+
+    @property
+    def says(self) -> str:
+        """The verdict, and why."""
+        return "; ".join(self.sentences)
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends."""
+        return Status.OK if self.same else Status.VERDICT
 
     # Laid out
 
@@ -210,101 +245,3 @@ class Comparison(Result):
             "count": difference.a.count,
             "changed": difference.changed,
         }
-
-
-def compared(
-    a: Tensor | None,
-    b: Tensor | None,
-    moments: tuple[Moments | None, Moments | None],
-    difference: Difference | None,
-    tolerance: Tolerance,
-) -> Compared:
-    """Put together what is known of a tensor; one side at least is there."""
-    here = a or b
-    name = None if here is None else here.name
-    state = _state(a, b, difference, tolerance)
-    changed = None if difference is None else difference.changed
-    if here is not None and here.dtype.kind == "opaque":  # what was measured are its bytes
-        return Compared(name, state, a, b, None, None, None, changed)
-    if difference is not None:
-        moments = difference.a, difference.b
-    return Compared(name, state, a, b, *moments, difference, changed)
-
-
-def _state(
-    a: Tensor | None, b: Tensor | None, difference: Difference | None, tolerance: Tolerance
-) -> State:
-    if a is None or b is None:
-        return "only_b" if a is None else "only_a"
-    if a.shape != b.shape:
-        return "shape"
-    if difference is None:
-        return "dtype"
-    if not difference.changed and a.dtype.name == b.dtype.name:
-        return "identical"
-    if tolerance.allows(difference) and a.dtype.kind != "opaque":
-        return "equal"
-    return "differs" if difference.changed else "dtype"
-
-
-def comparison(
-    rows: Iterable[Compared],
-    gradients: Sequence[Difference],
-    tolerance: Tolerance,
-    files: tuple[tuple[str, ...], tuple[str, ...]],
-    notes: Sequence[str],
-) -> Comparison:
-    """Put the rows together; `gradients` are the differences of those that count for the whole."""
-    ordered = sorted(rows, key=_badness)
-    counts: dict[State, int] = {}
-    for row in ordered:
-        counts[row.state] = counts.get(row.state, 0) + 1
-    whole = merge(gradients)
-    verdict: Verdict = "differ"
-    factor, only_rounding = None, False
-    if counts.keys() <= {"identical", "equal"}:
-        verdict = "identical" if counts.keys() <= {"identical"} else "equal"
-    else:
-        lowest, highest = whole.factors
-        only_rounding = lowest <= 1 <= highest and bool(whole.gap.max_abs)
-        factor = None if lowest <= 1 <= highest else factor_of(whole)
-        own = {id(difference) for difference in gradients}
-        others = (row for row in ordered if id(row.difference) not in own)
-        if factor is not None and not whole.astray and all(row.same for row in others):
-            verdict = "multiple"
-    files_a, files_b = files
-    return Comparison(
-        tuple(ordered),
-        verdict,
-        whole,
-        tolerance,
-        compared=len(gradients),
-        total=len(ordered),
-        counts=counts,
-        files_a=files_a,
-        files_b=files_b,
-        factor=factor,
-        only_rounding=only_rounding,
-        notes=tuple(notes),
-    )
-
-
-def _badness(row: Compared) -> tuple[int, float, Any]:
-    difference = row.difference
-    rank = _RANKS[row.state]
-    size = 0.0
-    if difference is not None and row.state == "differs":
-        rank -= bool(difference.astray)
-        size = -(difference.astray or difference.relative_error or 0.0)
-    return rank, size, natural(row.name or "")
-
-
-_RANKS: dict[State, int] = {
-    "only_a": 0,
-    "only_b": 0,
-    "shape": 0,
-    "differs": 3,
-    "dtype": 4,
-    "equal": 5,
-    "identical": 6,
-}

@@ -6,19 +6,21 @@ that the commands print.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from gradclip_cli.errors import Status
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import Sums
-from gradclip_cli.measure.moments import Moments, merge
+from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.columns import Result, Sheet, Value
-from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Clipping, Ruling, WhatIf
-from gradclip_cli.results.ranking import Keys, worst_first
+from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf
+from gradclip_cli.results.gates import Gate
+from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
-from gradclip_cli.tensors.dump import Dump, Index, Shape, multi_index
+from gradclip_cli.tensors.dump import Index, Shape, multi_index
 from gradclip_cli.tensors.names import natural
 
 
@@ -119,7 +121,8 @@ class Report(Result):
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
     `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
     and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
-    limit that `inspect` was asked about.
+    limit that `inspect` was asked about. `unread` chosen tensors could not be decoded; the
+    `verdict` is the sentence to read first, and `gates` are the answers to what a script asked.
     """
 
     rows: tuple[Row, ...]
@@ -133,6 +136,9 @@ class Report(Result):
     worst: Row | None = None
     ruling: Ruling | None = None
     what_if: tuple[WhatIf, ...] = ()
+    unread: int = 0
+    verdict: str = ""
+    gates: tuple[Gate, ...] = ()
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -153,6 +159,28 @@ class Report(Result):
     def overflows(self) -> bool:
         """Whether the norm of finite values is beyond float64."""
         return math.isinf(self.moments.finite_norm)
+
+    @property
+    def stored(self) -> Iterator[tuple[str, Moments]]:
+        """The dtypes and moments of the measured tensors."""
+        for row in self.rows:
+            if row.kind == "tensor" and row.moments is not None:
+                yield row.dtype or "", row.moments
+
+    @property
+    def finite(self) -> bool:
+        """Whether all gradients were read and their norm is finite."""
+        return math.isfinite(self.global_norm) and not self.unread
+
+    @property
+    def says(self) -> str:
+        """The verdict, and which gates failed."""
+        return "; ".join([self.verdict, *(gate.says for gate in self.gates if gate.status)])
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends; of a gate that cannot judge, trouble."""
+        return max((gate.status for gate in self.gates), default=Status.OK)
 
     # Laid out
 
@@ -208,6 +236,9 @@ class Report(Result):
         }
         if self.what_if:
             summary["what_if"] = [chance.values() for chance in self.what_if]
+        for gate in self.gates:
+            if gate.limit is not None:
+                summary |= {"limit": gate.limit, "tolerance": gate.tolerance}
         for said in (self.clipped, self.ruling):
             summary |= {} if said is None else said.values()
         return summary
@@ -217,85 +248,3 @@ def _norm_type(p: float) -> int | float | str:
     if p == math.inf:
         return "inf"
     return int(p) if p.is_integer() else p
-
-
-def report(
-    dump: Dump,
-    moments: Mapping[int, Moments],
-    notes: Iterable[str] = (),
-    clipping: Clipping | None = None,
-) -> Report:
-    """Put a dump's measurements together; `moments` lacks the tensors that do not count."""
-    whole = merge(moments.values())
-    norm = whole.norm
-    norms = {index: part.norm for index, part in moments.items()}
-    clipped = clipping.tensors if clipping is not None else {}
-    rows = [
-        Row(
-            "tensor",
-            tensor.name,
-            tensor.dtype.name,
-            tensor.shape,
-            tensor.count,
-            tensor.source.label,
-            moments.get(index),
-            norms.get(index),
-            share_of(norms[index], whole, norm) if index in norms else None,
-            clipped.get(index),
-            whole,
-        )
-        for index, tensor in enumerate(dump.tensors)
-    ]
-    ordered = worst_first(rows)
-    return Report(
-        tuple(ordered),
-        whole,
-        total=len(rows),
-        measured=len(moments),
-        files=tuple(file.source.label for file in dump.files),
-        ignored=dump.ignored,
-        notes=tuple(notes),
-        clipped=None if clipping is None else clipping.together,
-        worst=ordered[0] if ordered else None,
-        ruling=None if clipping is None else clipping.ruling,
-    )
-
-
-def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
-    """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
-    p = whole.norm_type
-    if p == math.inf or not 0 < global_norm < math.inf:
-        return None
-    ratio = norm / global_norm
-    return ratio**p if p else ratio
-
-
-def grouped(report: Report, group: Callable[[str], str | None]) -> Report:
-    """Give the report with a row a group in place of the tensors, worst first.
-
-    The whole, its norm and its verdict stay those of all tensors.
-    """
-    members: dict[str | None, list[Row]] = {}
-    for row in report.rows:
-        if row.measured:
-            members.setdefault(group(row.name or ""), []).append(row)
-    rows = worst_first(_together(name, rows, report) for name, rows in members.items())
-    return report.with_rows(rows)
-
-
-def _together(name: str | None, rows: list[Row], report: Report) -> Row:
-    moments = merge(row.moments for row in rows if row.moments is not None)
-    dtypes = {row.dtype for row in rows}
-    files = {row.file for row in rows}
-    return Row(
-        "group",
-        name,
-        dtypes.pop() if len(dtypes) == 1 else None,
-        None,
-        moments.count,
-        files.pop() if len(files) == 1 else "",
-        moments,
-        moments.norm,
-        share_of(moments.norm, report.moments, report.global_norm),
-        together=report.moments,
-    )

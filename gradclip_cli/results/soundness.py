@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
+from gradclip_cli.tensors.names import escape, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,25 @@ class Soundness(Result):
     def sound(self) -> bool:
         """Whether all are what their formats say they must be."""
         return all(file.sound for file in self.files)
+
+    @property
+    def finite(self) -> None:
+        """Not known: no value is read."""
+        return None
+
+    @property
+    def says(self) -> str:
+        """How many are sound, and the first that is not."""
+        bad = [file for file in self.files if not file.sound]
+        if not bad:
+            return f"sound: {plural(len(self.files), 'file')}"
+        first = f"{escape(bad[0].label)}: {bad[0].problem}"
+        return f"bad: {len(bad):,} of {plural(len(self.files), 'file')}, the first {first}"
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends."""
+        return Status.OK if self.sound else Status.TROUBLE
 
     @property
     def sheet(self) -> Sheet:

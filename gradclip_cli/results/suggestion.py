@@ -5,14 +5,17 @@ another way.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.limits import autoclip, by_limit, zclip
+from gradclip_cli.series.ranges import FEW
 from gradclip_cli.series.spikes import percentile
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape, plural
 
 PERCENTILES = (50, 75, 90, 95, 99)
 RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
@@ -100,16 +103,49 @@ SHEET = Sheet("suggestion", COLUMNS, "candidate", {"candidate": "candidates"}, l
 class Suggestion(Result):
     """What was tried, and the limit that is recommended; None where no step gives one.
 
-    `steps` have a finite norm, `excluded` have none. `percentiles` are of the finite norms;
-    `first_spike` is the first step that is a spike.
+    `steps` have a finite norm, `excluded` have none. `percentiles` are of the norms of the first
+    `used` of these: those before the step `until`, the first that is a spike or a new level, or all
+    of them. Limits are given in three digits.
     """
 
     steps: int
     excluded: int
     percentiles: tuple[tuple[int, float], ...]
     candidates: tuple[Candidate, ...]
-    recommended: Candidate | None
-    first_spike: int | str | None = None
+    recommended: float | None
+    used: int = 0
+    until: int | str | None = None
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate that is recommended."""
+        return next((one for one in self.candidates if one.is_recommended), None)
+
+    @property
+    def finite(self) -> bool:
+        """Whether the norm of each step is finite."""
+        return not self.excluded
+
+    @property
+    def says(self) -> str:
+        """What is recommended, and by which steps."""
+        if self.recommended is None:
+            return "no limit can be recommended: no step has a norm that is finite and above 0"
+        return (
+            f"recommended: --clip-norm {self.recommended:g}, the {RECOMMENDED}th percentile of the "
+            f"norms of {self.basis}"
+        )
+
+    @property
+    def basis(self) -> str:
+        """The steps by which it is recommended, in words."""
+        if self.until is None:
+            said = "all steps" if self.used > 1 else "the one step"
+        else:
+            where = escape(str(self.until))
+            count = plural(self.used, "step")
+            said = f"the {count} before step {where}, the first that explodes"
+        return said if self.used >= FEW else f"{said}, few steps"
 
     # Laid out
 
@@ -130,7 +166,9 @@ class Suggestion(Result):
         return {
             "steps": self.steps,
             "excluded": self.excluded,
-            "recommended": None if self.recommended is None else self.recommended.limit,
+            "recommended": self.recommended,
+            "used": self.used,
+            "until": self.until,
             "notes": [CAVEAT],
         }
 
@@ -146,7 +184,8 @@ def suggest(trend: Trend) -> Suggestion:
     if not steps:
         return Suggestion(0, excluded, (), (), None)
     norms = [step.global_norm for step in steps]
-    ordered = sorted(norms)
+    used, until = _healthy(trend, steps)
+    ordered = sorted(norms[:used])
     percentiles = tuple((percent, percentile(ordered, percent)) for percent in PERCENTILES)
     ends = [step.threshold if step.mark == "spike" else None for step in steps]
 
@@ -169,14 +208,21 @@ def suggest(trend: Trend) -> Suggestion:
             is_recommended=name == f"percentile {RECOMMENDED}",
         )
 
-    fixed = [(f"percentile {percent}", limit) for percent, limit in percentiles]
+    fixed = [(f"percentile {percent}", float(f"{limit:.3g}")) for percent, limit in percentiles]
     fixed += [(f"fixed {limit!r}", limit) for limit in FIXED]
     candidates = [tried(name, limit, by_limit(norms, limit)) for name, limit in fixed if limit > 0]
     candidates.append(tried("AutoClip", None, autoclip(norms)))
     candidates.append(tried("ZClip", None, zclip(norms)))
     skipped = [0.0 if end is not None else 1.0 for end in ends]
-    rule = trend.rule
-    candidates.append(tried(f"skip above {rule.deviations:g}σ", None, skipped))
-    recommended = next((one for one in candidates if one.is_recommended), None)
-    first = next((step.step for step in steps if step.mark == "spike"), None)
-    return Suggestion(len(steps), excluded, percentiles, tuple(candidates), recommended, first)
+    candidates.append(tried("skip spikes", None, skipped))
+    recommended = next((one.limit for one in candidates if one.is_recommended), None)
+    return Suggestion(
+        len(steps), excluded, percentiles, tuple(candidates), recommended, used, until
+    )
+
+
+def _healthy(trend: Trend, steps: Sequence[Step]) -> tuple[int, int | str | None]:
+    """Give how many steps come before the first spike or new level, and which step that is."""
+    firsts = [spike.step for spike in trend.spikes[:1]] + [shift.step for shift in trend.shifts]
+    used = min((steps.index(step) for step in firsts), default=len(steps))
+    return used, steps[used].step if used < len(steps) else None

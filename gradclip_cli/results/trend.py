@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
-from gradclip_cli.series import findings
-from gradclip_cli.series.findings import FirstNonfinite, Spike
-from gradclip_cli.series.layers import Fading, fading
+from gradclip_cli.results.gates import Gate
+from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike
+from gradclip_cli.series.layers import Fading
+from gradclip_cli.series.ranges import RangeRule
+from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, named
@@ -26,7 +29,7 @@ COLUMNS = (
     Column(
         "ratio",
         "ratio",
-        "to the median of the finite norms before",
+        "to the median of the norms before that kept to their range",
         title="× median",
         words="times",
     ),
@@ -59,6 +62,7 @@ COLUMNS = (
         "first_nonfinite",
         "where the first value of `tensor` is that is not finite",
     ),
+    Column("few_steps", "few_steps", "of a spike, whether fewer than 20 steps before tell of it"),
 )
 SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 
@@ -67,22 +71,47 @@ SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 class Trend(Result):
     """A run over its steps, in order, and what can be said of it.
 
-    `fading` are the layers along which the norm falls geometrically, `always_zero` the tensors that
-    are in every step and have no other value in any.
+    `shifts` are levels that did not come back, whose steps are no `spikes`; `largest_jump` is from
+    one step to the next. `fading` are the layers along which the norm falls geometrically,
+    `always_zero` the tensors that are in every step and have no other value in any.
     """
 
     steps: tuple[Step, ...]
-    rule: SpikeRule
+    rule: RangeRule | SpikeRule
     first_nonfinite: FirstNonfinite | None
     spikes: tuple[Spike, ...]
+    shifts: tuple[Shift, ...]
+    largest_jump: Jump | None
     fading: tuple[Fading, ...]
     always_zero: tuple[str | None, ...]
     notes: tuple[str, ...] = ()
+    verdict: str = ""
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def finite(self) -> bool:
+        """Whether the norm of each step is finite."""
+        return all(math.isfinite(step.global_norm) for step in self.steps)
+
+    @property
+    def says(self) -> str:
+        """What has to be known first, and which gates failed."""
+        return "; ".join([self.verdict, *(gate.says for gate in self.gates if gate.status)])
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends; of a gate that cannot judge, trouble."""
+        return max((gate.status for gate in self.gates), default=Status.OK)
 
     @property
     def finite_norms(self) -> list[float]:
         """The norms of the steps where it is finite, in order."""
         return [step.global_norm for step in self.steps if math.isfinite(step.global_norm)]
+
+    @property
+    def judged(self) -> int:
+        """Number of steps of which it could be said whether they are spikes."""
+        return sum(step.threshold is not None for step in self.steps)
 
     # Laid out
 
@@ -103,26 +132,14 @@ class Trend(Result):
         """Give what JSON says of the whole."""
         return {
             "count": len(self.steps),
+            "spike_rule": self.rule.words,
             "spike_deviations": self.rule.deviations,
             "spike_window": self.rule.window,
+            "judged": self.judged,
             "first_nonfinite": _first_nonfinite(self.first_nonfinite),
-            "spikes": [
-                {
-                    "step": spike.step.step,
-                    "global_norm": spike.step.global_norm,
-                    "threshold": spike.step.threshold,
-                    "ratio": spike.step.ratio,
-                    "grown": [
-                        {
-                            **named(growth.tensor, "tensor"),
-                            "share_before": growth.before,
-                            "share": growth.after,
-                        }
-                        for growth in spike.grown
-                    ],
-                }
-                for spike in self.spikes
-            ],
+            "spikes": [_spike(spike) for spike in self.spikes],
+            "shifts": [_shift(shift) for shift in self.shifts],
+            "largest_jump": _jump(self.largest_jump),
             "vanishing": [
                 {
                     **named(fading.high, "from"),
@@ -156,14 +173,49 @@ def _first_nonfinite(first: FirstNonfinite | None) -> Mapping[str, Any] | None:
     }
 
 
-def trend_of(steps: Sequence[Step], rule: SpikeRule) -> Trend:
-    """Read what is to be said from steps in order."""
-    return Trend(
-        tuple(steps),
-        rule,
-        findings.first_nonfinite(steps),
-        tuple(findings.spikes(steps)),
-        fading(steps),
-        tuple(findings.always_zero(steps)),
-        tuple(findings.notes(steps)),
-    )
+def _spike(spike: Spike) -> Mapping[str, Any]:
+    step = spike.step
+    return {
+        "step": step.step,
+        "global_norm": step.global_norm,
+        "threshold": step.threshold,
+        "ratio": step.ratio,
+        "few_steps": step.few_steps,
+        **named(step.worst, "tensor"),
+        "share": step.share,
+        "grown": [
+            {
+                **named(growth.tensor, "tensor"),
+                "share_before": growth.before,
+                "share": growth.after,
+            }
+            for growth in spike.grown
+        ],
+    }
+
+
+def _shift(shift: Shift) -> Mapping[str, Any]:
+    return {
+        "step": shift.step.step,
+        "rises": shift.rises,
+        "norm_before": shift.before,
+        "norm_after": shift.after,
+        "steps": shift.count,
+        "few_steps": shift.step.usual.few,
+        "anew": None if shift.anew is None else shift.anew.step,
+        "began": shift.began.step,
+        "first": [named(name, "tensor") for name in shift.first],
+        "leaving": shift.leaving,
+    }
+
+
+def _jump(jump: Jump | None) -> Mapping[str, Any] | None:
+    if jump is None:
+        return None
+    step = jump.step
+    return {
+        "step": step.step,
+        "times": jump.times,
+        **named(step.worst, "tensor"),
+        "share": step.share,
+    }

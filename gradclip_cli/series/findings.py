@@ -1,9 +1,11 @@
 """What can be read from the steps of a run: when it went wrong, where, and how it looked before."""
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.trajectory import Nonfinite, Step
 
 LEAST_GROWTH = 0.01  # of the squared norm: a share that grew by less is not to blame
@@ -63,11 +65,31 @@ def first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
     return None
 
 
-def spikes(steps: Sequence[Step]) -> Iterable[Spike]:
-    """Give the steps that are marked as spikes, and whose shares grew there."""
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A step and how many times the norm of the one before it its norm is."""
+
+    step: Step
+    times: float
+
+
+def largest_jump(steps: Sequence[Step]) -> Jump | None:
+    """Give the step whose norm is most times that of the finite one before it, if any grew."""
+    known = [step for step in steps if 0 < step.global_norm < math.inf]
+    jumps = [
+        Jump(after, after.global_norm / before.global_norm)
+        for before, after in itertools.pairwise(known)
+        if after.global_norm > before.global_norm
+    ]
+    return max(jumps, key=lambda jump: jump.times, default=None)
+
+
+def spikes(steps: Sequence[Step], shifts: Collection[Shift] = ()) -> Iterable[Spike]:
+    """Give the steps that are marked as spikes, but for new levels, and whose shares grew."""
+    of_shifts = {place for shift in shifts if shift.anew for place in shift.places}
     before: Step | None = None
-    for step in steps:
-        if step.mark == "spike":
+    for place, step in enumerate(steps):
+        if step.mark == "spike" and place not in of_shifts:
             yield Spike(step, _grown(before, step))
         if math.isfinite(step.global_norm):
             before = step

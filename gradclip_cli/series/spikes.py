@@ -25,6 +25,15 @@ class SpikeRule:
     deviations: float = 6.0
     window: int = 128
 
+    @property
+    def words(self) -> str:
+        """Where a spike begins."""
+        return f"mean + {self.deviations:g}σ of the {self.window:,} before"
+
+    def recent(self) -> "Recent":
+        """Give what takes note of norms."""
+        return Recent(self)
+
 
 def rule_of(text: str) -> SpikeRule:
     """Read when a norm is a spike: deviations and window.
@@ -48,27 +57,38 @@ def rule_of(text: str) -> SpikeRule:
 class Usual:
     """What the norms before a step lead to expect: their median, and where a spike begins.
 
-    Either is None where too few norms came before.
+    Both are None where too few norms came before. What is below `lowest`, if that is known, has
+    left the range of the norms before, too. `few` says that all this is known from few of them.
     """
 
     median: float | None
     threshold: float | None
+    lowest: float | None = None
+    few: bool = False
+
+    def is_outside(self, norm: float) -> bool:
+        """Say whether a norm is a spike, or has left the range downwards."""
+        if self.threshold is not None and norm > self.threshold:
+            return True
+        return self.lowest is not None and norm < self.lowest
 
 
 class Recent:
-    """The last finite norms, as many as the rule's window has."""
+    """The last finite norms, spikes among them, as many as the rule's window has."""
+
+    since: int | None = None
+    anew = False
 
     def __init__(self, rule: SpikeRule) -> None:
         self._rule = rule
         self._norms: deque[float] = deque(maxlen=rule.window)
 
-    def add(self, norm: float) -> None:
+    def add(self, _number: int, norm: float) -> None:
         """Take note of a finite norm."""
         self._norms.append(norm)
 
-    @property
-    def usual(self) -> Usual:
-        """What the next norm is compared with."""
+    def usual(self, _number: int) -> Usual:
+        """Give what the next norm is compared with."""
         if not self._norms:
             return Usual(None, None)
         median = percentile(sorted(self._norms), 50)

@@ -8,21 +8,28 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
-from gradclip_cli.series.spikes import Recent, SpikeRule
+from gradclip_cli.series.ranges import RangeRule
+from gradclip_cli.series.spikes import SpikeRule, Usual
 from gradclip_cli.tensors.dump import Index
 
 Mark = Literal["", "spike", "nonfinite", "overflow", "zero"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The tensors that were measured, in the order of their files; steps share it."""
 
     names: tuple[str | None, ...]
     dtypes: tuple[str, ...]
     counts: tuple[int, ...]
+
+    @cached_property
+    def place_of(self) -> dict[str | None, int]:
+        """Where the tensor of a name stands."""
+        return {name: tensor for tensor, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +139,35 @@ def _norm(value: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step among the others; `ratio` is its norm over the median of those before it.
+    """One step among the others, and what those before it lead to expect.
 
-    `threshold` is where a spike begins. Either is None where too few finite norms came before.
+    `outside` is the number of the step with which norms began to stay outside their range, None
+    where they are inside, and `anew` says that with this one they are a new level.
     """
 
     step: int | str
     source: str
     measured: Measured
-    ratio: float | None
-    threshold: float | None
+    usual: Usual
     mark: Mark
+    outside: int | None = None
+    anew: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """Its norm over the median of those before; None of too few, and where one is no number."""
+        norm = self.global_norm
+        return norm / self.usual.median if self.usual.median and math.isfinite(norm) else None
+
+    @property
+    def threshold(self) -> float | None:
+        """Where a spike begins; None where too few finite norms came before."""
+        return self.usual.threshold
+
+    @property
+    def strays(self) -> bool:
+        """Whether its norm, if it is finite, has left the range of those before."""
+        return math.isfinite(self.global_norm) and self.usual.is_outside(self.global_norm)
 
     @property
     def global_norm(self) -> float:
@@ -177,9 +202,14 @@ class Step:
         return self.mark or None
 
     @property
-    def mark_and_norm(self) -> tuple[Mark, float]:
-        """Its mark, and the norm that says why."""
-        return self.mark, self.global_norm
+    def mark_and_norm(self) -> tuple[Mark, float, bool]:
+        """Its mark, the norm that says why, and whether few steps came before."""
+        return self.mark, self.global_norm, self.usual.few
+
+    @property
+    def few_steps(self) -> bool | None:
+        """Whether its mark rests on few steps; None where it is not marked by those before."""
+        return self.usual.few if self.mark == "spike" else None
 
     @property
     def worst_part(self) -> tuple[float | None, bool, bool]:
@@ -196,26 +226,28 @@ class Step:
 class Watch:
     """Takes steps in order and says of each how it compares with those before it."""
 
-    def __init__(self, rule: SpikeRule) -> None:
-        self._recent = Recent(rule)
+    def __init__(self, rule: RangeRule | SpikeRule) -> None:
+        self._recent = rule.recent()
+        self._count = 0
 
     def step(self, step: int | str, source: str, measured: Measured) -> Step:
         """Give the row of a step."""
-        usual = self._recent.usual
+        recent, number = self._recent, self._count
+        self._count += 1
+        usual = recent.usual(number)
         norm = measured.global_norm
-        mark = _mark(measured, norm, usual.threshold)
-        ratio = None
         if math.isfinite(norm):
-            ratio = norm / usual.median if usual.median else None
-            self._recent.add(norm)
-        return Step(step, source, measured, ratio, usual.threshold, mark)
+            recent.add(number, norm)
+        anew = recent.anew and math.isfinite(norm)
+        mark = _mark(measured, norm, usual)
+        return Step(step, source, measured, usual, mark, recent.since, anew)
 
 
-def _mark(measured: Measured, norm: float, threshold: float | None) -> Mark:
+def _mark(measured: Measured, norm: float, usual: Usual) -> Mark:
     if measured.nonfinite:
         return "nonfinite"
     if math.isinf(norm):
         return "overflow"
-    if threshold is not None and norm > threshold:
+    if usual.threshold is not None and norm > usual.threshold:
         return "spike"
     return "" if norm else "zero"

@@ -32,6 +32,11 @@ class Binary:
         return (1 << (self.exponent_bits - 1)) - 1
 
     @property
+    def unit_roundoff(self) -> float:
+        """The largest relative error of rounding to it, but for subnormal numbers."""
+        return 2.0 ** -(self.fraction_bits + 1)
+
+    @property
     def smallest(self) -> float:
         """The smallest value above zero, a subnormal number."""
         return 2.0 ** (1 - self.bias - self.fraction_bits)
@@ -72,7 +77,7 @@ class DType:
     @property
     def lanes(self) -> int:
         """Real numbers a value: 2 for complex, else 1."""
-        return 2 if self.kind == "complex" else 1
+        return lanes_of(self.name)
 
     @property
     def itemsize(self) -> int:
@@ -99,6 +104,11 @@ class DType:
 def binary_of(name: str) -> Binary:
     """Give the format of a dtype's lanes by its name; float64's where it is no float."""
     return _BINARIES.get(name, _BINARIES["float64"])
+
+
+def lanes_of(name: str) -> int:
+    """Give the number of real numbers a value of a dtype has, by its name."""
+    return 2 if name.startswith("complex") else 1
 
 
 FLOAT64 = DType("float64", "float", 64, "<f8")

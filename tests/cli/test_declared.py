@@ -22,7 +22,7 @@ OF_THE_PROMPT = {
     "apply": {"report_file"},
     "diff": set[str](),
     "check": set[str](),
-    "trend": {"force", "plot", "suggest"},
+    "trend": {"fail_nonfinite", "fail_spike", "force", "plot", "suggest"},
 }
 OF_ANY_PROMPT = {"everything", "form", "json", "quiet", "reverse", "sort", "top"}
 # The options of rules, as Python has known them.

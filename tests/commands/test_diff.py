@@ -999,7 +999,7 @@ def test_a_long_verdict_is_wrapped(write: Any, tmp_path: Path) -> None:
     done = on_terminal("diff", "a.safetensors", "b.safetensors", columns=80, cwd=tmp_path)
     assert done.lines[:2] == [
         "differ: 5 of 7 tensors, 1 only in A, 1 only in B, 1 in shape, 1 in value, 1 in",
-        "dtype alone",
+        "  dtype alone",
     ]
     assert all(cell_len(line) <= 80 for line in done.lines)
 

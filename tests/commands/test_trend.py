@@ -29,7 +29,7 @@ from tests.strangers import FOREIGN, STRANGERS, write_foreign
 
 COLUMNS = [
     *("row", "step", "source", "global_norm", "ratio", "tensor", "share", "nonfinite", "mark"),
-    *("finite_norm", "threshold", "first_nonfinite"),
+    *("finite_norm", "threshold", "first_nonfinite", "few_steps"),
 ]
 
 
@@ -218,7 +218,7 @@ def test_median_and_threshold_are_numpys_over_the_finite_norms_before(
     recent = Recent(SpikeRule(deviations, window))
     before: list[float] = []
     for norm in norms:
-        usual, last = recent.usual, before[-window:]
+        usual, last = recent.usual(len(before)), before[-window:]
         if last:
             assert usual.median == pytest.approx(float(np.percentile(last, 50)), rel=1e-15)
         else:
@@ -230,7 +230,7 @@ def test_median_and_threshold_are_numpys_over_the_finite_norms_before(
         else:
             assert usual.threshold is None
         if math.isfinite(norm):
-            recent.add(norm)
+            recent.add(len(before), norm)
             before.append(norm)
 
 
@@ -239,12 +239,14 @@ def test_equal_norms_have_no_deviation(norm: float, count: int) -> None:
     assert mean_and_deviation([norm] * count) == (norm, 0)
 
 
-def test_a_spike_is_above_mean_and_six_deviations_of_what_came_before(tmp_path: Path) -> None:
+def test_with_a_spike_rule_it_is_above_mean_and_deviations_of_what_came_before(
+    tmp_path: Path,
+) -> None:
     before = [1.0, 2.0, 1.0, 2.0, 1.0]
     edge = statistics.fmean(before) + 6 * statistics.stdev(before)
-    trend = of_norms(tmp_path, *before, edge * 0.999, 1.0)
+    trend = of_norms(tmp_path, *before, edge * 0.999, 1.0, spike=SpikeRule())
     assert [step.mark for step in trend.steps] == [""] * 7
-    trend = of_norms(tmp_path, *before, edge * 1.001, 1.0)
+    trend = of_norms(tmp_path, *before, edge * 1.001, 1.0, spike=SpikeRule())
     assert [step.mark for step in trend.steps] == ["", "", "", "", "", "spike", ""]
     assert trend.steps[5].threshold == pytest.approx(edge)
     assert trend.steps[5].ratio == edge * 1.001
@@ -309,7 +311,7 @@ def test_the_first_step_that_is_not_finite_is_named_with_the_one_before(tmp_path
     text = done.stdout.decode()
     assert "not finite, first at step 2: a at [1] (1 +inf); in 2 of 2 tensors\n" in text
     assert "infinities without NaN in a: the first to overflow\n" in text
-    assert "the step before, 1: norm 1.002e+02, 26.8 × the running median" in text
+    assert "the step before, 1: norm 1.002e+02, 26.8 × the median before" in text
     assert "largest |x| 1.000e+02 in a, 99.8 % of the squared norm in a\n" in text
 
 

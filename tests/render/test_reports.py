@@ -461,25 +461,47 @@ def test_a_group_that_cannot_be_is_refused_before_anything_is_read(
 
 # Gates
 
-GATES: Mapping[str, tuple[tuple[str, ...], int]] = {
-    "equal passes": (("345", "--fail-above", "5"), 0),
-    "just above fails": (("345", "--fail-above", "4.999999999999999"), 1),
-    "inf is not finite": (("inf", "--fail-above", "inf"), 1),
-    "NaN is not at most anything": (("nan", "--fail-above", "1e300"), 1),
-    "beyond float64 is not finite": (("beyond", "--fail-above", "inf"), 1),
-    "all finite": (("345", "--fail-nonfinite"), 0),
-    "a NaN": (("nan", "--fail-nonfinite"), 1),
-    "both gates, one fails": (("345", "--fail-nonfinite", "--fail-above", "1"), 1),
+GATES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "equal passes": (("345", "--fail-above", "5"), ""),
+    "just above fails": (
+        ("345", "--fail-above", "4.999999"),
+        "gradclip: global norm 5 is above 4.999999",
+    ),
+    "inf is not finite": (
+        ("inf", "--fail-above", "inf"),
+        "gradclip: the global norm is not finite: 1 +inf, first in a",
+    ),
+    "NaN is not at most anything": (
+        ("nan", "--fail-above", "1e300"),
+        "gradclip: the global norm is not finite: 1 NaN, first in a",
+    ),
+    "beyond float64 is not finite": (
+        ("beyond", "--fail-above", "inf"),
+        "gradclip: the global norm is beyond float64",
+    ),
+    "all finite": (("345", "--fail-nonfinite"), ""),
+    "a NaN": (
+        ("nan", "--fail-nonfinite"),
+        "gradclip: not all values are finite: 1 NaN, first in a",
+    ),
+    "both gates, one fails": (
+        ("345", "--fail-nonfinite", "--fail-above", "1"),
+        "gradclip: global norm 5 is above 1",
+    ),
 }
 
 
-@pytest.mark.parametrize(("arguments", "status"), GATES.values(), ids=GATES.keys())
-def test_a_gate_has_its_status_and_the_report_is_printed(
-    run: Run, folder: Path, arguments: tuple[str, ...], status: int
+@pytest.mark.parametrize(("arguments", "why"), GATES.values(), ids=GATES.keys())
+def test_a_gate_has_its_status_says_why_and_the_report_is_printed(
+    run: Run, folder: Path, arguments: tuple[str, ...], why: str
 ) -> None:
     name, *gates = arguments
     said = run("inspect", f"{name}.safetensors", *gates, cwd=folder)
-    assert (said.status, said.err) == (status, "")
+    assert (said.status, said.err) == (1 if why else 0, f"{why}\n" if why else "")
+    whole = strict(run("inspect", f"{name}.safetensors", *gates, "--json", cwd=folder).out)
+    assert (whole["status"], why.removeprefix("gradclip: ") in whole["says"]) == (said.status, True)
+    quiet = run("inspect", f"{name}.safetensors", *gates, "-q", cwd=folder)
+    assert (quiet.status, quiet.out, quiet.err) == (said.status, "", "")
     assert of_tsv(said.out)[-1]["row"] == "global"
 
 

@@ -140,7 +140,7 @@ def test_a_terminal_gets_a_table_pictures_and_answers_and_nothing_wraps(
     shown = on_terminal("trend", *paths, columns=columns)
     assert shown.status == 0
     assert [line for line in shown.lines if cell_len(line) > columns] == []
-    assert shown.lines[0].startswith("step  global norm   × median  not finite  mark    share  ten")
+    assert shown.lines[0].startswith("step  global norm   × median  not finite  mark     share  te")
     rows = [line.split() for line in shown.lines[2:11]]
     assert [row[0] for row in rows] == [str(n) for n in range(9)]
     assert rows[8][1] == "nan"
@@ -151,7 +151,8 @@ def test_a_terminal_gets_a_table_pictures_and_answers_and_nothing_wraps(
     assert plain.lines == shown.lines
     said = " ".join(line.strip() for line in shown.lines)
     assert "not finite, first at step 8: model.norm.weight at [0] (1 NaN)" in said
-    assert "1 spike above mean + 6σ of the 128 before: step 7: norm 1.000e+05" in said
+    assert "1 spike above the range of the steps before, by few steps: step 7: norm 1.0" in said
+    assert "spike?: by few steps, fewer than 20 before it" in said
     assert said.endswith("9 steps · not all steps have the same tensors")
 
 
@@ -259,7 +260,7 @@ def test_a_figure_has_axes_units_legend_and_escaped_names(tmp_path: Path) -> Non
         text = drawn(trend, "a.svg").decode()
     said = set(re.findall(r">([^<>]+)</(?:text|tspan)>", text))
     assert {"step", "global L2 norm", "log10 of the RMS", "tensor or layer"} <= said
-    assert {"global norm", "running median", "spike: above mean + 6σ of 128"} <= said
+    assert {"global norm", "running median", "spike: above the range of the steps before"} <= said
     assert {"not finite", "zero", "$a_b$", r"c\x1b[31m"} <= said
     assert {str(n) for n in range(8)} <= said
 
@@ -278,5 +279,8 @@ def test_the_command_below_the_docs_picture_makes_one_of_its_kind(tmp_path: Path
 
 def test_the_sample_run_explodes_where_the_docs_say() -> None:
     trend = gradclip_cli.trend(*(TOP / "sample_grads").glob("step-??.safetensors"))
-    assert [spike.step.step for spike in trend.spikes] == [16, 17, 20]
-    assert {spike.grown[0].tensor for spike in trend.spikes} == {"rnn.weight_hh_l0"}
+    assert [spike.step.step for spike in trend.spikes] == [16, 17, 18, 19, 20, 21, 22]
+    (shift,) = trend.shifts
+    assert (shift.began.step, shift.first) == (16, ("rnn.weight_hh_l0",))
+    assert trend.largest_jump is not None
+    assert trend.largest_jump.step.step == 20

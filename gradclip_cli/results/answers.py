@@ -1,0 +1,201 @@
+"""What can be read from a run, in words: one answer a paragraph, the worst first."""
+
+from collections.abc import Iterator, Sequence
+
+from gradclip_cli.results.phrases import called, nonfinite, number, percent
+from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.findings import FirstNonfinite, Growth, Jump, Spike
+from gradclip_cli.series.layers import Fading
+from gradclip_cli.series.shifts import Shift
+from gradclip_cli.series.spikes import LEAST
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.dtypes import binary_of
+from gradclip_cli.tensors.names import escape, plural, printable, shortened
+
+_LISTED = 5  # names beyond these are counted
+_SPIKES = 4
+_INDENT = "  "
+_MUCH = 4.0  # times the step before: what a person would ask about
+_NEARLY_ALL = 0.999  # of the squared norm: named, whether or not it grew
+
+# The dtypes in which gradients overflow: where an infinity comes from.
+_NARROW = ("float16", "float8_e5m2")
+
+
+def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
+    """Say what there is to say; a paragraph that is bad news is told to be."""
+    first = trend.first_nonfinite
+    if first is None:
+        yield "all values are finite", False
+    else:
+        yield _not_finite(first), True
+        yield from ((said, False) for said in _around(first))
+    beyond = sum(step.mark == "overflow" for step in trend.steps)
+    if beyond:
+        yield f"the norm of {plural(beyond, 'step')} is beyond float64", True
+    yield from ((said, False) for said in _standing_out(trend))
+    for fading in trend.fading:
+        yield _vanishing(fading), False
+    if trend.always_zero:
+        zero = plural(len(trend.always_zero), "tensor is", "tensors are")
+        yield f"{zero} zero in every step: {_listed(trend.always_zero)}", False
+
+
+def notes(trend: Trend) -> str:
+    """Say what a reader of the numbers must not miss."""
+    return " · ".join([plural(len(trend.steps), "step"), *map(printable, trend.notes)])
+
+
+def says(trend: Trend) -> str:
+    """Say in a sentence what has to be known first."""
+    if trend.first_nonfinite is not None:
+        return _not_finite(trend.first_nonfinite)
+    worst = [said.strip() for said, bad in paragraphs(trend) if bad]
+    standing = [said.strip(" :") for said in _standing_out(trend)]
+    if trend.spikes and not trend.shifts:  # of spikes, which are told one by one, the first
+        standing = [f"{standing[0]}, the first at step {_step(trend.spikes[0].step)}"]
+    return "; ".join([*worst, *standing[:1]])
+
+
+def _not_finite(first: FirstNonfinite) -> str:
+    found = first.found
+    what = nonfinite((found.nan, found.posinf, found.neginf))
+    return (
+        f"not finite, first at step {_step(first.step)}: {called(first.tensor)} at "
+        f"{list(found.first)} ({what}); in {first.tensors:,} of "
+        f"{len(first.step.measured.layout.names):,} tensors"
+    )
+
+
+def _around(first: FirstNonfinite) -> Iterator[str]:
+    if first.infinite:
+        why = "the first to overflow"
+        if first.dtype in _NARROW:
+            why = f"{first.dtype} ends at {binary_of(first.dtype).largest:,.0f}"
+        yield f"{_INDENT}infinities without NaN in {_listed(first.infinite)}: {why}"
+    if first.before is None:
+        yield f"{_INDENT}there is no step before it"
+    else:
+        yield f"{_INDENT}{_looked(first.before)}"
+
+
+def _looked(before: Step) -> str:
+    """Say what the step before looked like."""
+    parts = [f"the step before, {_step(before)}: norm {number(before.global_norm)}"]
+    if before.ratio is not None:
+        parts.append(f"{_times(before.ratio)} the median before")
+    largest = before.measured.size_of_all()
+    if largest is not None:
+        size, tensor = largest
+        name = called(before.measured.layout.names[tensor])
+        parts.append(f"largest |x| {number(size)} in {name}")
+    if before.share is not None:
+        parts.append(f"{percent(*before.worst_part)} of the squared norm in {called(before.worst)}")
+    return ", ".join(parts)
+
+
+def _standing_out(trend: Trend) -> Iterator[str]:
+    """Say which steps stand out: new levels, and spikes."""
+    where = trend.rule.words
+    jump = trend.largest_jump
+    if not trend.judged:
+        yield "too few steps to call a spike" + (f"; {_jump(jump)}" if jump else "")
+        return
+    yield from map(_shift, trend.shifts)
+    if not trend.spikes and not trend.shifts:
+        few = all(step.usual.few for step in trend.steps)
+        rest = " (few steps: a spike may pass for usual)" if few else ""
+        yield f"no spikes: no norm is above {where}{rest}"
+    elif trend.spikes:
+        few = all(spike.step.few_steps for spike in trend.spikes)
+        by = ", by few steps" if few else ""
+        yield f"{plural(len(trend.spikes), 'spike')} above {where}{by}:"
+    if jump is not None and jump.step.threshold is None and jump.times >= _MUCH:
+        yield f"{_INDENT}the first {LEAST} steps are not judged; {_jump(jump)}"
+    # The first says since when, and the largest matter most; all are told in their order.
+    largest = sorted(trend.spikes[1:], key=_excess, reverse=True)[: _SPIKES - 1]
+    shown = [*trend.spikes[:1], *largest]
+    for spike in (spike for spike in trend.spikes if spike in shown):
+        yield f"{_INDENT}step {_step(spike.step)}: {_spike(spike)}"
+    if len(trend.spikes) > _SPIKES:
+        yield f"{_INDENT}… and {len(trend.spikes) - _SPIKES:,} smaller ones"
+
+
+def _excess(spike: Spike) -> float:
+    return spike.step.global_norm / (spike.step.threshold or 5e-324)
+
+
+def _jump(jump: Jump) -> str:
+    step = jump.step
+    said = f"largest jump: step {_step(step)}, {_many(jump.times)} times the step before"
+    if step.share is None:
+        return said
+    return f"{said}, {called(step.worst)} {percent(*step.worst_part)}"
+
+
+def _shift(shift: Shift) -> str:
+    began = _step(shift.began)
+    if shift.first:
+        names = ", ".join(map(called, shift.first))
+        more = shift.leaving - len(shift.first)
+        names += f" and {plural(more, 'more tensor')}" if more else ""
+        leaves = "leaves its range" if shift.leaving == 1 else "leave their ranges"
+        back = "does not come back" if shift.leaving == 1 else "do not come back"
+        said = f"{names} {leaves} at step {began} and {back}: "
+    else:
+        said = ""
+    moves = "rises" if shift.rises else "falls"
+    said += (
+        f"from step {_step(shift.step)} on the norm {moves} from {number(shift.before)} to "
+        f"{number(shift.after)}, the median of {plural(shift.count, 'step')}"
+    )
+    if shift.step.usual.few:
+        said += " (few steps before it)"
+    if shift.anew is not None:
+        said += f"; after step {_step(shift.anew)} that is the level to compare with"
+    return said
+
+
+def _spike(spike: Spike) -> str:
+    step = spike.step
+    said = f"norm {number(step.global_norm)}"
+    if step.ratio is not None:
+        said += f", {_times(step.ratio)} the median before"
+    if spike.grown:
+        said += f"; share of {', '.join(map(_growth, spike.grown))}"
+    is_told = step.worst in [growth.tensor for growth in spike.grown]
+    if step.share is not None and not is_told and (not spike.grown or step.share >= _NEARLY_ALL):
+        said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"
+    return said
+
+
+def _many(times: float) -> str:
+    """Write how many times something is; thousands stand apart."""
+    return f"{times:,.0f}" if 10 <= times < 1e6 else f"{times:.3g}"
+
+
+def _growth(growth: Growth) -> str:
+    before = "nothing" if growth.before is None else percent(growth.before)
+    return f"{called(growth.tensor)} grew from {before} to {percent(growth.after)}"
+
+
+def _vanishing(fading: Fading) -> str:
+    return (
+        f"vanishing: from {called(fading.high)} to {called(fading.low)} the norm becomes "
+        f"{fading.rate:.2g} of itself with each layer, {number(fading.whole)} over all "
+        f"{fading.layers:,}"
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} ×" if 0.1 <= ratio < 1000 else f"{number(ratio)} ×"
+
+
+def _step(step: Step) -> str:
+    return shortened(escape(str(step.step)))
+
+
+def _listed(names: Sequence[str | None]) -> str:
+    shown = ", ".join(map(called, names[:_LISTED]))
+    rest = len(names) - _LISTED
+    return f"{shown} … and {rest:,} more" if rest > 0 else shown

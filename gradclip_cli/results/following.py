@@ -1,0 +1,30 @@
+"""From the steps of a run, in order, to what is to be said of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from gradclip_cli.results import answers
+from gradclip_cli.results.trend import Trend
+from gradclip_cli.series import findings
+from gradclip_cli.series.layers import fading
+from gradclip_cli.series.ranges import RangeRule
+from gradclip_cli.series.shifts import shifts
+from gradclip_cli.series.spikes import SpikeRule
+from gradclip_cli.series.trajectory import Step
+
+
+def trend_of(steps: Sequence[Step], rule: RangeRule | SpikeRule) -> Trend:
+    """Read what is to be said from steps in order."""
+    new_levels = tuple(shifts(steps))
+    found = Trend(
+        tuple(steps),
+        rule,
+        findings.first_nonfinite(steps),
+        tuple(findings.spikes(steps, new_levels)),
+        new_levels,
+        findings.largest_jump(steps),
+        fading(steps),
+        tuple(findings.always_zero(steps)),
+        tuple(findings.notes(steps)),
+    )
+    return dataclasses.replace(found, verdict=answers.says(found))

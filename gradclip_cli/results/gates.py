@@ -1,0 +1,18 @@
+"""What a script asked of a result, answered: a status, and why."""
+
+from gradclip_cli.errors import Status
+from gradclip_cli.frozen import frozen
+
+
+@frozen
+class Gate:
+    """An answer: the status, and why in a sentence.
+
+    That is empty where there is nothing to add to what passed. A gate for a norm has the `limit`
+    and the `tolerance` by which rounding explains that a norm is above it.
+    """
+
+    status: Status
+    says: str = ""
+    limit: float | None = None
+    tolerance: float | None = None

@@ -1,0 +1,116 @@
+"""How figures are put into words, in sentences as in the cells of tables.
+
+What is rounded is never rounded to something that it is not: nearly all is not "100 %".
+"""
+
+import math
+
+from gradclip_cli.measure.laws import Sums
+from gradclip_cli.tensors.names import escape
+
+UNKNOWN = "–"
+UNNAMED = "the unnamed tensor"
+_ONE = 1 - 1e-12  # what is nearer to one than arithmetic can tell
+
+
+def called(name: str | None) -> str:
+    """Write a tensor's name among words, whole."""
+    return UNNAMED if name is None else escape(name)
+
+
+def exactly(value: float) -> str:
+    """Write a number with all its digits, whole ones without a point.
+
+    >>> exactly(100.0), exactly(409.6)
+    ('100', '409.6')
+    """
+    return repr(value).removesuffix(".0")
+
+
+def number(value: float | None) -> str:
+    """Write a number in four significant digits.
+
+    >>> number(1234.56), number(0.0), number(None)
+    ('1.235e+03', '0', '–')
+    """
+    if value is None:
+        return UNKNOWN
+    return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
+
+
+def ratio(value: float | None) -> str:
+    """Write a ratio with four decimals, unless it is too large or small for them.
+
+    >>> ratio(8.0), ratio(0.00001154), ratio(2.0**40), ratio(None)
+    ('8.0000', '1.154e-05', '1.100e+12', '–')
+    """
+    if value is None or not 1e-2 <= abs(value) < 1e7:
+        return number(value)
+    return f"{value:.4f}"
+
+
+def cosine(value: float | None) -> str:
+    """Write a cosine with six decimals; what is not one is never called one.
+
+    >>> cosine(1.0), cosine(0.99999999), cosine(-0.5), cosine(None)
+    ('1.000000', '0.999999', '-0.500000', '–')
+    """
+    if value is None:
+        return UNKNOWN
+    if abs(value) >= _ONE:
+        return f"{round(value):.6f}"
+    return f"{math.copysign(min(abs(value), 0.999999), value):.6f}"
+
+
+def times(value: float | None) -> str:
+    """Write how many times a norm is another.
+
+    >>> times(3.7391), times(212699.0), times(None)
+    ('3.74', '2.127e+05', '–')
+    """
+    if value is None:
+        return UNKNOWN
+    return f"{value:.2f}" if 0.01 <= value < 100_000 else number(value)
+
+
+def percent(share: float | None, part: object = True, whole: object = False) -> str:
+    """Write a share; what is not all is never called 100 %, what is not nothing never 0 %.
+
+    Where the share was rounded, what the part and the whole have decides: the exact sums of both.
+
+    >>> percent(0.99999), percent(1.0), percent(0.00001), percent(0.5)
+    ('99.9 %', '99.9 %', '<0.1 %', '50.0 %')
+    """
+    if share is None:
+        return UNKNOWN
+    if part == whole:
+        return "100 %"
+    if share < 0.001:
+        return "<0.1 %" if part else "0.0 %"
+    return f"{min(share * 100, 99.9):.1f} %"
+
+
+def part_of(value: tuple[float | None, Sums, Sums] | None) -> str:
+    """Write a share of which the sums are known, too."""
+    return UNKNOWN if value is None else percent(*value)
+
+
+def steps(share: float) -> str:
+    """Write a share of steps; what is not all is never called 100 %, what is not none never 0 %.
+
+    >>> steps(1.0), steps(0.9999), steps(0.0), steps(0.00001)
+    ('100 %', '99.9 %', '0 %', '0.1 %')
+    """
+    if share in (0, 1):
+        return f"{share * 100:.0f} %"
+    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
+
+
+def nonfinite(counts: tuple[int, int, int]) -> str:
+    """Say in words which values are not finite: how many are NaN, +inf and -inf.
+
+    >>> nonfinite((3, 0, 1))
+    '3 NaN, 1 -inf'
+    """
+    kinds = zip(counts, ("NaN", "+inf", "-inf"), strict=True)
+    return ", ".join(f"{count:,} {what}" for count, what in kinds if count)

@@ -1,0 +1,154 @@
+"""From a dump's measurements to its report: the rows, worst first, and the verdict."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from gradclip_cli.measure.moments import Moments, merge
+from gradclip_cli.results.figures import Clipping
+from gradclip_cli.results.phrases import called, nonfinite, part_of
+from gradclip_cli.results.ranking import worst_first
+from gradclip_cli.results.report import Report, Row
+from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.names import plural
+
+
+def report(
+    dump: Dump,
+    moments: Mapping[int, Moments],
+    notes: Iterable[str] = (),
+    clipping: Clipping | None = None,
+    unread: int = 0,
+) -> Report:
+    """Put a dump's measurements together; `moments` lacks the tensors that do not count.
+
+    Of these `unread` were chosen and could not be decoded.
+    """
+    whole = merge(moments.values())
+    norm = whole.norm
+    norms = {index: part.norm for index, part in moments.items()}
+    clipped = clipping.tensors if clipping is not None else {}
+    rows = [
+        Row(
+            "tensor",
+            tensor.name,
+            tensor.dtype.name,
+            tensor.shape,
+            tensor.count,
+            tensor.source.label,
+            moments.get(index),
+            norms.get(index),
+            share_of(norms[index], whole, norm) if index in norms else None,
+            clipped.get(index),
+            whole,
+        )
+        for index, tensor in enumerate(dump.tensors)
+    ]
+    ordered = worst_first(rows)
+    found = Report(
+        tuple(ordered),
+        whole,
+        total=len(rows),
+        measured=len(moments),
+        files=tuple(file.source.label for file in dump.files),
+        ignored=dump.ignored,
+        notes=tuple(notes),
+        clipped=None if clipping is None else clipping.together,
+        worst=ordered[0] if ordered else None,
+        ruling=None if clipping is None else clipping.ruling,
+        unread=unread,
+    )
+    say = _verdict if clipping is None else _of_clipping
+    return dataclasses.replace(found, verdict=say(found))
+
+
+def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
+    """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
+    p = whole.norm_type
+    if p == math.inf or not 0 < global_norm < math.inf:
+        return None
+    ratio = norm / global_norm
+    return ratio**p if p else ratio
+
+
+def grouped(report: Report, group: Callable[[str], str | None]) -> Report:
+    """Give the report with a row a group in place of the tensors, worst first.
+
+    The whole, its norm and its verdict stay those of all tensors.
+    """
+    members: dict[str | None, list[Row]] = {}
+    for row in report.rows:
+        if row.measured:
+            members.setdefault(group(row.name or ""), []).append(row)
+    rows = worst_first(_together(name, rows, report) for name, rows in members.items())
+    return report.with_rows(rows)
+
+
+def _together(name: str | None, rows: list[Row], report: Report) -> Row:
+    moments = merge(row.moments for row in rows if row.moments is not None)
+    dtypes = {row.dtype for row in rows}
+    files = {row.file for row in rows}
+    return Row(
+        "group",
+        name,
+        dtypes.pop() if len(dtypes) == 1 else None,
+        None,
+        moments.count,
+        files.pop() if len(files) == 1 else "",
+        moments,
+        moments.norm,
+        share_of(moments.norm, report.moments, report.global_norm),
+        together=report.moments,
+    )
+
+
+def _verdict(report: Report) -> str:
+    """Say what is true of a dump, which tensor is to blame, and what was not looked at."""
+    said = _of_report(report)
+    if report.unread:
+        said += f"; {plural(report.unread, 'tensor')} could not be decoded"
+    return said
+
+
+def _of_report(report: Report) -> str:
+    moments = report.moments
+    worst = report.worst
+    if moments.nonfinite:
+        what = nonfinite((moments.nan, moments.posinf, moments.neginf))
+        if worst is None:
+            return f"not finite: {what}"
+        at = "" if worst.first_nonfinite is None else f" at {list(worst.first_nonfinite)}"
+        return f"not finite: {what}, the first in {called(worst.name)}{at}"
+    if report.overflows:
+        return "the global norm is beyond float64"
+    if report.measured == 0:
+        return "there is nothing to measure"
+    if report.global_norm == 0:
+        return "all values are zero"
+    if report.measured == 1 or worst is None:
+        return "all values are finite"
+    if moments.norm_type == math.inf:
+        return f"all finite; {called(worst.name)} has the largest value"
+    whole = _shared(moments.norm_type)
+    return f"all finite; {called(worst.name)} has {part_of(worst.part)} of {whole}"
+
+
+def _shared(p: float) -> str:
+    """Say what shares are of: what adds up to the norm of this type."""
+    known: dict[float, str] = {
+        0: "the values that are not zero",
+        1: "the norm",
+        2: "the squared norm",
+    }
+    return known.get(p, f"the sum of |x|^{p:g}")
+
+
+def _of_clipping(report: Report) -> str:
+    """Say what clipping came to."""
+    assert report.clipped is not None
+    before, after = report.clipped.norm_before, report.clipped.norm_after
+    if not report.clipped.clipped:
+        return f"not clipped: the global norm is {before!r}"
+    if after is None:
+        return f"to be clipped: the global norm is {before!r}"
+    return f"clipped: the global norm was {before!r} and is {after!r}"
