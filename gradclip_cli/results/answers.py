@@ -61,7 +61,7 @@ def _not_finite(first: FirstNonfinite) -> str:
     found = first.found
     what = nonfinite((found.nan, found.posinf, found.neginf))
     return (
-        f"not finite, first at step {_step(first.step)}: {called(first.tensor)} at "
+        f"not finite, first at step {_step(first.step)}, likely in {called(first.tensor)} at "
         f"{list(found.first)} ({what}); in {first.tensors:,} of "
         f"{len(first.step.measured.layout.names):,} tensors"
     )

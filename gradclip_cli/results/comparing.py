@@ -7,6 +7,7 @@ from typing import Any
 from gradclip_cli.compare.causes import factor_of
 from gradclip_cli.compare.difference import Difference, merge
 from gradclip_cli.compare.tolerance import Tolerance
+from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.comparison import Compared, Comparison, State, Verdict
 from gradclip_cli.results.phrases import called, cosine, number, ratio
@@ -57,6 +58,7 @@ def comparison(
     notes: Sequence[str],
 ) -> Comparison:
     """Put the rows together; `gradients` are the differences of those that count for the whole."""
+    rows = list(rows)
     ordered = sorted(rows, key=_badness)
     counts: dict[State, int] = {}
     for row in ordered:
@@ -88,11 +90,20 @@ def comparison(
         factor=factor,
         only_rounding=only_rounding,
         notes=tuple(notes),
-        worst=next((row for row in ordered if row.state == "differs"), None),
+        worst=_worst(rows, ordered),
         nonfinite=sum(row.nonfinite for row in ordered),
         unread=sum(row.is_opaque for row in ordered),
     )
     return replace(found, sentences=tuple(_verdict(found)))
+
+
+def _worst(rows: Sequence[Compared], ordered: Sequence[Compared]) -> Compared | None:
+    """Give the tensor to blame: the likely first that is newly not finite, else the worst."""
+    newly = [row for row in rows if row.state == "differs" and row.first_newly is not None]
+    if not newly:
+        return next((row for row in ordered if row.state == "differs"), None)
+    nan = [0 if row.moments_b is None else row.moments_b.nan for row in newly]
+    return likely_first((row, row.name, count) for row, count in zip(newly, nan, strict=True))
 
 
 def _badness(row: Compared) -> tuple[int, float, Any]:
@@ -170,7 +181,7 @@ def _explanations(found: Comparison) -> Iterator[str]:
         name, at = called(worst.name), worst.first_newly
         if at is not None:
             count = plural(whole.newly, "value")
-            yield f"{count} newly not finite in B, the first in {name} at {list(at)}"
+            yield f"{count} newly not finite in B, likely first in {name} at {list(at)}"
         else:
             yield f"worst: {name}, relative error {number(worst.difference.relative_error)}"
     if found.factor is not None:

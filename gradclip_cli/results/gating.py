@@ -45,7 +45,8 @@ def finite_steps(trend: Trend) -> Gate:
         return Gate(Status.OK)
     return Gate(
         Status.VERDICT,
-        f"not all values are finite, first at step {first.step.step}: {called(first.tensor)}",
+        f"not all values are finite, first at step {first.step.step}, likely in "
+        f"{called(first.tensor)}",
     )
 
 
@@ -66,7 +67,7 @@ def no_spike(trend: Trend) -> Gate:
 def _first(report: Report) -> str:
     moments = report.moments
     said = nonfinite((moments.nan, moments.posinf, moments.neginf))
-    return f"{said}, first in {called(report.worst.name)}" if report.worst else said
+    return f"{said}, likely first in {called(report.worst.name)}" if report.worst else said
 
 
 def _unread(report: Report, why: str) -> str:

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from gradclip_cli.measure.culprits import rank
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.sorts import Sort
 from gradclip_cli.tensors.names import natural
@@ -58,7 +59,7 @@ def by_name(row: Any) -> Any:
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows: what is not finite first, then by norm, largest first; unmeasured last.
+    """Sort rows: what is not finite, the likely first of it in front; by norm; unmeasured last.
 
     Equals come in the natural order of their names, which is too slow a key for all rows.
     """
@@ -80,13 +81,17 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 def _ranked(rows: Iterable[Row]) -> list[Row]:
     keyed = sorted(((_badness(row), row) for row in rows), key=operator.itemgetter(0))
     groups = itertools.groupby(keyed, key=operator.itemgetter(0))
-    return [row for _, equals in groups for row in _named([row for _, row in equals])]
+    found = [(key, [row for _, row in equals]) for key, equals in groups]
+    # What is not finite stays in the order of its file, the likely first of all in front.
+    return [row for key, equals in found for row in (equals if key[0] == 0 else _named(equals))]
 
 
-def _badness(row: Ranked) -> tuple[bool, bool, float]:
+def _badness(row: Ranked) -> tuple[int, bool, float]:
     if row.norm is None or row.moments is None:
-        return True, True, 0.0
-    return not row.moments.nonfinite, False, -row.moments.finite_norm
+        return 2, True, 0.0
+    if row.moments.nonfinite:
+        return 0, *rank(row.name, row.moments.nan)
+    return 1, False, -row.moments.finite_norm
 
 
 def _named(rows: list[Row]) -> list[Row]:

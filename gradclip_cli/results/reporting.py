@@ -118,7 +118,7 @@ def _of_report(report: Report) -> str:
         if worst is None:
             return f"not finite: {what}"
         at = "" if worst.first_nonfinite is None else f" at {list(worst.first_nonfinite)}"
-        return f"not finite: {what}, the first in {called(worst.name)}{at}"
+        return f"not finite: {what}, likely first in {called(worst.name)}{at}"
     if report.overflows:
         return "the global norm is beyond float64"
     if report.measured == 0:

@@ -37,7 +37,7 @@ COLUMNS = (
         "tensor",
         "worst",
         "the one with the largest part of the sum of squares; where a value is not finite, the "
-        "first such tensor",
+        "likely first such tensor",
         words="name",
     ),
     Column("share", "share", "its part of the sum of squares"),

@@ -50,9 +50,9 @@ def first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
     """Give the first step with a value that is not finite."""
     for place, step in enumerate(steps):
         bad = step.measured.nonfinite
-        if bad:
+        first = step.measured.worst
+        if bad and first is not None:
             layout = step.measured.layout
-            first = min(bad)
             return FirstNonfinite(
                 step,
                 layout.names[first],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.spikes import SpikeRule, Usual
 from gradclip_cli.tensors.dump import Index
@@ -108,9 +109,11 @@ class Measured:
 
     @property
     def worst(self) -> int | None:
-        """The first tensor with values that are not finite, else the largest; None if all zero."""
+        """The likely first of what is not finite, else the largest tensor; None if all is zero."""
         if self.nonfinite:
-            return min(self.nonfinite)
+            names = self.layout.names
+            bad = sorted(self.nonfinite.items())
+            return likely_first((tensor, names[tensor], found.nan) for tensor, found in bad)
         if not self.norms or not max(self.norms):
             return None
         return max(range(len(self.norms)), key=self.norms.__getitem__)
@@ -186,7 +189,7 @@ class Step:
 
     @property
     def worst(self) -> str | None:
-        """The name of the tensor to blame: the first that is not finite, else the largest."""
+        """The name of the tensor to blame: the likely first not finite, else the largest."""
         worst = self.measured.worst
         return None if worst is None else self.measured.layout.names[worst]
 
@@ -219,8 +222,8 @@ class Step:
     @property
     def first_nonfinite(self) -> Index | None:
         """Where the worst tensor has its first value that is not finite."""
-        bad = self.measured.nonfinite
-        return bad[min(bad)].first if bad else None
+        bad, worst = self.measured.nonfinite, self.measured.worst
+        return bad[worst].first if bad and worst is not None else None
 
 
 class Watch:

@@ -232,7 +232,7 @@ def test_the_foot_says_the_norm_and_the_verdict(screens: Screens) -> None:
     assert facts == "300 tensors · 600 values · 300.safetensors"
     norm, verdict, _ = screens("3 bad", columns=160).lines[-3:]
     assert norm.startswith("global norm  nan  without what is not finite ")
-    assert verdict == "not finite: 1 NaN, 1 -inf, the first in model.norm.bias at [1]"
+    assert verdict == "not finite: 1 NaN, 1 -inf, likely first in model.norm.bias at [1]"
 
 
 def test_the_verdict_is_on_the_whole_whichever_rows_are_shown(screens: Screens) -> None:

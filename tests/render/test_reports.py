@@ -469,11 +469,11 @@ GATES: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "inf is not finite": (
         ("inf", "--fail-above", "inf"),
-        "gradclip: the global norm is not finite: 1 +inf, first in a",
+        "gradclip: the global norm is not finite: 1 +inf, likely first in a",
     ),
     "NaN is not at most anything": (
         ("nan", "--fail-above", "1e300"),
-        "gradclip: the global norm is not finite: 1 NaN, first in a",
+        "gradclip: the global norm is not finite: 1 NaN, likely first in a",
     ),
     "beyond float64 is not finite": (
         ("beyond", "--fail-above", "inf"),
@@ -482,7 +482,7 @@ GATES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "all finite": (("345", "--fail-nonfinite"), ""),
     "a NaN": (
         ("nan", "--fail-nonfinite"),
-        "gradclip: not all values are finite: 1 NaN, first in a",
+        "gradclip: not all values are finite: 1 NaN, likely first in a",
     ),
     "both gates, one fails": (
         ("345", "--fail-nonfinite", "--fail-above", "1"),

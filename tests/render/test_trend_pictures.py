@@ -150,7 +150,7 @@ def test_a_terminal_gets_a_table_pictures_and_answers_and_nothing_wraps(
     assert "\x1b" not in plain.raw
     assert plain.lines == shown.lines
     said = " ".join(line.strip() for line in shown.lines)
-    assert "not finite, first at step 8: model.norm.weight at [0] (1 NaN)" in said
+    assert "not finite, first at step 8, likely in model.norm.weight at [0] (1 NaN)" in said
     assert "1 spike above the range of the steps before, by few steps: step 7: norm 1.0" in said
     assert "spike?: by few steps, fewer than 20 before it" in said
     assert said.endswith("9 steps · not all steps have the same tensors")
