@@ -5,7 +5,7 @@ import stat
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import FORCE, PATHS, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import FORCE, ONE_GRADIENT, PATHS, REPORT, SELECTION, WORKERS
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option
 from gradclip_cli.rules.choosing import options
@@ -99,6 +99,7 @@ def command() -> Command:
             EPS,
             LIKE,
             *SELECTION,
+            ONE_GRADIENT,
             NORM_TYPE,
             USE_NORM,
             NONFINITE,

@@ -6,7 +6,7 @@ import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import PATHS, REPORT, ROWS, SELECTION, WORKERS
+from gradclip_cli.cli.shared import ONE_GRADIENT, PATHS, REPORT, ROWS, SELECTION, WORKERS
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.options import Option, number
 from gradclip_cli.rules.terms import NORM_TYPE
@@ -83,6 +83,7 @@ def command() -> Command:
         (PATHS,),
         (
             *SELECTION,
+            ONE_GRADIENT,
             NORM_TYPE,
             CLIP_NORM,
             *ROWS,
@@ -95,7 +96,7 @@ def command() -> Command:
         ),
         (
             "gradclip inspect grads.safetensors",
-            r"gradclip inspect step-*/ --group-by 'layers\.(\d+)' --sort name",
+            r"gradclip inspect grads/ --group-by 'layers\.(\d+)' --sort name",
             "gradclip inspect grads/ --json | jq .global_norm",
             "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import ALL, FORCE, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import ALL, FORCE, ONE_GRADIENT, REPORT, SELECTION, WORKERS
 from gradclip_cli.options import Operand, Option
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ def run(given: Given) -> None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
+    if found.unreadable:
+        from gradclip_cli.series.unreadable import complaint
+
+        raise complaint(found.unreadable)
 
 
 def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:
@@ -121,7 +125,19 @@ def command() -> Command:
     return Command(
         "trend",
         (STEPS,),
-        (STEP_FROM, SPIKE, *SELECTION, SUGGEST, PLOT, CACHE, FORCE, ALL, *REPORT, WORKERS),
+        (
+            STEP_FROM,
+            SPIKE,
+            *SELECTION,
+            ONE_GRADIENT,
+            SUGGEST,
+            PLOT,
+            CACHE,
+            FORCE,
+            ALL,
+            *REPORT,
+            WORKERS,
+        ),
         (
             "gradclip trend step-*.safetensors",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",

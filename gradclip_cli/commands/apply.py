@@ -16,7 +16,7 @@ from gradclip_cli.commands.deciding import (
     refuse_undecodable,
 )
 from gradclip_cli.commands.measuring import Path, measured, notes
-from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.commands.opening import found, gradient, opened
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
@@ -59,6 +59,7 @@ def apply(
     use_norm: float | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    one_gradient: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -74,7 +75,8 @@ def apply(
     2 if not given, and `eps` is added to them. `like` names a framework to follow to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
-    `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
+    `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
+    gradient, and refused, unless `one_gradient` says so. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was.
     """
@@ -85,7 +87,7 @@ def apply(
     }
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
     operands = [os.fspath(path) for path in paths]
-    dump = opened(found(operands))
+    dump = gradient(operands, one_gradient)
     refuse_unclippable(dump.files)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)

@@ -19,7 +19,12 @@ INDEX_SUFFIX = ".safetensors.index.json"
 
 
 class RepeatedNameError(GradclipError):
-    """Two files of one gradient have a tensor of the same name."""
+    """Two files of one gradient, the subject and `other`, have a tensor of the same name."""
+
+    def __init__(self, subject: str, other: str, problem: str, hint: str) -> None:
+        super().__init__(subject, problem, hint)
+        self.args = (subject, other, problem, hint)  # with which it is made again when it travels
+        self.other = other
 
 
 @frozen
@@ -128,6 +133,7 @@ def _check_different(files: Sequence[DumpFile]) -> None:
             if other is not file:
                 raise RepeatedNameError(
                     file.source.label,
+                    other.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
                     "all files together are one gradient; for several, make one run per file, or "
                     "follow the steps of a run with gradclip trend",

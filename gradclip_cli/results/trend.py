@@ -11,6 +11,7 @@ from gradclip_cli.series.findings import FirstNonfinite, Spike
 from gradclip_cli.series.layers import Fading, fading
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
+from gradclip_cli.series.unreadable import Unreadable
 from gradclip_cli.tensors.names import escape, named
 
 COLUMNS = (
@@ -48,7 +49,7 @@ COLUMNS = (
     Column(
         "mark",
         "marked",
-        "`spike`, `nonfinite`, `overflow` (beyond float64), `zero`, or empty",
+        "`spike`, `nonfinite`, `overflow` (beyond float64), `zero`, `unreadable`, or empty",
     ),
     Column("", "mark_and_norm", title="mark", words="mark", left=True),
     Column("", "worst_part", title="share", words="part"),
@@ -59,13 +60,14 @@ COLUMNS = (
         "first_nonfinite",
         "where the first value of `tensor` is that is not finite",
     ),
+    Column("problem", "problem", "why a step is `unreadable`: it has a row, and counts in nothing"),
 )
 SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 
 
 @dataclass(frozen=True, slots=True)
 class Trend(Result):
-    """A run over its steps, in order, and what can be said of it.
+    """A run over its steps, in order, and what can be said of it; `unreadable` ones stand apart.
 
     `fading` are the layers along which the norm falls geometrically, `always_zero` the tensors that
     are in every step and have no other value in any.
@@ -78,6 +80,7 @@ class Trend(Result):
     fading: tuple[Fading, ...]
     always_zero: tuple[str | None, ...]
     notes: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def finite_norms(self) -> list[float]:
@@ -93,11 +96,14 @@ class Trend(Result):
 
     def labels(self) -> Sequence[int | str]:
         """Give what the steps are called."""
-        return [step.step for step in self.steps]
+        return [row.step for _, row in self.told()]
 
-    def told(self) -> Iterator[tuple[str, Step]]:
+    def told(self) -> Iterator[tuple[str, Step | Unreadable]]:
         """Give each row with its kind."""
-        return (("step", step) for step in self.steps)
+        rows: list[Step | Unreadable] = [*self.steps]
+        for bad in self.unreadable:
+            rows.insert(bad.place, bad)
+        return (("step", row) for row in rows)
 
     def summary(self) -> Mapping[str, Any]:
         """Give what JSON says of the whole."""
@@ -134,6 +140,10 @@ class Trend(Result):
                 for fading in self.fading
             ],
             "always_zero": self.always_zero,
+            "unreadable": [
+                {"step": bad.step, **named(bad.source, "source"), "problem": bad.problem}
+                for bad in self.unreadable
+            ],
             "notes": [escape(note) for note in self.notes],
         }
 

@@ -8,7 +8,7 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from gradclip_cli.series.spikes import Recent, SpikeRule
 from gradclip_cli.tensors.dump import Index
@@ -143,6 +143,8 @@ class Step:
     ratio: float | None
     threshold: float | None
     mark: Mark
+
+    problem: ClassVar[None] = None  # as only what is unreadable has
 
     @property
     def global_norm(self) -> float:

@@ -10,6 +10,10 @@ from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
 
 
+class NothingSelectedError(GradclipError):
+    """The patterns leave nothing to measure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Shell patterns over whole tensor names, case-sensitive; `exclude` wins.
@@ -36,7 +40,7 @@ class Selection:
             and not (self.exclude and exclude.match(name or ""))
         ]
         if names and not chosen:
-            raise GradclipError(
+            raise NothingSelectedError(
                 "--include" if self.include else "--exclude",
                 f"none of the {len(names):,} tensors is selected",
                 f"patterns match the whole name, as '*.weight' does; the first tensor is called "
