@@ -9,9 +9,7 @@ from gradclip_cli.formats.opening import STDIN, is_no_dump
 from gradclip_cli.formats.steps import number_of, series
 from gradclip_cli.series.order import Operand, folders, ordered
 from gradclip_cli.series.recorded import is_report
-from gradclip_cli.tensors.names import escape, plural
-
-_LISTED = 3
+from gradclip_cli.tensors.names import escape, listed, plural
 
 
 def steps_of(
@@ -38,9 +36,9 @@ def steps_of(
     notes = [_told(path, [one for one in operands if one.path in held]) for path, held in runs]
     places = folders(steps)
     if len(places) > 1:
-        notes.append(f"steps of {len(places):,} folders: {_listed(places)}")
+        notes.append(f"steps of {len(places):,} folders: {listed(places)}")
     if ignored:
-        notes.append(f"{plural(len(ignored), 'path')} ignored: {_listed(ignored)}")
+        notes.append(f"{plural(len(ignored), 'path')} ignored: {listed(ignored)}")
     return operands, notes
 
 
@@ -80,8 +78,3 @@ def _told(path: str, operands: Sequence[Operand]) -> str:
     first, last = (os.path.relpath(operands[at].path, path) for at in (0, -1))
     steps = " to ".join(escape(str(operands[at].step)) for at in (0, -1))
     return f"{escape(path)}: {escape(first)} to {escape(last)} are steps {steps}"
-
-
-def _listed(paths: Sequence[str]) -> str:
-    shown = ", ".join(escape(path) for path in paths[:_LISTED])
-    return shown if len(paths) <= _LISTED else f"{shown} and {len(paths) - _LISTED:,} more"

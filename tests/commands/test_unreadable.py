@@ -46,6 +46,38 @@ def _cut(path: str | Path) -> None:
     os.truncate(path, os.stat(path).st_size - 1)
 
 
+# check
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_check_ignores_what_is_surely_no_dump_and_names_it(
+    run: Run, cut: list[str], tmp_path: Path, form: str
+) -> None:
+    for name, content in STRANGE.items():
+        (tmp_path / name).write_bytes(content)
+    said = run("check", *cut, *STRANGE, *(["--json"] if form == "json" else []), cwd=tmp_path)
+    assert said.status == 2
+    note = "4 paths ignored: train.log, README.md, loss.png and 1 more"
+    if form == "json":
+        document = strict(said.out)
+        assert [row["sound"] for row in document["files"]] == [True, True, False]
+        assert (document["ignored"], document["notes"]) == ([*STRANGE], [note])
+    else:
+        *lines, last = said.out.splitlines()
+        assert len(lines) == 3
+        assert last == note
+    assert run("check", *cut[:2], *STRANGE, cwd=tmp_path).status == 0
+    assert run("check", *STRANGE, cwd=tmp_path).status == 2, "there is nothing else"
+
+
+def test_python_checks_a_sequence_of_files(cut: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("text")
+    found = gradclip_cli.check(*cut, tmp_path / "a.log")
+    assert [one.sound for one in found] == [True, True, False]
+    assert (len(found), found[0].label, found[1:]) == (3, cut[0], found.files[1:])
+    assert found.ignored == (f"{tmp_path}/a.log",)
+
+
 # trend
 
 
