@@ -5,7 +5,7 @@ import typer
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import REPORT, ROWS, SELECTION, WORKERS
-from gradclip_cli.errors import Status
+from gradclip_cli.errors import Status, together
 from gradclip_cli.options import Operand, Option, number
 
 A = Operand("a", "A file, a folder, or - for standard input.", "A")
@@ -57,6 +57,8 @@ def run(given: Given) -> None:
         rows = arranged(found.rows, KEYS, given.sort, given.reverse, given.top)
         everything = given.everything or given.top is not None
         output.show(found.with_rows(rows), form, boundary.stdout(), everything)
+    if found.unreadable:
+        raise together(found.unreadable)
     if not found.same:
         raise typer.Exit(Status.VERDICT)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import ALL, FORCE, ONE_GRADIENT, REPORT, SELECTION, WORKERS
+from gradclip_cli.errors import together
 from gradclip_cli.options import Operand, Option
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ def run(given: Given) -> None:
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
     if found.unreadable:
-        from gradclip_cli.series.unreadable import complaint
-
-        raise complaint(found.unreadable)
+        raise together([bad.error for bad in found.unreadable])
 
 
 def _listening(form: str | None, everything: bool, bar: "Bar | None") -> Any:

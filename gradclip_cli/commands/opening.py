@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
-from gradclip_cli.formats.folders import Found, find
+from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.formats.steps import series
 from gradclip_cli.tensors.dump import Dump
 
@@ -49,9 +49,9 @@ def found(operands: Sequence[str]) -> Found:
     return find(operands) if any(finished) else files
 
 
-def opened(files: Found) -> Dump:
+def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:
     """Read the headers of a dump, while no run has it half replaced."""
-    dump = files.open()
+    dump = files.open(unreadable)
     for folder in files.folders:
         if _finished(folder):  # some headers may be of before, others of after
             raise GradclipError(

@@ -16,7 +16,7 @@ from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
 from gradclip_cli.engine.crew import Crew, Progress, crew
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, together
 from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats.folders import Found, RepeatedNameError
 from gradclip_cli.formats.opening import STDIN
@@ -30,7 +30,7 @@ from gradclip_cli.series.order import Operand, are_ranks
 from gradclip_cli.series.recorded import is_report, read_report
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
-from gradclip_cli.series.unreadable import Unreadable, complaint, unreadable
+from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients
 from gradclip_cli.tensors.selection import NothingSelectedError, Selection
@@ -124,7 +124,7 @@ def _followed(
         audience.step(row)
         steps.append(row)
     if not steps:
-        raise complaint(bad)
+        raise together([one.error for one in bad])
     return dataclasses.replace(trend_of(steps, rule), unreadable=tuple(bad))
 
 

@@ -7,7 +7,7 @@ must then parse.
 import os
 from collections.abc import Sequence
 
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
@@ -45,6 +45,10 @@ class Place:
         return open_file(self.path, self.relative)
 
 
+Unreadable = tuple[Place, GradclipError]
+"""A file that cannot be read, and why."""
+
+
 @frozen
 class Found:
     """What operands name: files, shard indexes, and the number of other files in folders."""
@@ -63,13 +67,24 @@ class Found:
         }
         return set(map(os.path.realpath, folders))
 
-    def open(self) -> Dump:
+    def open(self, unreadable: list[Unreadable] | None = None) -> Dump:
         """Read the headers of all files, as one gradient.
 
         Raises `GradclipError` for a path that is no file, a file that is no sound dump, and a
-        tensor name that stands in two files.
+        tensor name that stands in two files. Members of folders that are none are put into
+        `unreadable`, if that is given and others are sound.
         """
-        files = [place.open() for place in self.files]
+        files: list[DumpFile] = []
+        for place in self.files:
+            try:
+                files.append(place.open())
+            except (GradclipError, OSError) as error:
+                if unreadable is None or not place.member:
+                    raise
+                said = error if isinstance(error, GradclipError) else worded(error)
+                unreadable.append((place, said))
+        if unreadable and not files:
+            raise unreadable[0][1]
         _check_different(files)
         return Dump(tuple(files), self.companions, self.ignored)
 

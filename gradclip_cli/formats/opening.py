@@ -150,6 +150,14 @@ def _stem(relative: str, form: Format) -> str | None:
     return relative.replace(os.sep, ".") or None
 
 
+def name_by_file(relative: str) -> str | None:
+    """Give the name that a file of this path gives its one tensor; None where it has its own."""
+    for form in registry.formats():
+        if form.is_named_by_file and relative.endswith(form.suffixes):
+            return _stem(relative, form)
+    return None
+
+
 def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple[Tensor, ...]]:
     """Lay the file out anew with the named integer tensors as float64: its header, its tensors."""
     start = min((tensor.offset for tensor in file.tensors), default=file.source.size or 0)

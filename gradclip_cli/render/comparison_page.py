@@ -14,8 +14,9 @@ from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import cosine, elided, facts, name_of, number, ratio
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.comparison import Compared, Comparison, State
-from gradclip_cli.tensors.names import escape, plural
+from gradclip_cli.tensors.names import escape, plural, printable
 
+_MOST_UNREADABLE = 5
 _NAME_ENOUGH = 56  # half a name does not say which layer it is
 
 
@@ -50,7 +51,7 @@ def _style(row: Compared) -> str:
     if row.same:
         return "dim"
     astray = row.difference is not None and row.difference.astray
-    return "bold red" if astray or row.state in ("only_a", "only_b", "shape") else ""
+    return "bold red" if astray or row.state in ("only_a", "only_b", "shape", "unreadable") else ""
 
 
 def _head(found: Comparison, width: int) -> Iterator[str]:
@@ -64,10 +65,20 @@ def _head(found: Comparison, width: int) -> Iterator[str]:
     elif found.verdict == "multiple":
         yield f"{_all(found.compared)}: {_multiple(found)}"
         yield _likely(found)
+    elif found.verdict == "unreadable":
+        files = plural(len(found.unreadable), "file")
+        yield f"not known: {files} cannot be read, all else is equal"
+        yield from _unreadable(found)
     else:
         bad = total - sum(found.counts.get(state, 0) for state in _SAME)
         yield f"differ: {bad:,} of {plural(total, 'tensor')}, {', '.join(_reasons(found))}"
+        yield from _unreadable(found)
         yield from _explanations(found, width)
+
+
+def _unreadable(found: Comparison) -> Iterator[str]:
+    for error in found.unreadable[:_MOST_UNREADABLE]:
+        yield printable(f"cannot be read: {error}")
 
 
 def _all(count: int) -> str:
@@ -87,6 +98,7 @@ _REASONS: dict[State, str] = {
     "only_a": "only in A",
     "only_b": "only in B",
     "shape": "in shape",
+    "unreadable": "unreadable",
     "differs": "in value",
     "dtype": "in dtype alone",
 }

@@ -12,18 +12,20 @@ from typing import Any, Literal
 from gradclip_cli.compare.causes import factor_of, likely
 from gradclip_cli.compare.difference import Difference, merge
 from gradclip_cli.compare.tolerance import Tolerance
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.comparison_columns import SHEET
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.tensors.dump import Index, Shape, Tensor, multi_index
-from gradclip_cli.tensors.names import natural, plural, sides
+from gradclip_cli.tensors.names import named, natural, plural, sides
 
-State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b"]
+State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b", "unreadable"]
 """What a tensor is in B, seen from A: the same bits; equal within tolerance; the same numbers in
-another dtype; other values; another shape, or a dtype whose values cannot be compared; missing."""
+another dtype; other values; another shape, or a dtype whose values cannot be compared; missing;
+in a file that cannot be read, or that may be in one."""
 
-Verdict = Literal["identical", "equal", "multiple", "differ"]
+Verdict = Literal["identical", "equal", "multiple", "differ", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Compared:
 
     `moments_a` and `moments_b` are None where a side lacks the tensor or it cannot be decoded,
     `difference` where the values cannot be compared. `changed` counts the values, of tensors that
-    cannot be decoded the bytes, that are stored differently.
+    cannot be decoded the bytes, that are stored differently. `problem` says
+    why a file is unreadable.
     """
 
     name: str | None
@@ -43,6 +46,7 @@ class Compared:
     moments_b: Moments | None
     difference: Difference | None
     changed: int | None = None
+    problem: str | None = None
     kind: Literal["tensor"] = "tensor"
 
     @property
@@ -84,6 +88,9 @@ class Compared:
     @property
     def remarks(self) -> Iterator[str]:
         """What the numbers of the row do not say, in words."""
+        if self.state == "unreadable":
+            yield "cannot be read"
+            return
         if self.a is None or self.b is None:
             yield "only in B" if self.a is None else "only in A"
             return
@@ -129,7 +136,8 @@ class Comparison(Result):
 
     `factor` is the number r for which B = r * A holds in all gradients of both, but for rounding
     and where values are not finite; `compared` says how many gradients that are. Of a factor that
-    could be 1 is only said that the difference is `only_rounding`.
+    could be 1 is only said that the difference is `only_rounding`. `unreadable` are the errors
+    about members of folders that cannot be read.
     """
 
     rows: tuple[Compared, ...]
@@ -144,6 +152,7 @@ class Comparison(Result):
     factor: float | None = None
     only_rounding: bool = False
     notes: tuple[str, ...] = ()
+    unreadable: tuple[GradclipError, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -190,6 +199,10 @@ class Comparison(Result):
             "files_a": self.files_a,
             "files_b": self.files_b,
             **self._measured,
+            "unreadable": [
+                {**named(error.subject, "file"), "problem": error.problem}
+                for error in self.unreadable
+            ],
             "notes": self.notes,
         }
 
@@ -264,6 +277,8 @@ def comparison(
     factor, only_rounding = None, False
     if counts.keys() <= {"identical", "equal"}:
         verdict = "identical" if counts.keys() <= {"identical"} else "equal"
+    elif counts.keys() <= {"identical", "equal", "unreadable"}:
+        verdict = "unreadable"
     else:
         lowest, highest = whole.factors
         only_rounding = lowest <= 1 <= highest and bool(whole.gap.max_abs)
@@ -302,6 +317,7 @@ def _badness(row: Compared) -> tuple[int, float, Any]:
 _RANKS: dict[State, int] = {
     "only_a": 0,
     "only_b": 0,
+    "unreadable": 0,
     "shape": 0,
     "differs": 3,
     "dtype": 4,

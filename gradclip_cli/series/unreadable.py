@@ -1,13 +1,9 @@
 """Steps that cannot be read: they have a row, and count in nothing."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from gradclip_cli.errors import GradclipError, worded
-from gradclip_cli.tensors.names import plural
-
-_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +23,11 @@ class Unreadable:
         """Its mark, as any step has one."""
         return self.mark
 
+    @property
+    def error(self) -> GradclipError:
+        """What is said of it."""
+        return GradclipError(self.source, self.problem, self.hint)
+
 
 def unreadable(
     place: int, step: int | str, source: str, error: GradclipError | OSError
@@ -35,12 +36,3 @@ def unreadable(
     said = error if isinstance(error, GradclipError) else worded(error)
     problem = said.problem if said.subject in ("", source) else str(said)
     return Unreadable(place, step, source, problem, said.hint)
-
-
-def complaint(found: Sequence[Unreadable]) -> GradclipError:
-    """Put what is wrong with steps, one or more, into one error."""
-    first, *others = found
-    details = [f"{one.source}: {one.problem}" for one in others[:_LISTED]]
-    if len(others) > _LISTED:
-        details.append(f"… and {plural(len(others) - _LISTED, 'more step')}")
-    return GradclipError(first.source, first.problem, first.hint, tuple(details))

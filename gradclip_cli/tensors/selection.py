@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
@@ -32,13 +32,8 @@ class Selection:
         """Give the indices of the chosen names; raises `GradclipError` if there are none."""
         if not self.include and not self.exclude:
             return list(range(len(names)))
-        include, exclude = _pattern(self.include), _pattern(self.exclude)
-        chosen = [
-            index
-            for index, name in enumerate(names)
-            if (not self.include or include.match(name or ""))
-            and not (self.exclude and exclude.match(name or ""))
-        ]
+        matches = self._matcher()
+        chosen = [index for index, name in enumerate(names) if matches(name)]
         if names and not chosen:
             raise NothingSelectedError(
                 "--include" if self.include else "--exclude",
@@ -47,6 +42,19 @@ class Selection:
                 f"{quoted(names[0])}",
             )
         return chosen
+
+    def chooses(self, name: str | None) -> bool:
+        """Say whether a tensor of this name is chosen."""
+        return self._matcher()(name)
+
+    def _matcher(self) -> Callable[[str | None], bool]:
+        include, exclude = _pattern(self.include), _pattern(self.exclude)
+
+        def matches(name: str | None) -> bool:
+            included = not self.include or include.match(name or "")
+            return bool(included and not (self.exclude and exclude.match(name or "")))
+
+        return matches
 
 
 def _pattern(globs: Sequence[str]) -> re.Pattern[str]:

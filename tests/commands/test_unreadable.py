@@ -9,6 +9,7 @@ import pytest
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.opening import is_no_dump
+from tests.folders import array
 from tests.readers import PARSED, strict
 from tests.running import Run, one_error
 from tests.steps import of_norms, write_steps
@@ -76,6 +77,86 @@ def test_python_checks_a_sequence_of_files(cut: list[str], tmp_path: Path) -> No
     assert [one.sound for one in found] == [True, True, False]
     assert (len(found), found[0].label, found[1:]) == (3, cut[0], found.files[1:])
     assert found.ignored == (f"{tmp_path}/a.log",)
+
+
+# diff
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Give a folder with two alike, a and b, of three arrays and two shards each."""
+    for side in "ab":
+        for name in ("u", "v", "layers/0"):
+            array(tmp_path / side / f"{name}.npy", 3.0, 4.0)
+        for shard in "xy":
+            (path,) = write_steps(tmp_path / "new", {f"{shard}.w": [5.0]})
+            shutil.move(path, tmp_path / side / f"{shard}.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("side", "ab")
+@pytest.mark.parametrize("form", ["tsv", "csv", "md"])
+def test_diff_compares_what_can_be_read(run: Run, folders: Path, side: str, form: str) -> None:
+    _cut(folders / side / "layers/0.npy")
+    said = run("diff", "a", "b", "--format", form, cwd=folders)
+    assert said.status == 2
+    assert one_error(said.err).startswith(f"gradclip: {side}/layers/0.npy: {CUT}")
+    *rows, whole = PARSED[form](said.out)
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("layers.0", "unreadable"),
+        *((name, "identical") for name in ("u", "v", "x.w", "y.w")),
+    ]
+    assert rows[0]["problem"].startswith(CUT)
+    assert whole["state"] == "unreadable"
+
+
+def test_a_tensor_that_may_be_in_an_unreadable_file_is_not_said_to_be_missing(
+    run: Run, folders: Path
+) -> None:
+    _cut(folders / "b" / "x.safetensors")
+    (folders / "b" / "u.npy").unlink()
+    said = run("diff", "a", "b", "--json", cwd=folders)
+    assert said.status == 2
+    document = strict(said.out)
+    assert document["states"] == {"unreadable": 3, "identical": 3}
+    assert (document["verdict"], document["same"]) == ("unreadable", False)
+    rows = {row["name"]: row for row in document["tensors"]}
+    assert rows["x.safetensors"]["problem"].startswith(CUT)
+    assert rows["x.w"]["state"] == rows["u"]["state"] == "unreadable"
+    (bad,) = document["unreadable"]
+    assert bad["file"] == "b/x.safetensors"
+    array(folders / "b" / "v.npy", 3.0, 5.0)
+    assert strict(run("diff", "a", "b", "--json", cwd=folders).out)["verdict"] == "differ"
+
+
+def test_what_no_unreadable_file_can_hold_is_missing(folders: Path) -> None:
+    _cut(folders / "b" / "v.npy")
+    (folders / "b" / "u.npy").unlink()
+    found = gradclip_cli.diff(folders / "a", folders / "b")
+    states = {row.name: row.state for row in found.rows}
+    assert (states["u"], states["v"], found.verdict) == ("only_a", "unreadable", "differ")
+    assert [error.subject for error in found.unreadable] == [f"{folders}/b/v.npy"]
+
+
+def test_the_page_of_a_diff_says_what_is_not_known(run: Run, folders: Path) -> None:
+    _cut(folders / "b" / "v.npy")
+    said = run("diff", "a", "b", "--format", "table", cwd=folders)
+    assert said.out.startswith(
+        f"not known: 1 file cannot be read, all else is equal\ncannot be read: b/v.npy: {CUT}"
+    )
+    array(folders / "b" / "u.npy", 3.0, 5.0)
+    said = run("diff", "a", "b", "--format", "table", cwd=folders)
+    assert said.out.startswith("differ: 2 of 5 tensors, 1 unreadable, 1 in value\n")
+
+
+def test_a_side_of_which_nothing_can_be_read_is_refused(run: Run, folders: Path) -> None:
+    for path in ("b/v.npy", "a/v.npy"):
+        _cut(folders / path)
+    said = run("diff", "a/v.npy", "b/v.npy", cwd=folders)
+    assert (said.status, said.out) == (2, "")
+    for command in (["inspect", "a"], ["apply", "a", "--clip-norm", "1", "--dry-run"]):
+        said = run(*command, cwd=folders)
+        assert (said.status, said.out) == (2, ""), "their norm would be of a part"
 
 
 # trend
