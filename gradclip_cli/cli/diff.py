@@ -51,6 +51,7 @@ def run(given: Given) -> None:
     from gradclip_cli.results.comparison import KEYS
     from gradclip_cli.results.ranking import arranged
 
+    output.operands([given.a, given.b], "is --rtol or --atol missing before it?")
     with output.progress(hidden=given.quiet) as progress:
         found = diff(given.a, given.b, progress=progress, **given.to(diff))
     if not given.quiet:

@@ -1,6 +1,7 @@
 """`gradclip inspect`: how large the gradients are."""
 
 import math
+from collections.abc import Sequence
 
 import typer
 
@@ -13,9 +14,8 @@ from gradclip_cli.rules.terms import NORM_TYPE
 
 CLIP_NORM = Option(
     "clip_norm",
-    "Say what clipping to C would do; repeatable.",
+    "Say what clipping to C, or to each of C,C,…, would do; repeatable.",
     metavar="C",
-    parse=number("clip_norm", "1.0"),
     group="What counts",
     common=True,
     many=True,
@@ -48,6 +48,7 @@ FAIL_NONFINITE = Option(
 def run(given: Given) -> None:
     """Measure, print and judge."""
     form = output.form_of(given)
+    given.clip_norm, paths = _limits(given.clip_norm or (), given.paths or ())
     _check_gate(given.fail_above)
     from gradclip_cli.commands.inspect import inspect
     from gradclip_cli.results.ranking import arranged
@@ -56,7 +57,8 @@ def run(given: Given) -> None:
 
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
-        report = inspect(*output.operands(given.paths), progress=progress, **given.to(inspect))
+        operands = output.operands(paths, "is --clip-norm or --fail-above missing before it?")
+        report = inspect(*operands, progress=progress, **given.to(inspect))
     if not given.quiet:
         shown = report if group is None else grouped(report, group)
         rows = [row for row in shown.rows if any(row.bad)] if given.bad_only else shown.rows
@@ -67,6 +69,14 @@ def run(given: Given) -> None:
     within = given.fail_above is None or (math.isfinite(norm) and norm <= given.fail_above)
     if not within or (given.fail_nonfinite and report.moments.nonfinite):
         raise typer.Exit(Status.VERDICT)
+
+
+def _limits(texts: Sequence[str], paths: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Give the limits, of which some may stand in one text or among the operands, and the rest."""
+    stray = [path for path in paths if texts and output.is_stray(path)]
+    parse = number("clip_norm", "1.0")
+    limits = [parse(one) for text in [*texts, *stray] for one in text.split(",")]
+    return limits, [path for path in paths if path not in stray]
 
 
 def _check_gate(limit: float | None) -> None:
@@ -98,7 +108,7 @@ def command() -> Command:
             "gradclip inspect grads.safetensors",
             r"gradclip inspect grads/ --group-by 'layers\.(\d+)' --sort name",
             "gradclip inspect grads/ --json | jq .global_norm",
-            "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
+            "gradclip inspect grads/ --clip-norm 1,5,10",
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
         ),
         run,

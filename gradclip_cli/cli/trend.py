@@ -138,6 +138,7 @@ def command() -> Command:
             WORKERS,
         ),
         (
+            "gradclip trend run/",
             "gradclip trend step-*.safetensors",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
             "gradclip trend run/*.safetensors --plot norms.png",

@@ -131,7 +131,7 @@ def apply(
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
     came_to = clipping(dump, rule, terms, decision, moments, None if dry_run else outcomes)
-    said = notes(dump, chosen, terms.norm_type, writing=True)
+    said = notes(dump, chosen, selection, terms.norm_type, writing=True)
     spare = 0 if weights is None else len(weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")

@@ -97,6 +97,8 @@ def diff(
     notes = _notes(dumps, rows)
     if len(rows) < len(everything):
         notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
+    names = [tensor.name for sides in everything if (tensor := sides[0] or sides[1])]
+    notes += selection.misses(names)
     compared_all = comparison(rows, gradients, tolerance, (files_a, files_b), notes)
     errors = tuple(error for unreadable in bad for _, error in unreadable)
     return dataclasses.replace(compared_all, unreadable=errors)

@@ -47,11 +47,12 @@ def inspect(
         terms = {"norm_type": norm_type}
         chances = [chosen_rule(None, {"clip_norm": limit, **terms}) for limit in limits]
     dump = gradient([os.fspath(path) for path in paths], one_gradient)
-    chosen = gradients(dump, Selection(include, exclude))
+    selection = Selection(include, exclude)
+    chosen = gradients(dump, selection)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if chances else {}
         moments = measured(dump, chosen, workers, progress, p)
-        seen = report(dump, moments, notes(dump, chosen, p))
+        seen = report(dump, moments, notes(dump, chosen, selection, p))
         if not chances:
             return seen
         from gradclip_cli.commands.what_if import what_if

@@ -175,7 +175,7 @@ class _Place:
             with crew(1, hands.progress) as alone:
                 moments = measure_tensors(dump.tensors, chosen, alone)
             finish(dump)
-            return None, _measured(dump, moments)
+            return None, _measured(dump, moments, self._selection)
         moments = measure_tensors(dump.tensors, chosen, hands)
         files = tuple(
             (source.path, source.size, source.modified_ns)
@@ -183,7 +183,9 @@ class _Place:
             if isinstance(source := file.source, FileSource)
         )
         key = Key.of(self.operand.path, files, self._selection)
-        return None if self.operand.path == STDIN else key, _measured(dump, moments)
+        return None if self.operand.path == STDIN else key, _measured(
+            dump, moments, self._selection
+        )
 
 
 def _explained(error: RepeatedNameError, path: str) -> RepeatedNameError:
@@ -223,7 +225,7 @@ def _unnamed(dump: Dump) -> Dump:
     return dataclasses.replace(dump, files=tuple(files))
 
 
-def _measured(dump: Dump, moments: dict[int, Moments]) -> Measured:
+def _measured(dump: Dump, moments: dict[int, Moments], selection: Selection) -> Measured:
     tensors = dump.tensors
     parts = list(moments.values())
     return Measured(
@@ -242,6 +244,6 @@ def _measured(dump: Dump, moments: dict[int, Moments]) -> Measured:
             if part.nonfinite and (shape := tensors[index].shape) is not None
         },
         merge(parts).finite_norm,
-        tuple(notes(dump, list(moments))),
+        tuple(notes(dump, list(moments), selection)),
         {one.name: [dict(part.further).get(one.name) for part in parts] for one in STATISTICS},
     )
