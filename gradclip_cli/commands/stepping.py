@@ -66,8 +66,9 @@ def _held(path: str) -> tuple[list[str], list[str]]:
     except (GradclipError, OSError):  # as is said in its row
         return [path], []
     for run in series(places, least=1):
-        if run.common() is not None:
-            beside = list(run.beside())
+        common = run.common()
+        if common is not None:
+            beside = list(run.beside(common))
             steps = [*run.steps, *(other for other, is_step in beside if is_step)]
             return steps, [other for other, is_step in beside if not is_step]
     return [path], []

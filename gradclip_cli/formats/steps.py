@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.folders import Place
+from gradclip_cli.formats.opening import open_regular
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Shape
 from gradclip_cli.tensors.names import natural
@@ -54,13 +55,12 @@ class Series:
                 return None
         return first or Contents(frozenset(), "", frozenset())
 
-    def beside(self) -> Iterator[tuple[str, bool]]:
+    def beside(self, common: "Contents") -> Iterator[tuple[str, bool]]:
         """Give what stands beside the numbered steps, and of each whether it is a step too.
 
-        It is where it has the tensors of one, or cannot be read.
+        It is where it holds what they have in common, or cannot be read.
         """
         step, places = next(iter(self.steps.items()))
-        first = _contents(step, places)
         is_file = step == places[0].path
         found: dict[str, list[Place]] = {}
         for place in self.others:
@@ -71,8 +71,8 @@ class Series:
             is_sibling = place.path.startswith(beside) and (not rest) == is_file
             found.setdefault(beside if is_sibling else place.path, []).append(place)
         for path, some in found.items():
-            held = _contents(path, some, first)
-            yield path, held is None or first is None or first.resembles(held)
+            held = _contents(path, some, common)
+            yield path, held is None or common.resembles(held)
 
 
 @frozen
@@ -159,7 +159,7 @@ def _contents(step: str, places: Sequence[Place], like: Contents | None = None) 
     files = {_NUMBER.sub("#", place.path.removeprefix(step)): place for place in reversed(places)}
     name = like.file if like and like.file in files else next(reversed(files))
     try:
-        file = files[name].open()
+        file = open_regular(files[name].path, files[name].relative)  # a FIFO is read but once
     except (GradclipError, OSError):
         return None
     tensors = [(None if file.is_named_by_file else one.name, one.shape) for one in file.tensors]

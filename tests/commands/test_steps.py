@@ -1,5 +1,6 @@
 """Steps of a run are not one gradient: what names say, and who follows or refuses them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.series.order import ordered
 from tests.dumps import floats, write_safetensors
 from tests.folders import array
-from tests.readers import PARSED
+from tests.readers import PARSED, strict
 from tests.running import Run, in_shell, one_error
 
 # As trainers name them: the paths of a run, and the steps that they are.
@@ -109,6 +110,18 @@ def test_what_stands_beside_steps_is_no_step_unless_it_has_their_tensors(tmp_pat
     assert trend.notes[-1] == (
         f"2 paths ignored: {tmp_path}/mask.npy, {tmp_path}/stats.safetensors"
     )
+
+
+def test_a_step_that_is_cut_off_stands_in_no_way(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path / "run", ["checkpoint-1", "checkpoint-2", "checkpoint-last"])
+    array(tmp_path / "run" / "mask.npy")
+    (tmp_path / "run" / "checkpoint-1.safetensors").write_bytes(b"\x40")
+    said = run("trend", "run", "--json", cwd=tmp_path)
+    document = strict(said.out)
+    assert said.status == 2
+    assert [row["step"] for row in document["steps"]] == [1, 2, "checkpoint-last"]
+    assert [row["step"] for row in document["unreadable"]] == [1]
+    assert document["notes"][-1] == "1 path ignored: run/mask.npy"
 
 
 def test_folders_of_arrays_are_steps(run: Run, tmp_path: Path) -> None:
@@ -259,6 +272,14 @@ def test_files_of_other_shapes_are_one_gradient(taken: Run, tmp_path: Path, name
     for number in range(1, 4):
         array(tmp_path / "run" / f"{name.format(number)}.npy", *[1.0] * number)
     assert taken("run").status == 0
+
+
+def test_a_fifo_is_not_looked_into(taken: Run, tmp_path: Path) -> None:
+    for number in range(2):
+        os.mkfifo(tmp_path / f"step-{number}.npy")
+    said = taken("step-0.npy", "step-1.npy")
+    assert said.status == 2, "and it does not wait for what nobody writes"
+    assert one_error(said.err) == "gradclip: 2 steps, step-0.npy to step-1.npy, not one gradient"
 
 
 def test_python_takes_one_gradient_too(tmp_path: Path) -> None:

@@ -200,6 +200,8 @@ def test_the_table_has_the_row_in_its_place_and_the_answers(
     assert lines[2 + at].split()[:3] == [str(at), "unreadable:", "truncated:"]
     assert "all values are finite" in lines
     assert any(line.startswith(f"step {at} cannot be read: {CUT}") for line in lines)
+    rows = strict(run("trend", *paths, "--json").out)["steps"]
+    assert [row["step"] for row in rows] == [0, 1, 2]
 
 
 def test_python_has_the_unreadable_steps_apart(cut: list[str]) -> None:
