@@ -8,13 +8,12 @@ from gradclip_cli.errors import GradclipError, worded
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A step that cannot be read, and why; `place` is where it stands among all steps."""
+    """A step that cannot be read, and the error; `place` is where it stands among all steps."""
 
     place: int
     step: int | str
     source: str
-    problem: str
-    hint: str
+    error: GradclipError
 
     mark: ClassVar[str] = "unreadable"
 
@@ -24,9 +23,9 @@ class Unreadable:
         return self.mark
 
     @property
-    def error(self) -> GradclipError:
-        """What is said of it."""
-        return GradclipError(self.source, self.problem, self.hint)
+    def problem(self) -> str:
+        """What is wrong, and with which of its files."""
+        return self.error.problem if self.error.subject == self.source else str(self.error)
 
 
 def unreadable(
@@ -34,5 +33,5 @@ def unreadable(
 ) -> Unreadable:
     """Give the row of a step that an error kept from being read."""
     said = error if isinstance(error, GradclipError) else worded(error)
-    problem = said.problem if said.subject in ("", source) else str(said)
-    return Unreadable(place, step, source, problem, said.hint)
+    about = GradclipError(said.subject or source, said.problem, said.hint)
+    return Unreadable(place, step, source, about)

@@ -275,6 +275,7 @@ def test_a_step_is_unreadable_where_a_file_of_it_is(run: Run, tmp_path: Path) ->
     assert said.status == 2
     document = strict(said.out)
     assert [row["global_norm"] for row in document["steps"]] == [5.0, None, None]
+    assert said.err.startswith(f"gradclip: step-1/b.safetensors: {CUT}"), "the file is named once"
     one, two = document["unreadable"]
     assert one["problem"].startswith(f"step-1/b.safetensors: {CUT}")
     assert two["problem"].startswith("a folder without dumps")
