@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradclip_cli.results.comparison import Comparison as Comparison
     from gradclip_cli.results.report import Report as Report
     from gradclip_cli.results.soundness import Checked as Checked
+    from gradclip_cli.results.soundness import Soundness as Soundness
     from gradclip_cli.results.suggestion import Suggestion as Suggestion
     from gradclip_cli.results.suggestion import suggest as suggest
     from gradclip_cli.results.trend import Trend as Trend
@@ -45,6 +46,7 @@ _HOMES = {
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "results.report",
+    "Soundness": "results.soundness",
     "SpikeRule": "series.spikes",
     "Suggestion": "results.suggestion",
     "Trend": "results.trend",

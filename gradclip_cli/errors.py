@@ -6,6 +6,9 @@ mend is a `GradclipError`; anything else that is raised is a bug and keeps its t
 
 import enum
 import errno
+from collections.abc import Sequence
+
+_LISTED = 5
 
 
 class Status(enum.IntEnum):
@@ -41,6 +44,15 @@ class GradclipError(Exception):
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.problem}" if self.subject else self.problem
+
+
+def together(errors: Sequence[GradclipError]) -> GradclipError:
+    """Put errors about paths into one: the first, and the others as further lines."""
+    first, *others = errors
+    details = [f"{error.subject}: {error.problem}" for error in others[:_LISTED]]
+    if len(others) > _LISTED:
+        details.append(f"… and {len(others) - _LISTED:,} more")
+    return GradclipError(first.subject, first.problem, first.hint, tuple(details))
 
 
 class RefusedError(GradclipError):

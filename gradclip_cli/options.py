@@ -5,6 +5,7 @@ and a Python function has a parameter of the same name and default. Numbers are 
 a wrong one is told in one line as every other error is.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Any
@@ -82,18 +83,34 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def number(name: str, example: str) -> Callable[[str], float]:
-    """Give a parser for an option's number that says in one line what is wrong."""
+def number(name: str, example: str, several: str = "") -> Callable[[str], float]:
+    """Give a parser for an option's number that says in one line what is wrong.
+
+    `several` says what to do with more than one.
+    """
 
     def parse(text: str) -> float:
         try:
             return float(text)
         except ValueError:
-            raise GradclipError(
-                flag_of(name), f"{text!r} is not a number", f"give one, for example {example}"
-            ) from None
+            hint = f"give one, for example {example}"
+            if "," in text:
+                hint = f"give one number{several}"
+            raise GradclipError(flag_of(name), f"{text!r} is not a number", hint) from None
 
     return parse
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text is a number, written in digits.
+
+    >>> is_number("5.0"), is_number("1e-3"), is_number("inf"), is_number("5.npy")
+    (True, True, False, False)
+    """
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def count(name: str) -> Callable[[str], int]:

@@ -92,7 +92,7 @@ def test_each_array_of_a_folder_is_read_once_for_its_header_and_once_for_its_val
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(10):
-        np.save(tmp_path / f"{index}.npy", np.ones(64, np.float32))
+        np.save(tmp_path / f"w{index}.npy", np.ones(64, np.float32))
     heads, reads = Calls("pread", monkeypatch), Calls("preadv", monkeypatch)
 
     gradclip_cli.inspect(tmp_path, workers=1)

@@ -5,9 +5,10 @@ import stat
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import FORCE, PATHS, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import FORCE, ONE_GRADIENT, PATHS, REPORT, SELECTION, WORKERS
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option
+from gradclip_cli.rules.by_global_norm import SEVERAL
 from gradclip_cli.rules.choosing import options
 from gradclip_cli.rules.terms import EPS, LIKE, NONFINITE, NORM_TYPE, USE_NORM
 
@@ -55,7 +56,10 @@ def run(given: Given) -> None:
     if to_stdout:
         given.output = boundary.writer(boundary.stdout())
     with output.progress(hidden=given.quiet or to_stdout) as progress:
-        paths = output.operands(given.paths)
+        hint = "is --clip-norm missing before it?"
+        if given.clip_norm is not None:
+            hint = f"give one limit{SEVERAL}"
+        paths = output.operands(given.paths, hint)
         report = apply(*paths, progress=progress, **given.to(apply), **chosen)
     if given.report_file is not None:
         output.save(report, form, given.report_file, given.force)
@@ -99,6 +103,7 @@ def command() -> Command:
             EPS,
             LIKE,
             *SELECTION,
+            ONE_GRADIENT,
             NORM_TYPE,
             USE_NORM,
             NONFINITE,

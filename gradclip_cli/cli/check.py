@@ -14,9 +14,8 @@ JSON = Option("json", "Print one JSON object.", group="Report", common=True, def
 def run(given: Given) -> None:
     """Look at each file, print and judge."""
     from gradclip_cli.commands.check import check
-    from gradclip_cli.results.soundness import Soundness
 
-    found = Soundness(check(*output.operands(given.paths)))
+    found = check(*output.operands(given.paths))
     if not given.quiet:
         form = "json" if given.json else "table"
         output.show(found, form, boundary.stdout(), everything=True)

@@ -5,6 +5,7 @@ import typer
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import REPORT, ROWS, SELECTION, WORKERS
+from gradclip_cli.errors import together
 from gradclip_cli.options import Operand, Option, number
 
 A = Operand("a", "A file, a folder, or - for standard input.", "A")
@@ -50,12 +51,15 @@ def run(given: Given) -> None:
     from gradclip_cli.results.comparison import KEYS
     from gradclip_cli.results.ranking import arranged
 
+    output.operands([given.a, given.b], "is --rtol or --atol missing before it?")
     with output.progress(hidden=given.quiet) as progress:
         found = diff(given.a, given.b, progress=progress, **given.to(diff))
     if not given.quiet:
         rows = arranged(found.rows, KEYS, given.sort, given.reverse, given.top)
         everything = given.everything or given.top is not None
         output.show(found.with_rows(rows), form, boundary.stdout(), everything)
+    if found.unreadable:
+        raise together(found.unreadable)
     if found.status:
         raise typer.Exit(found.status)
 

@@ -1,11 +1,20 @@
 """`gradclip inspect`: how large the gradients are."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import FAIL_NONFINITE, PATHS, REPORT, ROWS, SELECTION, WORKERS
+from gradclip_cli.cli.shared import (
+    FAIL_NONFINITE,
+    ONE_GRADIENT,
+    PATHS,
+    REPORT,
+    ROWS,
+    SELECTION,
+    WORKERS,
+)
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option, number
 from gradclip_cli.rules.terms import NORM_TYPE
@@ -16,9 +25,8 @@ if TYPE_CHECKING:
 
 CLIP_NORM = Option(
     "clip_norm",
-    "Say what clipping to C would do; repeatable.",
+    "Say what clipping to C, or to each of C,C,…, would do; repeatable.",
     metavar="C",
-    parse=number("clip_norm", "1.0"),
     group="What counts",
     common=True,
     many=True,
@@ -44,6 +52,7 @@ FAIL_ABOVE = Option(
 def run(given: Given) -> None:
     """Measure, print and judge."""
     form = output.form_of(given)
+    given.clip_norm, paths = _limits(given.clip_norm or (), given.paths or ())
     _check_gate(given.fail_above)
     from gradclip_cli.commands.inspect import inspect
     from gradclip_cli.results.ranking import arranged
@@ -53,7 +62,8 @@ def run(given: Given) -> None:
 
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
-        report = inspect(*output.operands(given.paths), progress=progress, **given.to(inspect))
+        operands = output.operands(paths, "is --clip-norm or --fail-above missing before it?")
+        report = inspect(*operands, progress=progress, **given.to(inspect))
     report = dataclasses.replace(report, gates=_gates(report, given))
     if not given.quiet:
         shown = report if group is None else grouped(report, group)
@@ -74,6 +84,14 @@ def _gates(report: "Report", given: Given) -> "tuple[Gate, ...]":
     return (*asked, *([gating.finite(report)] if given.fail_nonfinite else ()))
 
 
+def _limits(texts: Sequence[str], paths: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Give the limits, of which some may stand in one text or among the operands, and the rest."""
+    stray = [path for path in paths if texts and output.is_stray(path)]
+    parse = number("clip_norm", "1.0")
+    limits = [parse(one) for text in [*texts, *stray] for one in text.split(",")]
+    return limits, [path for path in paths if path not in stray]
+
+
 def _check_gate(limit: float | None) -> None:
     if limit is not None and not limit >= 0:
         raise GradclipError(
@@ -88,6 +106,7 @@ def command() -> Command:
         (PATHS,),
         (
             *SELECTION,
+            ONE_GRADIENT,
             NORM_TYPE,
             CLIP_NORM,
             *ROWS,
@@ -100,9 +119,9 @@ def command() -> Command:
         ),
         (
             "gradclip inspect grads.safetensors",
-            r"gradclip inspect step-*/ --group-by 'layers\.(\d+)' --sort name",
+            r"gradclip inspect grads/ --group-by 'layers\.(\d+)' --sort name",
             "gradclip inspect grads/ --json | jq -e '.finite and .global_norm < 100'",
-            "gradclip inspect grads/ --clip-norm 1 --clip-norm 5 --clip-norm 10",
+            "gradclip inspect grads/ --clip-norm 1,5,10",
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
         ),
         run,

@@ -11,7 +11,8 @@ import typer
 
 from gradclip_cli.cli import boundary
 from gradclip_cli.cli.declared import Given
-from gradclip_cli.errors import GradclipError, Status
+from gradclip_cli.errors import GradclipError, Status, together
+from gradclip_cli.options import is_number
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
@@ -27,9 +28,16 @@ def form_of(given: Given) -> str | None:
     return "json" if given.json else form
 
 
-def operands(paths: Sequence[str] | None) -> Sequence[str]:
-    """Give the operands; none means standard input, if something is sent there."""
+def operands(
+    paths: Sequence[str] | None, hint: str = "is an option missing before it?"
+) -> Sequence[str]:
+    """Give the operands; none means standard input, if something is sent there.
+
+    Raises `GradclipError` for a number that names no file: its option was forgotten.
+    """
     if paths:
+        for path in filter(is_stray, paths):
+            raise GradclipError(path, "a number, and there is no file of that name", hint)
         return paths
     with contextlib.suppress(OSError):
         mode = os.fstat(0).st_mode
@@ -38,6 +46,11 @@ def operands(paths: Sequence[str] | None) -> Sequence[str]:
     raise GradclipError(
         "", "no file is named, and nothing is piped in", "name files or folders, or - for a pipe"
     )
+
+
+def is_stray(path: str) -> bool:
+    """Say whether an operand is a number, and names no file."""
+    return is_number(path) and not os.path.lexists(path)
 
 
 @contextlib.contextmanager
@@ -65,11 +78,13 @@ def show(result: "Result", form: str | None, stream: BinaryIO, everything: bool)
         write(piece.encode("utf-8", "backslashreplace"))
 
 
-def judge(gates: "Sequence[Gate]", quiet: bool) -> None:
-    """Say why gates failed, a line each, and end with their status."""
+def judge(gates: "Sequence[Gate]", quiet: bool, unreadable: Sequence[GradclipError] = ()) -> None:
+    """Say why gates failed, a line each, and what could not be read; end with the status."""
     for gate in gates:
         if gate.status and not quiet:
             boundary.say(f"gradclip: {gate.says}")
+    if unreadable:
+        raise together(unreadable)
     status = max((gate.status for gate in gates), default=Status.OK)
     if status:
         raise typer.Exit(status)

@@ -25,6 +25,12 @@ EXCLUDE = Option(
     many=True,
 )
 SELECTION = (INCLUDE, EXCLUDE)
+ONE_GRADIENT = Option(
+    "one_gradient",
+    "Take for one gradient what is named as the steps of a run.",
+    group="What counts",
+    default=False,
+)
 
 FORCE = Option(
     "force", "Replace files that exist.", group="Where it goes", common=True, default=False

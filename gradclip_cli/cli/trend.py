@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import ALL, FAIL_NONFINITE, FORCE, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import (
+    ALL,
+    FAIL_NONFINITE,
+    FORCE,
+    ONE_GRADIENT,
+    REPORT,
+    SELECTION,
+    WORKERS,
+)
 from gradclip_cli.options import Operand, Option
 
 if TYPE_CHECKING:
@@ -93,7 +101,7 @@ def run(given: Given) -> None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
-    output.judge(found.gates, given.quiet)
+    output.judge(found.gates, given.quiet, [bad.error for bad in found.unreadable])
 
 
 def _gates(found: "Trend", given: Given) -> "tuple[Gate, ...]":
@@ -146,6 +154,7 @@ def command() -> Command:
             STEP_FROM,
             SPIKE,
             *SELECTION,
+            ONE_GRADIENT,
             SUGGEST,
             FAIL_NONFINITE,
             FAIL_SPIKE,
@@ -157,9 +166,9 @@ def command() -> Command:
             WORKERS,
         ),
         (
+            "gradclip trend run/",
             "gradclip trend step-*.safetensors",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
-            "gradclip trend run/*.safetensors --plot norms.png",
             "gradclip trend run/*.safetensors --fail-spike -q || echo look at it",
             "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
         ),

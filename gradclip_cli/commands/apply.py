@@ -16,7 +16,7 @@ from gradclip_cli.commands.deciding import (
     refuse_undecodable,
 )
 from gradclip_cli.commands.measuring import Path, measured, notes
-from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.commands.opening import found, gradient, opened
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
@@ -60,6 +60,7 @@ def apply(
     use_norm: float | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    one_gradient: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -75,7 +76,8 @@ def apply(
     2 if not given, and `eps` is added to them. `like` names a framework to follow to the bit.
 
     `output` is a path, or for a single file a function that is given its bytes in order.
-    `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
+    `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
+    gradient, and refused, unless `one_gradient` says so. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was.
     """
@@ -86,7 +88,7 @@ def apply(
     }
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
     operands = [os.fspath(path) for path in paths]
-    dump = opened(found(operands))
+    dump = gradient(operands, one_gradient)
     refuse_unclippable(dump.files)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
@@ -130,7 +132,7 @@ def apply(
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
     came_to = clipping(dump, rule, terms, decision, moments, None if dry_run else outcomes)
-    said = notes(dump, chosen, terms.norm_type, writing=True)
+    said = notes(dump, chosen, selection, terms.norm_type, writing=True)
     spare = 0 if weights is None else len(weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")

@@ -2,22 +2,30 @@
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 
 from gradclip_cli.commands.measuring import Path
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.source import StreamSource
 from gradclip_cli.formats.folders import Place, find
-from gradclip_cli.results.soundness import Checked
+from gradclip_cli.formats.opening import is_no_dump
+from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.dump import Dump
 
 
-def check(*paths: Path) -> tuple[Checked, ...]:
+def check(*paths: Path) -> Soundness:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
-    The values of a file are not read; a stream is read to its end.
+    The values of a file are not read; a stream is read to its end. What is surely no dump is
+    ignored, unless nothing else is there.
     """
-    return tuple(found for path in paths for found in _checked_all(os.fspath(path)))
+    operands = [os.fspath(path) for path in paths]
+    ignored = [operand for operand in operands if is_no_dump(operand)]
+    if len(ignored) == len(operands):
+        ignored = []
+    files = chain.from_iterable(_checked_all(one) for one in operands if one not in ignored)
+    return Soundness(tuple(files), tuple(ignored))
 
 
 def _checked_all(operand: str) -> Iterator[Checked]:

@@ -16,11 +16,13 @@ from gradclip_cli.compare.pairs import Pair, is_mixed
 from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.opening import STDIN
+from gradclip_cli.formats.folders import Unreadable
+from gradclip_cli.formats.opening import STDIN, name_by_file
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.comparing import compared, comparison
 from gradclip_cli.results.comparison import Compared, Comparison
+from gradclip_cli.results.unreadable import with_unreadable
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import gradient_kinds
 from gradclip_cli.tensors.selection import Selection
@@ -53,7 +55,8 @@ def diff(
     operands = os.fspath(a), os.fspath(b)
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
-    dumps = opened(found(operands[:1])), opened(found(operands[1:]))
+    bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])
+    dumps = opened(found(operands[:1]), bad[0]), opened(found(operands[1:]), bad[1])
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
         named = (_named(*both, aligned) for both in zip(dumps, operands, strict=True))
@@ -84,11 +87,30 @@ def diff(
         for at, pair in pairs.items()
         if all(tensor.dtype.kind in some for tensor, some in zip(pair, kinds, strict=True))
     ]
+    for side, unreadable in enumerate(bad):
+        rows = with_unreadable(rows, side, _reasons(unreadable, aligned, selection))
     files_a, files_b = ((*(file.source.label for file in dump.files),) for dump in dumps)
     notes = _notes(dumps, rows)
     if len(rows) < len(everything):
         notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
-    return comparison(rows, gradients, tolerance, (files_a, files_b), notes)
+    names = [tensor.name for sides in everything if (tensor := sides[0] or sides[1])]
+    notes += selection.misses(names)
+    errors = [error for unreadable in bad for _, error in unreadable]
+    return comparison(rows, gradients, tolerance, (files_a, files_b), notes, errors)
+
+
+def _reasons(
+    unreadable: Sequence[Unreadable], aligned: Rename, selection: Selection
+) -> dict[tuple[str, bool], str]:
+    """Say why files cannot be read; by the name of their tensor, if they give it, or their own."""
+    reasons = {}
+    for place, error in unreadable:
+        name = name_by_file(place.relative)
+        if name is None:
+            reasons[place.relative, False] = error.problem
+        elif selection.chooses(aligned(name)):
+            reasons[aligned(name), True] = error.problem
+    return reasons
 
 
 def _named(dump: Dump, operand: str, aligned: Rename) -> list[Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip_cli.commands.measuring import Path, measured, notes
-from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.results.report import Report
@@ -23,6 +23,7 @@ def inspect(
     *paths: Path,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    one_gradient: bool = False,
     norm_type: float | None = None,
     clip_norm: float | Sequence[float] = (),
     workers: int | None = None,
@@ -30,10 +31,11 @@ def inspect(
 ) -> Report:
     """Measure dumps: files, or folders of them, together one gradient.
 
-    `include` and `exclude` are shell patterns over whole tensor names. `norm_type` is the p of the
-    norms, 2 if not given, infinite for the largest magnitude. With one or more limits `clip_norm`
-    the report says what clipping to each would do, for which the values are read again. Raises
-    `GradclipError` for a path that is no sound dump, and where nothing is selected.
+    The steps of a run are none, and refused, unless `one_gradient` says so. `include` and `exclude`
+    are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
+    infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
+    clipping to each would do, for which the values are read again. Raises `GradclipError` for a
+    path that is no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
     p = 2.0
@@ -45,14 +47,14 @@ def inspect(
         p = norm_type_of(norm_type)
         terms = {"norm_type": norm_type}
         chances = [chosen_rule(None, {"clip_norm": limit, **terms}) for limit in limits]
-    dump = opened(found([os.fspath(path) for path in paths]))
+    dump = gradient([os.fspath(path) for path in paths], one_gradient)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if chances else {}
         moments = measured(dump, chosen, workers, progress, p)
         unread = len(undecodable(dump, selection))
-        seen = report(dump, moments, notes(dump, chosen, p), unread=unread)
+        seen = report(dump, moments, notes(dump, chosen, selection, p), unread=unread)
         if not chances:
             return seen
         from gradclip_cli.commands.what_if import what_if

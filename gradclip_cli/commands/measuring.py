@@ -9,6 +9,7 @@ from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import holds_only_integers
+from gradclip_cli.tensors.selection import Selection
 
 Path = str | os.PathLike[str]
 
@@ -37,7 +38,11 @@ def measured(
 
 
 def notes(
-    dump: Dump, chosen: Sequence[int], norm_type: float = 2.0, writing: bool = False
+    dump: Dump,
+    chosen: Sequence[int],
+    selection: Selection,
+    norm_type: float = 2.0,
+    writing: bool = False,
 ) -> list[str]:
     """Say what a reader of the numbers must not miss."""
     said = []
@@ -51,6 +56,7 @@ def notes(
         said.append(f"norms of type {norm_type:g}")
     if len(chosen) < len(tensors):
         said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
+    said += selection.misses([tensor.name for tensor in tensors])
     if holds_only_integers(dump):
         said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})

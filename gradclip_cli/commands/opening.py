@@ -1,11 +1,45 @@
 """From the operands of a command to a dump that no interrupted run has left half replaced."""
 
+import os
+import shlex
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
-from gradclip_cli.formats.folders import Found, find
+from gradclip_cli.formats.folders import Found, Unreadable, find
+from gradclip_cli.formats.steps import series
 from gradclip_cli.tensors.dump import Dump
+
+
+def gradient(operands: Sequence[str], one_gradient: bool) -> Dump:
+    """Open a dump that is one gradient; raises `GradclipError` for the steps of a run.
+
+    With `one_gradient` they are taken for one all the same.
+    """
+    files = found(operands)
+    if not one_gradient:
+        _refuse_steps(files)
+    return opened(files)
+
+
+def _refuse_steps(files: Found) -> None:
+    for run in series(files.files):
+        common = run.common()
+        if common is None:
+            continue
+        first, *_, last = run.steps
+        if run.folder:
+            first, last = (os.path.relpath(step, run.folder) for step in (first, last))
+        hint = "give the same files to gradclip trend"
+        if run.folder:
+            hint = f"follow them: gradclip trend {shlex.quote(run.folder.rstrip(os.sep))}"
+        if not common.has_names:
+            hint += "; --one-gradient takes them for one all the same"
+        raise GradclipError(
+            run.folder.rstrip(os.sep),
+            f"{len(run.steps):,} steps, {first} to {last}, not one gradient",
+            hint,
+        )
 
 
 def found(operands: Sequence[str]) -> Found:
@@ -15,9 +49,9 @@ def found(operands: Sequence[str]) -> Found:
     return find(operands) if any(finished) else files
 
 
-def opened(files: Found) -> Dump:
+def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:
     """Read the headers of a dump, while no run has it half replaced."""
-    dump = files.open()
+    dump = files.open(unreadable)
     for folder in files.folders:
         if _finished(folder):  # some headers may be of before, others of after
             raise GradclipError(

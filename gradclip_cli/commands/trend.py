@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from gradclip_cli.commands.measuring import Path, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
+from gradclip_cli.commands.stepping import steps_of
 from gradclip_cli.engine.crew import Crew, Progress, crew
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, together
 from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats.folders import Found, RepeatedNameError
 from gradclip_cli.formats.opening import STDIN
@@ -26,14 +27,15 @@ from gradclip_cli.results.following import trend_of
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.cache import Cache, FileKey, Key
 from gradclip_cli.series.cache import cache as opened_cache
-from gradclip_cli.series.order import Operand, ordered
+from gradclip_cli.series.order import Operand, are_ranks
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.recorded import is_report, read_report
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
+from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients
-from gradclip_cli.tensors.selection import Selection
+from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
 
 class Audience:
@@ -42,7 +44,7 @@ class Audience:
     def begin(self, steps: Sequence[int | str]) -> None:
         """Take note of all steps that are to come, in order."""
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step | Unreadable) -> None:
         """Take note of the next step."""
 
 
@@ -53,16 +55,19 @@ def trend(
     cache: Path | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    one_gradient: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
     audience: Audience | None = None,
 ) -> Trend:
     """Follow a run: each of `steps` is a file, a folder or a report of `inspect` in JSON Lines.
 
-    They are put in order by the number in their names, or by what the regular expression
-    `step_from` finds. A spike is a norm above the range of those before, unless a `SpikeRule` as
-    `spike` says otherwise. `cache` names a file that keeps what was measured, so that only new
-    steps are measured the next time. Raises `GradclipError` for a step that is no sound dump.
+    A folder that holds steps stands for them, unless `one_gradient` says otherwise. They are put in
+    order by the number in their names, or by what the regular expression `step_from` finds. A spike
+    is a norm above the range of those before, unless a `SpikeRule` as `spike` says otherwise.
+    `cache` names a file that keeps what was measured, so that only new steps are measured the next
+    time. What cannot be read is `unreadable` in the result. Raises `GradclipError` where nothing
+    can be.
     """
     paths = [os.fspath(path) for path in steps]
     if not paths:
@@ -73,13 +78,14 @@ def trend(
         paths = _without(paths, os.fspath(cache))
     rule = spike or RangeRule()
     selection = Selection(include, exclude)
-    operands = ordered(paths, step_from)
-    places = [_Place(operand, found([operand.path]), selection) for operand in operands]
+    operands, said = steps_of(paths, step_from, one_gradient)
+    places = [_Place(operand, selection) for operand in operands]
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(opened_cache(os.fspath(cache))) if cache is not None else None
         told = progress or Progress()
         hands = stack.enter_context(crew(workers, _Passed(told.advance)))
-        return _followed(places, rule, kept, hands, told, audience or Audience())
+        run = _followed(places, rule, kept, hands, told, audience or Audience())
+    return dataclasses.replace(run, notes=(*run.notes, *said))
 
 
 def _followed(
@@ -92,22 +98,38 @@ def _followed(
 ) -> Trend:
     new = [place for place in places if kept is None or kept.known(place.key) is None]
     progress.begin("measuring", sum(place.size for place in new))
-    audience.begin([place.operand.step for place in places])
     layouts: dict[Layout, Layout] = {}
     watch = Watch(rule)
-    rows = []
-    for place in places:
+    steps: list[Step] = []
+    bad: list[Unreadable] = []
+    for number, place in enumerate(places):
         measured = None if kept is None else kept.known(place.key)
         if measured is None:
-            key, measured = place.measure(hands)
+            try:
+                key, measured = place.measure(hands)
+            except (GradclipError, OSError) as error:
+                if isinstance(error, NothingSelectedError):
+                    raise
+                if isinstance(error, RepeatedNameError) and not steps:  # so are all, most likely
+                    raise
+                bad.append(unreadable(number, place.operand.step, place.operand.path, error))
+                if steps:
+                    audience.step(bad[-1])
+                continue
             layout = layouts.setdefault(measured.layout, measured.layout)
             measured = dataclasses.replace(measured, layout=layout)
             if kept is not None and key is not None:
                 kept.keep(key, place.operand.step, measured)
         row = watch.step(place.operand.step, place.operand.path, measured)
+        if not steps:
+            audience.begin([place.operand.step for place in places])
+            for one in bad:
+                audience.step(one)
         audience.step(row)
-        rows.append(row)
-    return trend_of(rows, rule)
+        steps.append(row)
+    if not steps:
+        raise together([one.error for one in bad])
+    return dataclasses.replace(trend_of(steps, rule), unreadable=tuple(bad))
 
 
 def _without(paths: Sequence[str], cache: str) -> list[str]:
@@ -120,13 +142,23 @@ def _without(paths: Sequence[str], cache: str) -> list[str]:
 
 
 class _Place:
-    """A step before it is measured: where its files lie, as they were when the run was begun."""
+    """A step before it is measured: where its files lie, as they were when the run was begun.
 
-    def __init__(self, operand: Operand, files: Found, selection: Selection) -> None:
+    What is wrong with a folder is told when it is to be measured; another path has to be there.
+    """
+
+    def __init__(self, operand: Operand, selection: Selection) -> None:
         self.operand = operand
-        self._found = files
+        self._found: Found | GradclipError | OSError
         self._selection = selection
-        status = [_status(place.path) for place in files.files if place.path != STDIN]
+        status: list[FileKey] = []
+        try:
+            self._found = found([operand.path])
+            status += [_status(place.path) for place in self._found.files if place.path != STDIN]
+        except (GradclipError, OSError) as error:
+            if not os.path.isdir(operand.path):
+                raise
+            self._found = error
         self.size = sum(size for _, size, _ in status)
         self.key = Key.of(operand.path, tuple(status), selection)
 
@@ -134,15 +166,12 @@ class _Place:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
         if is_report(self.operand.path):
             return self.key, read_report(self.operand.path, self._selection)
+        if isinstance(self._found, Exception):
+            raise self._found
         try:
             dump = opened(self._found)
         except RepeatedNameError as error:
-            raise GradclipError(
-                error.subject,
-                error.problem,
-                f"each operand is one step; if each file is one, give them all: "
-                f"{self.operand.path.rstrip(os.sep)}/*",
-            ) from error
+            raise _explained(error, self.operand.path) from error
         if not os.path.isdir(self.operand.path):
             dump = _unnamed(dump)
         chosen = gradients(dump, self._selection)
@@ -150,7 +179,7 @@ class _Place:
             with crew(1, hands.progress) as alone:
                 moments = measure_tensors(dump.tensors, chosen, alone)
             finish(dump)
-            return None, _measured(dump, moments)
+            return None, _measured(dump, moments, self._selection)
         moments = measure_tensors(dump.tensors, chosen, hands)
         files = tuple(
             (source.path, source.size, source.modified_ns)
@@ -158,7 +187,17 @@ class _Place:
             if isinstance(source := file.source, FileSource)
         )
         key = Key.of(self.operand.path, files, self._selection)
-        return None if self.operand.path == STDIN else key, _measured(dump, moments)
+        return None if self.operand.path == STDIN else key, _measured(
+            dump, moments, self._selection
+        )
+
+
+def _explained(error: RepeatedNameError, path: str) -> RepeatedNameError:
+    """Say what to do about files of one step that have the same tensors."""
+    hint = f"each is one step; if each file is one, give them all: {path.rstrip(os.sep)}/*"
+    if are_ranks(error.subject, error.other):
+        hint = "ranks hold parts of a step: give the files of one rank alone, with rank0 for rank*"
+    return RepeatedNameError(error.subject, error.other, error.problem, hint)
 
 
 class _Passed(Progress):
@@ -190,7 +229,7 @@ def _unnamed(dump: Dump) -> Dump:
     return dataclasses.replace(dump, files=tuple(files))
 
 
-def _measured(dump: Dump, moments: dict[int, Moments]) -> Measured:
+def _measured(dump: Dump, moments: dict[int, Moments], selection: Selection) -> Measured:
     tensors = dump.tensors
     parts = list(moments.values())
     return Measured(
@@ -209,6 +248,6 @@ def _measured(dump: Dump, moments: dict[int, Moments]) -> Measured:
             if part.nonfinite and (shape := tensors[index].shape) is not None
         },
         merge(parts).finite_norm,
-        tuple(notes(dump, list(moments))),
+        tuple(notes(dump, list(moments), selection)),
         {one.name: [dict(part.further).get(one.name) for part in parts] for one in STATISTICS},
     )

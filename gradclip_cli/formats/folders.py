@@ -7,7 +7,7 @@ must then parse.
 import os
 from collections.abc import Sequence
 
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
@@ -19,7 +19,12 @@ INDEX_SUFFIX = ".safetensors.index.json"
 
 
 class RepeatedNameError(GradclipError):
-    """Two files of one gradient have a tensor of the same name."""
+    """Two files of one gradient, the subject and `other`, have a tensor of the same name."""
+
+    def __init__(self, subject: str, other: str, problem: str, hint: str) -> None:
+        super().__init__(subject, problem, hint)
+        self.args = (subject, other, problem, hint)  # with which it is made again when it travels
+        self.other = other
 
 
 @frozen
@@ -40,6 +45,10 @@ class Place:
         return open_file(self.path, self.relative)
 
 
+Unreadable = tuple[Place, GradclipError]
+"""A file that cannot be read, and why."""
+
+
 @frozen
 class Found:
     """What operands name: files, shard indexes, and the number of other files in folders."""
@@ -58,13 +67,24 @@ class Found:
         }
         return set(map(os.path.realpath, folders))
 
-    def open(self) -> Dump:
+    def open(self, unreadable: list[Unreadable] | None = None) -> Dump:
         """Read the headers of all files, as one gradient.
 
         Raises `GradclipError` for a path that is no file, a file that is no sound dump, and a
-        tensor name that stands in two files.
+        tensor name that stands in two files. Members of folders that are none are put into
+        `unreadable`, if that is given and others are sound.
         """
-        files = [place.open() for place in self.files]
+        files: list[DumpFile] = []
+        for place in self.files:
+            try:
+                files.append(place.open())
+            except (GradclipError, OSError) as error:
+                if unreadable is None or not place.member:
+                    raise
+                said = error if isinstance(error, GradclipError) else worded(error)
+                unreadable.append((place, said))
+        if unreadable and not files:
+            raise unreadable[0][1]
         _check_different(files)
         return Dump(tuple(files), self.companions, self.ignored)
 
@@ -128,6 +148,7 @@ def _check_different(files: Sequence[DumpFile]) -> None:
             if other is not file:
                 raise RepeatedNameError(
                     file.source.label,
+                    other.source.label,
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
                     "all files together are one gradient; for several, make one run per file, or "
                     "follow the steps of a run with gradclip trend",

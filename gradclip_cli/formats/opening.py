@@ -1,5 +1,6 @@
 """One file, opened: recognised by its content, its header read, its size checked."""
 
+import codecs
 import io
 import os
 import stat
@@ -36,6 +37,7 @@ _FOREIGN = (
     (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
     (b"\x89HDF", "an HDF5 file", "save the tensors with safetensors"),
+    (b"GGUF", "a GGUF file", "save the tensors with safetensors"),
     *(
         (
             bytes((0x80, protocol)),
@@ -45,6 +47,35 @@ _FOREIGN = (
         for protocol in range(2, 6)
     ),
 )
+
+# Suffixes of dumps that gradclip does not read: such a file is meant as one, whatever is in it.
+_MEANT = (".npz", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"%PDF")
+_CONTROLS = "\t\n\f\r\x08\x1b"  # of logs
+
+
+def is_no_dump(path: str) -> bool:
+    """Say whether a file is surely none: text, a picture or nothing, and not named as a dump."""
+    if path.endswith((*registry.suffixes(), *_MEANT)) or registry.is_of_package(path):
+        return False
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    if any(form.recognised(head) for form in registry.formats()):
+        return False
+    return head.startswith(_PICTURES) or _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end in a character
+    except UnicodeDecodeError:
+        return False
+    return all(character >= " " or character in _CONTROLS for character in text)
 
 
 def open_file(operand: str, relative: str) -> DumpFile:
@@ -117,6 +148,14 @@ def _stem(relative: str, form: Format) -> str | None:
     for suffix in form.suffixes:
         relative = relative.removesuffix(suffix)
     return relative.replace(os.sep, ".") or None
+
+
+def name_by_file(relative: str) -> str | None:
+    """Give the name that a file of this path gives its one tensor; None where it has its own."""
+    for form in registry.formats():
+        if form.is_named_by_file and relative.endswith(form.suffixes):
+            return _stem(relative, form)
+    return None
 
 
 def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple[Tensor, ...]]:

@@ -50,7 +50,7 @@ def _style(row: Compared) -> str:
     if row.same:
         return "dim"
     astray = row.difference is not None and row.difference.astray
-    return "bold red" if astray or row.state in ("only_a", "only_b", "shape") else ""
+    return "bold red" if astray or row.state in ("only_a", "only_b", "shape", "unreadable") else ""
 
 
 def _foot(found: Comparison, width: int, everything: bool) -> Iterator[Text]:

@@ -1,7 +1,10 @@
 """What became of checking files: a line each."""
 
+from collections.abc import Iterable
+
 from gradclip_cli.render.page import Page
-from gradclip_cli.results.soundness import Checked
+from gradclip_cli.results.columns import Result
+from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.names import plural, printable
 
 
@@ -11,6 +14,11 @@ class SoundnessPage(Page):
     def row(self, kind: str, row: Checked) -> str:
         """Give a file's line."""
         return f"{printable(_line(row))}\n"
+
+    def end(self, result: Result) -> Iterable[str]:
+        """Give what else there is to say."""
+        assert isinstance(result, Soundness)
+        return [f"{printable(note)}\n" for note in result.notes]
 
 
 def _line(file: Checked) -> str:

@@ -20,7 +20,8 @@ from gradclip_cli.results.phrases import UNKNOWN
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.ranges import FEW
 from gradclip_cli.series.trajectory import Step
-from gradclip_cli.tensors.names import escape
+from gradclip_cli.series.unreadable import Unreadable
+from gradclip_cli.tensors.names import escape, printable
 
 _LABEL = 24
 _GAP = "  "
@@ -51,12 +52,15 @@ class TrendPage(Page):
         head = _GAP.join([*titles, "tensor"])
         return self._print([Text(head, "bold"), Text("─" * self.screen.width)])
 
-    def row(self, kind: str, row: Step) -> str:
+    def row(self, kind: str, row: Step | Unreadable) -> str:
         """Give a row, where there is room for it."""
         self._seen += 1
         if not self._has_room(row):
             self._hidden += 1
             return ""
+        if isinstance(row, Unreadable):
+            line = f"{self._labelled(row)}{_GAP}{row.mark}: {printable(row.problem)}"
+            return self._print([Text(elided(line, self.screen.width), "bold red")])
         style = "bold red" if row.mark in ("nonfinite", "overflow") else ""
         return self._print(
             [Text(self._line(row), style or ("bold" if row.mark == "spike" else ""))]
@@ -68,13 +72,16 @@ class TrendPage(Page):
         lines = [more(self._hidden)] if self._hidden else []
         lines += [Text(line, "dim") for line in wrapped(_legend(result), self.screen.width)]
         lines += [Text(), *picture(result.steps, self.screen), Text()]
-        for paragraph, bad in paragraphs(result):
-            style = "bold red" if bad else ""
+        for bad in result.unreadable:
+            said = f"step {escape(str(bad.step))} cannot be read: {printable(bad.problem)}"
+            lines += [Text(line, "bold red") for line in wrapped(said, self.screen.width)]
+        for paragraph, is_bad in paragraphs(result):
+            style = "bold red" if is_bad else ""
             lines += [Text(line, style) for line in wrapped(paragraph, self.screen.width)]
         lines += [Text(line, "dim") for line in wrapped(notes(result), self.screen.width)]
         return [self._print(lines)]
 
-    def _has_room(self, step: Step) -> bool:
+    def _has_room(self, step: Step | Unreadable) -> bool:
         height = self.screen.height
         if height is None or self._total + 4 <= height:
             return True
@@ -84,14 +91,17 @@ class TrendPage(Page):
         return bool(step.mark) and shown < max(height - 6, 3)
 
     def _line(self, step: Step) -> str:
-        label = elided(escape(str(step.step)), self._label)
-        parts = [aligned(label, self._label, not self._numbers)]
+        parts = [self._labelled(step)]
         parts += [_aligned(column, cell(column, step)) for column in self._columns]
         start = _GAP.join(parts)
         name = UNKNOWN if step.worst is None else escape(step.worst)
         if step.measured.worst is None:
             name = ""
         return f"{start}{_GAP}{elided(name, self.screen.width - cell_len(start) - 2)}"
+
+    def _labelled(self, step: Step | Unreadable) -> str:
+        label = elided(escape(str(step.step)), self._label)
+        return aligned(label, self._label, not self._numbers)
 
     def _print(self, lines: Iterable[Text]) -> str:
         return printed(console_of(self.screen), lines)

@@ -7,12 +7,15 @@ from typing import Any
 from gradclip_cli.compare.causes import factor_of
 from gradclip_cli.compare.difference import Difference, merge
 from gradclip_cli.compare.tolerance import Tolerance
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.comparison import Compared, Comparison, State, Verdict
 from gradclip_cli.results.phrases import called, cosine, number, ratio
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import natural, plural
+from gradclip_cli.tensors.names import natural, plural, printable
+
+_MOST_UNREADABLE = 5
 
 
 def compared(
@@ -56,6 +59,7 @@ def comparison(
     tolerance: Tolerance,
     files: tuple[tuple[str, ...], tuple[str, ...]],
     notes: Sequence[str],
+    unreadable: Sequence[GradclipError] = (),
 ) -> Comparison:
     """Put the rows together; `gradients` are the differences of those that count for the whole."""
     rows = list(rows)
@@ -68,6 +72,8 @@ def comparison(
     factor, only_rounding = None, False
     if counts.keys() <= {"identical", "equal"}:
         verdict = "identical" if counts.keys() <= {"identical"} else "equal"
+    elif counts.keys() <= {"identical", "equal", "unreadable"}:
+        verdict = "unreadable"
     else:
         lowest, highest = whole.factors
         only_rounding = lowest <= 1 <= highest and bool(whole.gap.max_abs)
@@ -93,6 +99,7 @@ def comparison(
         worst=_worst(rows, ordered),
         nonfinite=sum(row.nonfinite for row in ordered),
         unread=sum(row.is_opaque for row in ordered),
+        unreadable=tuple(unreadable),
     )
     return replace(found, sentences=tuple(_verdict(found)))
 
@@ -119,6 +126,7 @@ def _badness(row: Compared) -> tuple[int, float, Any]:
 _RANKS: dict[State, int] = {
     "only_a": 0,
     "only_b": 0,
+    "unreadable": 0,
     "shape": 0,
     "differs": 3,
     "dtype": 4,
@@ -138,10 +146,20 @@ def _verdict(found: Comparison) -> Iterator[str]:
     elif found.verdict == "multiple":
         yield f"{_all(found.compared)}: {_multiple(found)}"
         yield from _likely(found)
+    elif found.verdict == "unreadable":
+        files = plural(len(found.unreadable), "file")
+        yield f"not known: {files} cannot be read, all else is equal"
+        yield from _unreadable(found)
     else:
         bad = total - sum(found.counts.get(state, 0) for state in _SAME)
         yield f"differ: {bad:,} of {plural(total, 'tensor')}, {', '.join(_reasons(found))}"
+        yield from _unreadable(found)
         yield from _explanations(found)
+
+
+def _unreadable(found: Comparison) -> Iterator[str]:
+    for error in found.unreadable[:_MOST_UNREADABLE]:
+        yield printable(f"cannot be read: {error}")
 
 
 def _all(count: int) -> str:
@@ -162,6 +180,7 @@ _REASONS: dict[State, str] = {
     "only_a": "only in A",
     "only_b": "only in B",
     "shape": "in shape",
+    "unreadable": "unreadable",
     "differs": "in value",
     "dtype": "in dtype alone",
 }

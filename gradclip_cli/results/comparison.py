@@ -12,19 +12,20 @@ from typing import Any, Literal
 from gradclip_cli.compare.causes import likely
 from gradclip_cli.compare.difference import Difference
 from gradclip_cli.compare.tolerance import Tolerance
-from gradclip_cli.errors import Status
+from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.comparison_columns import SHEET
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.tensors.dump import Index, Shape, Tensor, multi_index
-from gradclip_cli.tensors.names import natural, plural, sides
+from gradclip_cli.tensors.names import named, natural, plural, sides
 
-State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b"]
+State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b", "unreadable"]
 """What a tensor is in B, seen from A: the same bits; equal within tolerance; the same numbers in
-another dtype; other values; another shape, or a dtype whose values cannot be compared; missing."""
+another dtype; other values; another shape, or a dtype whose values cannot be compared; missing;
+in a file that cannot be read, or that may be in one."""
 
-Verdict = Literal["identical", "equal", "multiple", "differ"]
+Verdict = Literal["identical", "equal", "multiple", "differ", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Compared:
 
     `moments_a` and `moments_b` are None where a side lacks the tensor or it cannot be decoded,
     `difference` where the values cannot be compared. `changed` counts the values, of tensors that
-    cannot be decoded the bytes, that are stored differently.
+    cannot be decoded the bytes, that are stored differently. `problem` says
+    why a file is unreadable.
     """
 
     name: str | None
@@ -44,6 +46,7 @@ class Compared:
     moments_b: Moments | None
     difference: Difference | None
     changed: int | None = None
+    problem: str | None = None
     kind: Literal["tensor"] = "tensor"
 
     @property
@@ -96,6 +99,9 @@ class Compared:
     @property
     def remarks(self) -> Iterator[str]:
         """What the numbers of the row do not say, in words."""
+        if self.state == "unreadable":
+            yield "cannot be read"
+            return
         if self.a is None or self.b is None:
             yield "only in B" if self.a is None else "only in A"
             return
@@ -143,7 +149,8 @@ class Comparison(Result):
     and where values are not finite; `compared` says how many gradients that are. Of a factor that
     could be 1 is only said that the difference is `only_rounding`. `worst` is the tensor whose
     values differ most, `nonfinite` the number of values that are not finite on either side, and
-    `unread` that of tensors that cannot be decoded. The `sentences` say how they differ, then why.
+    `unread` that of tensors that cannot be decoded. `unreadable` are the errors about members of
+    folders that cannot be read. The `sentences` say how they differ, then why.
     """
 
     rows: tuple[Compared, ...]
@@ -161,6 +168,7 @@ class Comparison(Result):
     worst: Compared | None = None
     nonfinite: int = 0
     unread: int = 0
+    unreadable: tuple[GradclipError, ...] = ()
     sentences: tuple[str, ...] = ()
 
     @property
@@ -178,7 +186,7 @@ class Comparison(Result):
         """Whether all gradients of both were read and are finite."""
         whole = self.difference
         sound = math.isfinite(whole.a.norm) and math.isfinite(whole.b.norm)
-        return sound and not self.nonfinite and not self.unread
+        return sound and not (self.nonfinite or self.unread or self.unreadable)
 
     @property
     def says(self) -> str:
@@ -188,6 +196,8 @@ class Comparison(Result):
     @property
     def status(self) -> Status:
         """The status with which the command ends."""
+        if self.unreadable:
+            return Status.TROUBLE
         return Status.OK if self.same else Status.VERDICT
 
     # Laid out
@@ -225,6 +235,10 @@ class Comparison(Result):
             "files_a": self.files_a,
             "files_b": self.files_b,
             **self._measured,
+            "unreadable": [
+                {**named(error.subject, "file"), "problem": error.problem}
+                for error in self.unreadable
+            ],
             "notes": self.notes,
         }
 

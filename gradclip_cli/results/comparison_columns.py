@@ -8,7 +8,7 @@ COLUMNS = (
         "state",
         "state",
         "`identical`, `equal`, `dtype`: the same numbers in another dtype, `differs`, `shape`, "
-        "`only_a`, `only_b`; in the last row the verdict",
+        "`only_a`, `only_b`, `unreadable`; in the last row the verdict",
     ),
     Column("dtype_a", "a.dtype.name", "dtype in A"),
     Column("dtype_b", "b.dtype.name", "dtype in B"),
@@ -58,5 +58,6 @@ COLUMNS = (
     Column("nonfinite_differ", "difference.astray", "number not finite otherwise than in A"),
     Column("nonfinite_a", "moments_a.nonfinite", "number of NaN and infinities in A"),
     Column("nonfinite_b", "moments_b.nonfinite", "number of NaN and infinities in B"),
+    Column("problem", "problem", "why a file is `unreadable`"),
 )
 SHEET = Sheet("comparison", COLUMNS, "tensor", {"tensor": "tensors"})

@@ -1,12 +1,12 @@
 """What became of checking files: sound, or what is wrong and what to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
-from gradclip_cli.tensors.names import escape, plural
+from gradclip_cli.tensors.names import escape, listed, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,23 @@ SHEET = Sheet("soundness", COLUMNS, "file", {"file": "files"}, last="soundness")
 
 
 @dataclass(frozen=True, slots=True)
-class Soundness(Result):
-    """Files that were looked at."""
+class Soundness(Result, Sequence[Checked]):
+    """The files that were looked at, in order; `ignored` are paths that are surely no dumps."""
 
     files: tuple[Checked, ...]
+    ignored: tuple[str, ...] = ()
+
+    @overload
+    def __getitem__(self, place: int) -> Checked: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Checked, ...]: ...
+    def __getitem__(self, place: int | slice) -> Checked | tuple[Checked, ...]:
+        """Give a file, or some."""
+        return self.files[place]
+
+    def __len__(self) -> int:
+        """Give the number of files."""
+        return len(self.files)
 
     @property
     def sound(self) -> bool:
@@ -72,6 +85,13 @@ class Soundness(Result):
         return Status.OK if self.sound else Status.TROUBLE
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to say."""
+        if not self.ignored:
+            return ()
+        return (f"{plural(len(self.ignored), 'path')} ignored: {listed(self.ignored)}",)
+
+    @property
     def sheet(self) -> Sheet:
         """How it is laid out."""
         return SHEET
@@ -82,4 +102,4 @@ class Soundness(Result):
 
     def summary(self) -> Mapping[str, Any]:
         """Give what JSON says of the whole."""
-        return {"sound": self.sound}
+        return {"sound": self.sound, "ignored": self.ignored, "notes": self.notes}

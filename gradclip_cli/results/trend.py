@@ -14,7 +14,8 @@ from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
-from gradclip_cli.tensors.names import escape, named
+from gradclip_cli.series.unreadable import Unreadable
+from gradclip_cli.tensors.names import escape, named, plural
 
 COLUMNS = (
     Column("step", "step", "the number, or name", title="step"),
@@ -51,7 +52,7 @@ COLUMNS = (
     Column(
         "mark",
         "marked",
-        "`spike`, `nonfinite`, `overflow` (beyond float64), `zero`, or empty",
+        "`spike`, `nonfinite`, `overflow` (beyond float64), `zero`, `unreadable`, or empty",
     ),
     Column("", "mark_and_norm", title="mark", words="mark", left=True),
     Column("", "worst_part", title="share", words="part"),
@@ -63,13 +64,14 @@ COLUMNS = (
         "where the first value of `tensor` is that is not finite",
     ),
     Column("few_steps", "few_steps", "of a spike, whether fewer than 20 steps before tell of it"),
+    Column("problem", "problem", "why a step is `unreadable`: it has a row, and counts in nothing"),
 )
 SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 
 
 @dataclass(frozen=True, slots=True)
 class Trend(Result):
-    """A run over its steps, in order, and what can be said of it.
+    """A run over its steps, in order, and what can be said of it; `unreadable` ones stand apart.
 
     `shifts` are levels that did not come back, whose steps are no `spikes`; `largest_jump` is from
     one step to the next. `fading` are the layers along which the norm falls geometrically,
@@ -85,23 +87,28 @@ class Trend(Result):
     fading: tuple[Fading, ...]
     always_zero: tuple[str | None, ...]
     notes: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
 
     @property
     def finite(self) -> bool:
-        """Whether the norm of each step is finite."""
-        return all(math.isfinite(step.global_norm) for step in self.steps)
+        """Whether each step was read and its norm is finite."""
+        return not self.unreadable and all(math.isfinite(step.global_norm) for step in self.steps)
 
     @property
     def says(self) -> str:
-        """What has to be known first, and which gates failed."""
-        return "; ".join([self.verdict, *(gate.says for gate in self.gates if gate.status)])
+        """What has to be known first, what could not be read, and which gates failed."""
+        said = [self.verdict]
+        if self.unreadable:
+            said.append(f"{plural(len(self.unreadable), 'step')} cannot be read")
+        return "; ".join([*said, *(gate.says for gate in self.gates if gate.status)])
 
     @property
     def status(self) -> Status:
-        """The status with which the command ends; of a gate that cannot judge, trouble."""
-        return max((gate.status for gate in self.gates), default=Status.OK)
+        """The status with which the command ends; what cannot be read or judged is trouble."""
+        read = Status.TROUBLE if self.unreadable else Status.OK
+        return max([read, *(gate.status for gate in self.gates)])
 
     @property
     def finite_norms(self) -> list[float]:
@@ -122,11 +129,14 @@ class Trend(Result):
 
     def labels(self) -> Sequence[int | str]:
         """Give what the steps are called."""
-        return [step.step for step in self.steps]
+        return [row.step for _, row in self.told()]
 
-    def told(self) -> Iterator[tuple[str, Step]]:
+    def told(self) -> Iterator[tuple[str, Step | Unreadable]]:
         """Give each row with its kind."""
-        return (("step", step) for step in self.steps)
+        rows: list[Step | Unreadable] = [*self.steps]
+        for bad in self.unreadable:
+            rows.insert(bad.place, bad)
+        return (("step", row) for row in rows)
 
     def summary(self) -> Mapping[str, Any]:
         """Give what JSON says of the whole."""
@@ -151,6 +161,10 @@ class Trend(Result):
                 for fading in self.fading
             ],
             "always_zero": self.always_zero,
+            "unreadable": [
+                {"step": bad.step, **named(bad.source, "source"), "problem": bad.problem}
+                for bad in self.unreadable
+            ],
             "notes": [escape(note) for note in self.notes],
         }
 

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from gradclip_cli.tensors.codecs import Floats
     from gradclip_cli.tensors.dump import Tensor
 
+SEVERAL = "; gradclip inspect --clip-norm 1,5 compares several"
 CLIP_NORM = Option(
     "clip_norm",
     "The limit for the norm of all tensors together.",
     metavar="C",
-    parse=number("clip_norm", "1.0"),
+    parse=number("clip_norm", "1.0", SEVERAL),
     group="Rule",
     common=True,
 )

@@ -2,16 +2,20 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.registry import suffixes
-from gradclip_cli.tensors.names import natural
+from gradclip_cli.formats.steps import number_of
+from gradclip_cli.tensors.names import escape, natural
 from gradclip_cli.tensors.patterns import compiled
 
 _NUMBER = re.compile("[0-9]+")
 _BEHIND_THE_WORD = re.compile("step[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
+_EPOCH = re.compile("epochs?[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
+_RANK = re.compile("(?:rank|shard|worker|device|gpu)s?[^0-9a-z/]{0,2}$", re.IGNORECASE)
 _LONGEST = 18  # digits: what is longer is no count of steps, and int() refuses 4,300
 
 
@@ -24,52 +28,138 @@ class Operand:
 
 
 def ordered(paths: Sequence[str], step_from: str | None = None) -> list[Operand]:
-    """Give the paths as steps, in order.
+    """Give the paths as steps, in order; no step twice.
 
-    The step is the number in which the paths differ; else the one behind the word `step`, else the
-    first in the name. `step_from` is a regular expression whose first group, or whole match, is the
-    step. Raises `GradclipError` where it is none, or does not match.
+    Of paths that differ in one number alone that is the step; in several, as epoch and step, they
+    are named by what differs. Of others it is the number behind the word `step`, else the first in
+    what differs, else that is the name. `step_from` is a regular expression whose first group, or
+    whole match, is the step. Raises `GradclipError` where it is none or does not match, where two
+    paths are one step, and where they are ranks.
 
     >>> [operand.step for operand in ordered(["run3/g-10.npy", "run3/g-9.npy"])]
     [9, 10]
+    >>> [operand.step for operand in ordered(["ckpt-5/g.npy", "ckpt-last/g.npy", "ckpt-10/g.npy"])]
+    [5, 10, 'ckpt-last']
     """
-    steps = _numbers(paths) if step_from is None else _matched(paths, step_from)
+    steps = _read(paths) if step_from is None else _matched(paths, step_from)
     operands = [Operand(path, step) for path, step in zip(paths, steps, strict=True)]
+    _check_different(operands)
     return sorted(operands, key=_place)
 
 
-def _place(operand: Operand) -> tuple[bool, int, object, object]:
+def folders(paths: Sequence[str]) -> list[str]:
+    """Give the folders that paths are in, but for numbers and what all have in common."""
+    found = {_NUMBER.sub("#", os.sep.join(parts[:-1])) for parts in _differing(paths)}
+    return sorted(folder or os.curdir for folder in found)
+
+
+def are_ranks(one: str, other: str) -> bool:
+    """Say whether two paths differ in the number of a rank.
+
+    >>> are_ranks("step_9/rank0.npy", "step_9/rank1.npy"), are_ranks("step_9.npy", "step_8.npy")
+    (True, False)
+    """
+    return any(_RANK.search(words) for words, _ in _columns([one, other]))
+
+
+def _check_different(operands: Sequence[Operand]) -> None:
+    seen: dict[int | str, str] = {}
+    for operand in operands:
+        other = seen.get(operand.step)
+        seen[operand.step] = operand.path
+        if other is not None:
+            raise GradclipError(
+                operand.path,
+                f"is step {escape(str(operand.step))}, as {escape(other)} is",
+                "give one run, each step once; or say with --step-from which number is the step",
+            )
+
+
+def _place(operand: Operand) -> tuple[bool, int, bool, int, object]:
     step = operand.step
     if isinstance(step, int):
-        return False, step, (), natural(operand.path)
-    return True, 0, natural(step), natural(operand.path)
+        return False, step, False, 0, natural(operand.path)
+    epoch = _EPOCH.search(step)  # its steps may begin anew in each
+    return True, 0, epoch is None, int(epoch[1][:_LONGEST]) if epoch else 0, natural(step)
 
 
-def _numbers(paths: Sequence[str]) -> list[int | str]:
-    """Read the numbers of paths that follow one pattern, or of each by itself."""
-    if len(paths) > 1 and len({_NUMBER.sub("0", path) for path in paths}) == 1:
-        columns = list(zip(*(_NUMBER.findall(path) for path in paths), strict=True))
-        varying = [column for column in columns if len(set(column)) > 1]
-        if len(varying) == 1:
-            return [_step(digits) for digits in varying[0]]
-        if varying:  # such as epoch and step: only together they say when
-            return [_stem(path) for path in paths]
-    return [_number(path) for path in paths]
+def _read(paths: Sequence[str]) -> list[int | str]:
+    """Read paths that follow one pattern by the numbers that differ, others each by itself."""
+    patterns = [_pattern(path) for path in paths]
+    ((usual, count),) = Counter(patterns).most_common(1)
+    alike = [path for path, pattern in zip(paths, patterns, strict=True) if pattern == usual]
+    _check_ranks(alike)
+    columns = [column for _, column in _columns(alike)]
+    numbers = iter(columns[0] if len(columns) == 1 else [None] * count)
+    steps: list[int | str] = []
+    for pattern, parts in zip(patterns, _differing(paths), strict=True):
+        if not columns or pattern != usual:
+            steps.append(_number(parts))
+        else:
+            number = next(numbers)
+            steps.append(os.sep.join(parts) if number is None else number)
+    return steps
 
 
-def _number(path: str) -> int | str:
-    name = _stem(path)
-    found = _BEHIND_THE_WORD.search(name)
-    if found:
-        return _step(found[1])
-    digits = _NUMBER.search(name)
-    return _step(digits[0]) if digits else name
+def _columns(paths: Sequence[str]) -> list[tuple[str, list[int | str]]]:
+    """Give the numbers in which paths of one pattern differ, each once, and the words before."""
+    words = _NUMBER.split(_bare(paths[0]))
+    columns = [
+        [_step(digits) for digits in column]
+        for column in zip(*(_NUMBER.findall(_bare(path)) for path in paths), strict=False)
+    ]
+    found: list[tuple[str, list[int | str]]] = []
+    for before, column in zip(words, columns, strict=False):
+        if len(set(column)) > 1 and all(column != other for _, other in found):
+            found.append((before, column))
+    return found
 
 
-def _stem(path: str) -> str:
-    name = os.path.basename(path.rstrip(os.sep)) or path
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix in (*suffixes(), ".jsonl") else name
+def _check_ranks(paths: Sequence[str]) -> None:
+    for words, column in _columns(paths):
+        if _RANK.search(words):
+            other = next(at for at, number in enumerate(column) if number != column[0])
+            raise GradclipError(
+                paths[other],
+                f"is of another rank than {escape(paths[0])}: ranks are no steps",
+                "give the files of one rank alone, as with rank0 in place of rank*",
+            )
+
+
+def _number(parts: Sequence[str]) -> int | str:
+    for part in reversed(parts):
+        found = _BEHIND_THE_WORD.search(part)
+        if found:
+            return _step(found[1])
+    digits = [number_of(part) for part in reversed(parts)]
+    digits += [found[0] for part in reversed(parts) if (found := _NUMBER.search(part))]
+    return next((_step(some) for some in digits if some), os.sep.join(parts))
+
+
+def _differing(paths: Sequence[str]) -> list[list[str]]:
+    """Give the parts of paths from the first to the last in which they differ."""
+    split = [_bare(path).split(os.sep) for path in paths]
+    shortest = min(map(len, split)) - 1
+    if len(paths) == 1:  # nothing differs: the last part that says when, else the name
+        (parts,) = split
+        return [next(([part] for part in reversed(parts) if number_of(part)), parts[-1:])]
+    start = end = 0
+    while start < shortest and len({parts[start] for parts in split}) == 1:
+        start += 1
+    while end < shortest - start and len({parts[-1 - end] for parts in split}) == 1:
+        end += 1
+    return [parts[start : len(parts) - end] for parts in split]
+
+
+def _pattern(path: str) -> str:
+    return _NUMBER.sub("0", _bare(path))
+
+
+def _bare(path: str) -> str:
+    """Give a path without the suffix of a dump."""
+    whole = path.rstrip(os.sep) or path
+    stem, suffix = os.path.splitext(whole)
+    return stem if suffix in (*suffixes(), ".jsonl") else whole
 
 
 def _step(text: str) -> int | str:
@@ -77,7 +167,7 @@ def _step(text: str) -> int | str:
 
 
 def _matched(paths: Sequence[str], step_from: str) -> list[int | str]:
-    step_of = _pattern(step_from)
+    step_of = _searching(step_from)
     steps = []
     for path in paths:
         step = step_of(path)
@@ -91,7 +181,7 @@ def _matched(paths: Sequence[str], step_from: str) -> list[int | str]:
     return steps
 
 
-def _pattern(step_from: str) -> Callable[[str], str | None]:
+def _searching(step_from: str) -> Callable[[str], str | None]:
     pattern = compiled("--step-from", step_from, r"give a pattern such as 'step-(\d+)'")
 
     def step(path: str) -> str | None:

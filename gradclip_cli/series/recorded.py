@@ -62,12 +62,14 @@ def _measured(rows: list[dict[str, Any]], selection: Selection) -> Measured:
     measured = [row for row in rows if row["measured"]]
     if len(measured) != whole["measured"]:
         raise ValueError(f"it has {len(measured):,} of {whole['measured']:,} measured tensors")
-    chosen = [measured[index] for index in selection.among([_name(row) for row in measured])]
+    names = [_name(row) for row in measured]
+    chosen = [measured[index] for index in selection.among(names)]
     norms = [row["finite_norm"] for row in chosen]
     everything = len(chosen) == len(measured)
     notes = [str(note) for note in whole["notes"]]
     if not everything:
         notes.append(f"norm of {len(chosen):,} of {len(measured):,} tensors")
+    notes += selection.misses(names)
     return Measured.of(
         Layout(
             tuple(map(_name, chosen)),

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.series.ranges import RangeRule
@@ -171,6 +171,8 @@ class Step:
     def strays(self) -> bool:
         """Whether its norm, if it is finite, has left the range of those before."""
         return math.isfinite(self.global_norm) and self.usual.is_outside(self.global_norm)
+
+    problem: ClassVar[None] = None  # as only what is unreadable has
 
     @property
     def global_norm(self) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.names import quoted
-from gradclip_cli.tensors.selection import Selection
+from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
 
 def gradient_kinds(dump: Dump) -> set[str]:
@@ -29,7 +29,7 @@ def gradients(dump: Dump, selection: Selection) -> list[int]:
     chosen = selection.chosen(tensors)
     found = [index for index in chosen if tensors[index].dtype.kind in kinds]
     if (selection.include or selection.exclude) and chosen and not found:
-        raise GradclipError(
+        raise NothingSelectedError(
             "--include" if selection.include else "--exclude",
             f"none of the {len(chosen):,} selected tensors is a gradient; the first, "
             f"{quoted(tensors[chosen[0]].name)}, is {tensors[chosen[0]].dtype.name}",

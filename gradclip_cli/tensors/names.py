@@ -123,6 +123,16 @@ def plural(count: int, noun: str, several: str = "") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or f'{noun}s'}"
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Write the first of some names, escaped, and how many more there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    shown = ", ".join(map(escape, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
 def quoted(name: str | None) -> str:
     """Write a tensor's name for a message: escaped, in quotes, of bounded length."""
     return "(unnamed)" if name is None else f"'{shortened(escape(name), 120)}'"

@@ -1,13 +1,20 @@
 """Which tensors a user chose, by their names."""
 
 import fnmatch
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
+
+_MOST = 1000  # names to look for the nearest among
+
+
+class NothingSelectedError(GradclipError):
+    """The patterns leave nothing to measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +35,70 @@ class Selection:
         """Give the indices of the chosen names; raises `GradclipError` if there are none."""
         if not self.include and not self.exclude:
             return list(range(len(names)))
-        include, exclude = _pattern(self.include), _pattern(self.exclude)
-        chosen = [
-            index
-            for index, name in enumerate(names)
-            if (not self.include or include.match(name or ""))
-            and not (self.exclude and exclude.match(name or ""))
-        ]
+        matches = self._matcher()
+        chosen = [index for index, name in enumerate(names) if matches(name)]
         if names and not chosen:
-            raise GradclipError(
+            whole = f"patterns match whole names, and the first tensor is called {quoted(names[0])}"
+            raise NothingSelectedError(
                 "--include" if self.include else "--exclude",
                 f"none of the {len(names):,} tensors is selected",
-                f"patterns match the whole name, as '*.weight' does; the first tensor is called "
-                f"{quoted(names[0])}",
+                "; ".join([*self.misses(names), whole]),
             )
         return chosen
+
+    def chooses(self, name: str | None) -> bool:
+        """Say whether a tensor of this name is chosen."""
+        return self._matcher()(name)
+
+    def misses(self, names: Sequence[str | None]) -> list[str]:
+        """Say of each pattern that matches no name that it does not, and what would.
+
+        >>> Selection(include=["attn", "head.*"]).misses(["0.attn.w", "head.w"])
+        ["no tensor matches --include 'attn', '*attn*' would"]
+        """
+        said = []
+        for option, globs in (("--include", self.include), ("--exclude", self.exclude)):
+            for glob in globs:
+                if names and not _matches(glob, names):
+                    near = _nearest(glob, [name for name in names if name])
+                    would = f", {quoted(near)} would" if near else ""
+                    said.append(f"no tensor matches {option} {quoted(glob)}{would}")
+        return said
+
+    def _matcher(self) -> Callable[[str | None], bool]:
+        include, exclude = _pattern(self.include), _pattern(self.exclude)
+
+        def matches(name: str | None) -> bool:
+            included = not self.include or include.match(name or "")
+            return bool(included and not (self.exclude and exclude.match(name or "")))
+
+        return matches
+
+
+def _matches(glob: str, names: Iterable[str | None]) -> bool:
+    pattern = _pattern([glob])
+    return any(pattern.match(name or "") for name in names)
+
+
+def _nearest(glob: str, names: Sequence[str]) -> str | None:
+    """Give a pattern that matches a name and was probably meant; None where none is near."""
+    text = glob.strip("*")
+    if not text:
+        return None
+    wider = f"*{text}*"
+    if _matches(wider, names):
+        return wider
+    for name in names:  # in other capitals
+        at = name.casefold().find(text.casefold())
+        if at >= 0 and _matches(found := f"*{name[at : at + len(text)]}*", names):
+            return found
+    import difflib  # hardly ever needed, and it takes time to import
+
+    parts = dict.fromkeys(part for name in names for part in re.split(r"[./]", name))
+    some = [*itertools.islice(dict.fromkeys([*names[:_MOST], *parts]), 2 * _MOST)]
+    for near in difflib.get_close_matches(text, some, 1):
+        return near if near in names else f"*{near}*"
+    return None
 
 
 def _pattern(globs: Sequence[str]) -> re.Pattern[str]:

@@ -846,6 +846,7 @@ DOCUMENTED = [
     *("norm_b", "ratio", "cosine", "relative_error", "max_abs_diff", "max_abs_diff_index"),
     *("changed", "newly_nonfinite", "first_newly_nonfinite", "nonfinite_differ", "nonfinite_a"),
     "nonfinite_b",
+    "problem",
 ]
 """The README documents these; they are only ever appended to."""
 

@@ -10,7 +10,6 @@ import pytest
 import gradclip_cli
 from gradclip_cli.render.registry import renderer
 from gradclip_cli.results.columns import Result
-from gradclip_cli.results.soundness import Soundness
 from tests.dumps import floats, write_safetensors
 from tests.written import plain
 
@@ -49,8 +48,8 @@ RESULTS: dict[str, Callable[[Path], Result]] = {
     ),
     "trend": lambda _: _run(),
     "suggest": lambda _: gradclip_cli.suggest(_run()),  # type: ignore[arg-type]
-    "check": lambda folder: Soundness(
-        gradclip_cli.check(_dump(folder / "a.safetensors"), folder / "none.npy")
+    "check": lambda folder: gradclip_cli.check(
+        _dump(folder / "a.safetensors"), folder / "none.npy"
     ),
 }
 

@@ -543,7 +543,7 @@ def test_a_journal_that_leads_to_a_folder_elsewhere_is_taken_away(tmp_path: Path
 def test_many_files_in_place_need_few_descriptors(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     for number in range(300):
-        array(folder / str(number % 100) / f"{number}.npy", 1.0)
+        array(folder / f"layer{number % 100}" / f"{number}.npy", 1.0)
     limit = ["bash", "-c", 'ulimit -n 40; exec "$@"', "bash"]
     command = ("apply", "in", "--clip-norm=1", "--in-place", "-q")
     done = real(*command, before=limit, cwd=tmp_path)

@@ -221,12 +221,16 @@ def test_a_picture_takes_no_ones_place_without_force(run: Run, tmp_path: Path) -
 
 def test_a_run_that_fails_leaves_the_old_picture(tmp_path: Path) -> None:
     paths = write_steps(tmp_path, {"a": [1.0]}, {"a": [1.0]})
-    Path(paths[1]).write_bytes(b"junk")
     plot = tmp_path / "a.png"
     plot.write_text("mine")
+    for path in paths:
+        Path(path).write_bytes(b"\0junk")
     assert gradclip("trend", *paths, "--plot", str(plot), "--force").returncode == 2
     assert plot.read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["a.png", "step-0.safetensors", "step-1.safetensors"]
+    write_steps(tmp_path, {"a": [1.0]})
+    assert gradclip("trend", *paths, "--plot", str(plot), "--force").returncode == 2
+    assert plot.read_bytes().startswith(b"\x89PNG"), "of the steps that can be read"
 
 
 def test_without_matplotlib_the_way_to_it_is_told_before_anything_is_measured(

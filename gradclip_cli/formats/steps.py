@@ -1,0 +1,171 @@
+"""Files that are steps of a run, and not parts of one gradient: what their names say, and headers.
+
+A name reads as a step where a number stands beside a word for one. Only names are looked at, and
+only where two of them read as steps a header of each, for steps have the same tensors.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.folders import Place
+from gradclip_cli.formats.opening import open_regular
+from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dump import Shape
+from gradclip_cli.tensors.names import natural
+
+_WORD = "(?:(?:global[_-]?)?step|iter(?:ation)?|epoch|checkpoint|ckpt)s?"
+_STEP = re.compile(
+    rf"(?<![a-z]){_WORD}[^0-9a-z\n/]{{0,2}}([0-9]+)"
+    rf"|(?<![a-z0-9.])([0-9]+)[-_ ]?{_WORD}(?![a-z])",
+    re.IGNORECASE,
+)
+_BARE = re.compile("^[0-9]+(?=[./\n]|$)", re.MULTILINE)
+# Below these a number counts parts of a model or of a cluster.
+_PARTS = re.compile(
+    r"(?<![a-z])(?:h|layer|block|expert|head|stage|module|param|rank|shard|worker)s?[^a-z]*$",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile("[0-9]+")
+
+
+@frozen
+class Series:
+    """Steps that a folder holds, or operands are: each a path with its files, in natural order.
+
+    `others` are files beside them that belong to no numbered step. A series of operands has no
+    folder.
+    """
+
+    folder: str
+    steps: Mapping[str, tuple[Place, ...]]
+    others: tuple[Place, ...]
+
+    def common(self) -> "Contents | None":
+        """Give what steps hold; None where they have not most names and shapes in common.
+
+        A header of each is read; one that is unreadable says nothing.
+        """
+        first: Contents | None = None
+        for step, places in self.steps.items():
+            found = _contents(step, places, first)
+            first = first or found
+            if first and found and not first.resembles(found):
+                return None
+        return first or Contents(frozenset(), "", frozenset())
+
+    def beside(self, common: "Contents") -> Iterator[tuple[str, bool]]:
+        """Give what stands beside the numbered steps, and of each whether it is a step too.
+
+        It is where it holds what they have in common, or cannot be read.
+        """
+        step, places = next(iter(self.steps.items()))
+        is_file = step == places[0].path
+        found: dict[str, list[Place]] = {}
+        for place in self.others:
+            folder = os.path.dirname(step)
+            below = os.path.relpath(place.path, folder) if folder else place.path
+            name, *rest = below.split(os.sep)
+            beside = os.path.join(folder, name)
+            is_sibling = place.path.startswith(beside) and (not rest) == is_file
+            found.setdefault(beside if is_sibling else place.path, []).append(place)
+        for path, some in found.items():
+            held = _contents(path, some, common)
+            yield path, held is None or common.resembles(held)
+
+
+@frozen
+class Contents:
+    """The names of a step's files, and the tensors in one, without what tells steps apart."""
+
+    files: frozenset[str]
+    file: str
+    tensors: frozenset[tuple[str | None, Shape]]
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the file names its tensors, which no two files of one gradient may share."""
+        return any(name is not None for name, _ in self.tensors)
+
+    def resembles(self, other: "Contents") -> bool:
+        """Say whether most files and tensors are in both."""
+        if not _mostly(self.tensors, other.tensors):
+            return False
+        # One file that names its tensors may itself have any name.
+        is_one = self.has_names and len(self.files) == len(other.files) == 1
+        return is_one or _mostly(self.files, other.files)
+
+
+def series(places: Sequence[Place], least: int = 2) -> list[Series]:
+    """Give what is, by names, a series of two steps or more: in folders, and among operands.
+
+    A folder that holds one, and no other dumps, is a series only where `least` is 1.
+    """
+    folders: dict[str, list[Place]] = {}
+    for place in places:
+        if place.relative:  # else it is a stream
+            folder = place.path.removesuffix(place.relative) if place.member else ""
+            folders.setdefault(folder, []).append(place)
+    found = []
+    for folder, some in folders.items():
+        names = [place.relative if folder else place.path for place in some]
+        bare = bool(folder) and not _PARTS.search(os.path.abspath(folder))
+        everything = "\n".join(names)
+        if not (_STEP.search(everything) or (bare and _BARE.search(everything))):
+            continue
+        steps: dict[str, list[Place]] = {}
+        others = []
+        for name, place in zip(names, some, strict=True):
+            step = _step_of(name, bare)
+            if step is None:
+                others.append(place)
+            else:
+                steps.setdefault(os.path.join(folder, step), []).append(place)
+        if len(steps) > 1 or (steps and least == 1 and not others and _STEP.search(everything)):
+            ordered = {step: tuple(steps[step]) for step in sorted(steps, key=natural)}
+            found.append(Series(folder, ordered, tuple(others)))
+    return found
+
+
+def number_of(name: str) -> str | None:
+    """Give the digits beside a word for a step; None where a name does not read as one.
+
+    >>> number_of("v2-global_step1000"), number_of("model_20_steps"), number_of("layer_1")
+    ('1000', '20', None)
+    """
+    found = _STEP.search(name)
+    return found and (found[1] or found[2])
+
+
+def _step_of(name: str, bare: bool) -> str | None:
+    """Give the part of a path to the end of what reads as a step: a folder, else the file."""
+    *folders, last = name.split(os.sep)
+    for depth in range(len(folders), 0, -1):
+        if _STEP.search(folders[depth - 1]):
+            return os.sep.join(folders[:depth])
+    if _STEP.search(last):
+        return name
+    return name.split(os.sep)[0] if bare and _is_bare(name) else None
+
+
+def _is_bare(name: str) -> bool:
+    stem, _ = os.path.splitext(name.split(os.sep)[0])
+    return stem.isascii() and stem.isdecimal()
+
+
+def _contents(step: str, places: Sequence[Place], like: Contents | None = None) -> Contents | None:
+    """Look into one file of a step, that of another where it has it; None if it is unreadable."""
+    files = {_NUMBER.sub("#", place.path.removeprefix(step)): place for place in reversed(places)}
+    name = like.file if like and like.file in files else next(reversed(files))
+    try:
+        file = open_regular(files[name].path, files[name].relative)  # a FIFO is read but once
+    except (GradclipError, OSError):
+        return None
+    tensors = [(None if file.is_named_by_file else one.name, one.shape) for one in file.tensors]
+    return Contents(frozenset(files), name, frozenset(tensors))
+
+
+def _mostly(some: frozenset[object], others: frozenset[object]) -> bool:
+    common = len(some & others)
+    return common > 0 and 2 * common >= max(len(some), len(others))
