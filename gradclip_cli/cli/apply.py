@@ -5,7 +5,7 @@ import stat
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import FORCE, PATHS, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import ALL, FORCE, PATHS, REPORT, SELECTION, WORKERS
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option
 from gradclip_cli.rules.choosing import options
@@ -28,7 +28,7 @@ IN_PLACE = Option(
 )
 DRY_RUN = Option(
     "dry_run",
-    "Measure and decide; write nothing.",
+    "Try all of it and say what would be; write nothing.",
     group="Where it goes",
     common=True,
     default=False,
@@ -60,8 +60,8 @@ def run(given: Given) -> None:
     if given.report_file is not None:
         output.save(report, form, given.report_file, given.force)
     elif not given.quiet:
-        stream = boundary.stderr() if to_stdout else boundary.stdout()
-        output.show(report, form, stream, everything=True)
+        stream = boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
+        output.show(report, form, stream, given.everything)
 
 
 def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
@@ -69,7 +69,7 @@ def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
         if path is not None:
             raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
         return False
-    if dry_run or not (path in (None, "-") or _is_stdout(path)):
+    if (dry_run and path is None) or not (path in (None, "-") or _is_stdout(path)):
         return False
     if boundary.stdout().isatty():
         raise GradclipError(
@@ -107,6 +107,7 @@ def command() -> Command:
             FORCE,
             DRY_RUN,
             REPORT_FILE,
+            ALL,
             *REPORT,
             WORKERS,
         ),

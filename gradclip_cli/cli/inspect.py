@@ -1,5 +1,6 @@
 """`gradclip inspect`: how large the gradients are."""
 
+import dataclasses
 import math
 
 import typer
@@ -16,7 +17,7 @@ CLIP_NORM = Option(
     "Say what clipping to C would do; repeatable.",
     metavar="C",
     parse=number("clip_norm", "1.0"),
-    group="What counts",
+    group="Rule",
     common=True,
     many=True,
 )
@@ -45,10 +46,20 @@ FAIL_NONFINITE = Option(
 )
 
 
+def _rules() -> tuple[Option, ...]:
+    """Give the options of rules as `apply` has them, but for the limit that can be given again."""
+    from gradclip_cli.rules.choosing import options
+
+    others = (option for option in options() if option.name != CLIP_NORM.name)
+    return tuple(dataclasses.replace(option, common=False) for option in others)
+
+
 def run(given: Given) -> None:
     """Measure, print and judge."""
     form = output.form_of(given)
     _check_gate(given.fail_above)
+    own = {PATHS.name, *(option.name for option in command().first)}
+    rules = {name: value for name, value in vars(given).items() if name not in own}
     from gradclip_cli.commands.inspect import inspect
     from gradclip_cli.results.ranking import arranged
     from gradclip_cli.results.report import KEYS, grouped
@@ -56,7 +67,8 @@ def run(given: Given) -> None:
 
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
-        report = inspect(*output.operands(given.paths), progress=progress, **given.to(inspect))
+        paths = output.operands(given.paths)
+        report = inspect(*paths, progress=progress, **given.to(inspect), **rules)
     if not given.quiet:
         shown = report if group is None else grouped(report, group)
         rows = [row for row in shown.rows if any(row.bad)] if given.bad_only else shown.rows
@@ -101,4 +113,5 @@ def command() -> Command:
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
         ),
         run,
+        _rules,
     )

@@ -14,10 +14,9 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.journal import Move, appeared, move_into_place, settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
-from gradclip_cli.files.places import Target, is_special, target
+from gradclip_cli.files.places import Target, is_special, no_room, target
 from gradclip_cli.files.replacement import Replacement
 from gradclip_cli.files.system import flush, naming, reserve
 
@@ -291,11 +290,7 @@ def _prepare(descriptor: int, target: Target, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            raise GradclipError(
-                target.path,
-                f"no room for its {size:,} bytes: {(error.strerror or '').lower()}",
-                "free some space on that disk, or write elsewhere with -o",
-            ) from error
+            raise no_room(target.path, size, error.errno) from error
 
 
 def _keep_rights(descriptor: int, old: os.stat_result) -> None:

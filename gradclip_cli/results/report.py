@@ -15,7 +15,15 @@ from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.results.columns import Result, Sheet, Value
-from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Clipping, Ruling, WhatIf
+from gradclip_cli.results.figures import (
+    CLIPPED,
+    SUBNORMAL,
+    Clipped,
+    Clipping,
+    Ruling,
+    WhatIf,
+    Written,
+)
 from gradclip_cli.results.ranking import Keys, worst_first
 from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Dump, Index, Shape, multi_index
@@ -119,7 +127,8 @@ class Report(Result):
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
     `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
     and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
-    limit that `inspect` was asked about.
+    rule that `inspect` was asked about. `written` says where `apply` wrote: two results that differ
+    in nothing else are equal.
     """
 
     rows: tuple[Row, ...]
@@ -133,6 +142,7 @@ class Report(Result):
     worst: Row | None = None
     ruling: Ruling | None = None
     what_if: tuple[WhatIf, ...] = ()
+    written: Written | None = field(default=None, repr=False, compare=False)
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -208,7 +218,7 @@ class Report(Result):
         }
         if self.what_if:
             summary["what_if"] = [chance.values() for chance in self.what_if]
-        for said in (self.clipped, self.ruling):
+        for said in (self.clipped, self.ruling, self.written):
             summary |= {} if said is None else said.values()
         return summary
 

@@ -15,12 +15,15 @@ from gradclip_cli.tensors.names import escape
 class Targets:
     """Where each file of a dump goes, in the dump's order, and what is copied along.
 
-    `folder` is a folder that does not exist yet and is to hold them all, or None.
+    `labels` are what all of them are called by whoever named the place: a file, or `named`, a
+    folder. `folder` is one that does not exist yet and is to hold them all, or None.
     """
 
     files: tuple[Target, ...]
     companions: tuple[tuple[Companion, Target], ...] = ()
     folder: str | None = None
+    labels: tuple[str, ...] = ()
+    named: str = ""
 
     @property
     def all(self) -> tuple[Target, ...]:
@@ -47,7 +50,7 @@ def in_place(dump: Dump) -> Targets:
             )
         check_folder(os.path.dirname(path), file.source.label)
         targets.append(Target(path, True))
-    return Targets(tuple(targets))
+    return Targets(tuple(targets), labels=tuple(file.source.label for file in dump.files))
 
 
 def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Targets:
@@ -66,7 +69,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         or any(map(os.path.isdir, operands))
     )
     if not into_folder:
-        return Targets((_unlike(output, output, dump.files, force),))
+        return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
     if os.path.lexists(plain) and not os.path.isdir(plain):
         raise GradclipError(
             output, "a file stands where a folder is needed", "name another folder with -o"
@@ -76,15 +79,16 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
             output, "standard input has no file name to use in a folder", "name a file with -o"
         )
     places: dict[str, str] = {}
-    found = []
+    found, labels = [], []
     for relative, label in (
         *((file.relative, file.source.label) for file in dump.files),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
-        place = _unlike(os.path.join(plain, relative), plain, dump.files, force)
+        labels.append(os.path.join(plain, relative))
+        place = _unlike(labels[-1], plain, dump.files, force)
         if place.path in places:
             raise GradclipError(
-                os.path.join(plain, relative),
+                labels[-1],
                 f"both {escape(places[place.path])} and {escape(label)} would be written here",
                 "clip them in two runs, into two folders",
             )
@@ -92,7 +96,8 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         found.append(place)
     files, others = found[: len(dump.files)], found[len(dump.files) :]
     folder = None if os.path.isdir(plain) else os.path.realpath(plain)
-    return Targets(tuple(files), tuple(zip(dump.companions, others, strict=True)), folder)
+    companions = tuple(zip(dump.companions, others, strict=True))
+    return Targets(tuple(files), companions, folder, tuple(labels), output)
 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
