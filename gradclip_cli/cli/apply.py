@@ -26,6 +26,12 @@ IN_PLACE = Option(
     common=True,
     default=False,
 )
+BACKUP = Option(
+    "backup",
+    "With --in-place: keep each original, its name and this.",
+    metavar="SUFFIX",
+    group="Where it goes",
+)
 DRY_RUN = Option(
     "dry_run",
     "Try all of it and say what would be; write nothing.",
@@ -104,6 +110,7 @@ def command() -> Command:
             NONFINITE,
             OUTPUT,
             IN_PLACE,
+            BACKUP,
             FORCE,
             DRY_RUN,
             REPORT_FILE,

@@ -55,6 +55,7 @@ def apply(
     like: Like | None = None,
     output: Path | Write | None = None,
     in_place: bool = False,
+    backup: str | None = None,
     force: bool = False,
     dry_run: bool = False,
     nonfinite: Nonfinite = "refuse",
@@ -75,7 +76,8 @@ def apply(
     parameter in the dump `params`, whose units lie as `agc_layout` says. Norms are of `norm_type`,
     2 if not given, and `eps` is added to them. `like` names a framework to follow to the bit.
 
-    `output` is a path, or for a single file a function that is given its bytes in order.
+    `output` is a path, or for a single file a function that is given its bytes in order. In place,
+    `backup` is a suffix under which each file that changes is kept beside what replaces it.
     `use_norm` is a norm known already, which spares the measuring. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was. A dry run tries all of it, and writes nothing.
@@ -86,6 +88,10 @@ def apply(
         for name, value in options.items()
     }
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
+    if backup is not None:
+        if not in_place:
+            raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
+        targets.check_suffix(backup)
     operands = [os.fspath(path) for path in paths]
     dump = opened(found(operands))
     refuse_unclippable(dump.files)
@@ -93,7 +99,7 @@ def apply(
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
     aim = aimed(rule, terms, dump, chosen)
-    way = _Way(output, in_place, force, dry_run)
+    way = _Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:
         target = _destination(dump, operands, way, stack)
         spools = spool(dump, stack)
@@ -144,6 +150,7 @@ class _Way:
 
     output: Path | Write | None
     in_place: bool
+    suffix: str
     force: bool
     dry_run: bool
 
@@ -158,7 +165,7 @@ def _destination(
     if way.in_place:
         if any(not file.relative for file in dump.files):
             raise GradclipError("--in-place", "standard input has no place", "write with -o FILE")
-        return targets.in_place(dump)
+        return targets.in_place(dump, way.suffix)
     if way.output is None:
         if way.dry_run:
             return None
@@ -247,14 +254,18 @@ def _where(
     if not isinstance(target, targets.Targets):
         path = "-" if callable(way.output) else os.fspath(way.output or "-")
         return Written((path,), count, dry_run=way.dry_run)
-    paths = target.labels
-    if way.in_place:
-        starts = itertools.accumulate((len(file.tensors) for file in dump.files), initial=0)
-        spans = itertools.starmap(range, itertools.pairwise(starts))
-        paths = tuple(
-            path for path, span in zip(paths, spans, strict=True) if _changed(span, outcomes)
-        )
-    return Written(paths, count, way.in_place, way.dry_run, target.named)
+    if not way.in_place:
+        return Written(target.labels, count, dry_run=way.dry_run, folder=target.named)
+    starts = itertools.accumulate((len(file.tensors) for file in dump.files), initial=0)
+    spans = itertools.starmap(range, itertools.pairwise(starts))
+    places = zip(target.labels, target.files, spans, strict=True)
+    done = [(path, place) for path, place, span in places if _changed(span, outcomes)]
+    backups = (
+        (place.path if os.path.islink(path) else path) + way.suffix
+        for path, place in (done if way.suffix else ())
+    )
+    paths = tuple(path for path, _ in done)
+    return Written(paths, count, True, way.dry_run, backups=tuple(backups))
 
 
 def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict[int, Moments]:

@@ -12,10 +12,19 @@ from gradclip_cli.files.marks import is_ours
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path that is to hold a result; `replace` allows it to exist already."""
+    """A path that is to hold a result; `replace` allows it to exist already.
+
+    With a `suffix` what stands there is kept beside it, under its name and that.
+    """
 
     path: str
     replace: bool
+    suffix: str = ""
+
+    @property
+    def backup(self) -> str:
+        """Where what stands there is kept."""
+        return self.path + self.suffix
 
 
 def target(label: str, top: str, force: bool) -> Target:

@@ -99,7 +99,6 @@ def find(operands: Sequence[str]) -> Found:
 def _members(folder: str) -> tuple[list[str], list[str], int]:
     """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
     dumps, indexes, others = [], [], 0
-    suffixes = registry.suffixes()
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
         below = os.path.relpath(place, folder)
@@ -109,11 +108,16 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
                 continue
             if name.endswith(INDEX_SUFFIX):
                 indexes.append(member)
-            elif name.endswith(suffixes) or registry.is_of_package(name):
+            elif is_dump(name):
                 dumps.append(member)
             else:
                 others += 1
     return sorted(dumps, key=natural), sorted(indexes, key=natural), others
+
+
+def is_dump(name: str) -> bool:
+    """Say whether a folder's file of this name is taken for a dump."""
+    return name.endswith(registry.suffixes()) or registry.is_of_package(name)
 
 
 def _raise(error: OSError) -> None:

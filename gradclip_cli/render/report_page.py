@@ -141,10 +141,14 @@ def _where(written: "Written") -> str:
     count = len(written.paths)
     if written.in_place and not count:
         return f"no file {'would be' if written.dry_run else 'was'} changed"
-    if written.in_place and written.files > 1:
-        return f"{done} in place: {count:,} of {plural(written.files, 'file')}"
     if written.in_place:
-        return f"{done} in place: {escape(*written.paths)}"
+        where = f"{count:,} of {plural(written.files, 'file')}"
+        if written.files == 1:
+            where = escape(*written.paths)
+        kept = f", the original as {escape(written.backups[0])}" if written.backups else ""
+        if len(written.backups) > 1:
+            kept = ", the originals beside them"
+        return f"{done} in place: {where}{kept}"
     if written.paths == ("-",):
         return f"{done} to standard output"
     if written.folder:

@@ -135,7 +135,7 @@ class Written:
 
     `paths` are the files as they were named, in place only those that changed of `files` in all;
     `-` is a stream. None are known where a dry run was told of no place. `folder` is the one that
-    `-o` named.
+    `-o` named, `backups` are the originals that were kept, in the order of `paths`.
     """
 
     paths: tuple[str, ...] | None
@@ -143,10 +143,11 @@ class Written:
     in_place: bool = False
     dry_run: bool = False
     folder: str = ""
+    backups: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """Give what JSON says of it."""
-        return {"outputs": self.paths, "dry_run": self.dry_run}
+        return {"outputs": self.paths, "backups": self.backups, "dry_run": self.dry_run}
 
 
 @frozen

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import Target, check_folder, check_name, target
+from gradclip_cli.formats.folders import INDEX_SUFFIX, is_dump
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape
 
@@ -31,8 +32,11 @@ class Targets:
         return (*self.files, *(place for _, place in self.companions))
 
 
-def in_place(dump: Dump) -> Targets:
-    """Let each file take its own place, or that of the file its symbolic link points to."""
+def in_place(dump: Dump, suffix: str = "") -> Targets:
+    """Let each file take its own place, or that of the file its symbolic link points to.
+
+    With a `suffix` what stands there is to be kept beside it, under its name and that.
+    """
     targets = []
     for file in dump.files:
         path = os.path.realpath(file.source.path)
@@ -49,8 +53,39 @@ def in_place(dump: Dump) -> Targets:
                 file.source.label, "the file is read-only", "allow writing with: chmod u+w FILE"
             )
         check_folder(os.path.dirname(path), file.source.label)
-        targets.append(Target(path, True))
+        targets.append(Target(path, True, suffix))
+        if suffix:
+            _check_backup(targets[-1].backup)
     return Targets(tuple(targets), labels=tuple(file.source.label for file in dump.files))
+
+
+def check_suffix(suffix: str) -> None:
+    """Refuse what can be no suffix of a file that is kept."""
+    if not suffix or os.sep in suffix or "\0" in suffix:
+        raise GradclipError(
+            "--backup",
+            f"{suffix!r} is no suffix to keep a file under its name and that",
+            "give letters that make the name another in the same folder, such as .orig",
+        )
+
+
+def _check_backup(path: str) -> None:
+    """Refuse a name for an original under which it would be lost, or be taken for a dump."""
+    check_name(path, path)
+    name = os.path.basename(path)
+    if is_dump(name) or name.endswith(INDEX_SUFFIX):
+        raise GradclipError(
+            "--backup",
+            f"{escape(name)} would be read as a part of the dump wherever its folder is",
+            "give another suffix, such as .orig",
+        )
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)
+        raise GradclipError(
+            path,
+            "already exists",
+            "a backup is never replaced: move it away, or give another --backup SUFFIX",
+        )
 
 
 def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Targets:
