@@ -41,7 +41,7 @@ DRY_RUN = Option(
 )
 REPORT_FILE = Option(
     "report_file",
-    "Write the report to this file.",
+    "Write the report to this file; its ending names the format.",
     metavar="FILE",
     flag="--report",
     group="Report",
@@ -58,12 +58,20 @@ def run(given: Given) -> None:
         others = [*(given.paths or ()), *([given.output] if given.output else [])]
         output.check_place(given.report_file, given.force, others)
     chosen = {option.name: getattr(given, option.name) for option in options()}
+    if to_stdout and form and (given.output, given.report_file, given.quiet) == (None, None, False):
+        raise GradclipError(
+            "--json" if given.json else "--format",
+            "the clipped bytes would go to standard output, and the report to standard error",
+            "name a file for the bytes with -o (-o - is standard output), or one for the report "
+            "with --report FILE",
+        )
     if to_stdout:
         given.output = boundary.writer(boundary.stdout())
     with output.progress(hidden=given.quiet or to_stdout) as progress:
         paths = output.operands(given.paths)
         report = apply(*paths, progress=progress, **given.to(apply), **chosen)
     if given.report_file is not None:
+        form = form or output.form_of_file(given.report_file)
         output.save(report, form, given.report_file, given.force)
     elif not given.quiet:
         stream = boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()

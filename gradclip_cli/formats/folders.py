@@ -108,16 +108,11 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
                 continue
             if name.endswith(INDEX_SUFFIX):
                 indexes.append(member)
-            elif is_dump(name):
+            elif registry.ending_of(name):
                 dumps.append(member)
             else:
                 others += 1
     return sorted(dumps, key=natural), sorted(indexes, key=natural), others
-
-
-def is_dump(name: str) -> bool:
-    """Say whether a folder's file of this name is taken for a dump."""
-    return name.endswith(registry.suffixes()) or registry.is_of_package(name)
 
 
 def _raise(error: OSError) -> None:

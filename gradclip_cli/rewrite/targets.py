@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import Target, check_folder, check_name, target
-from gradclip_cli.formats.folders import INDEX_SUFFIX, is_dump
+from gradclip_cli.formats.folders import INDEX_SUFFIX
+from gradclip_cli.formats.registry import called, ending_of
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
-from gradclip_cli.tensors.names import escape
+from gradclip_cli.tensors.names import escape, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _check_backup(path: str) -> None:
     """Refuse a name for an original under which it would be lost, or be taken for a dump."""
     check_name(path, path)
     name = os.path.basename(path)
-    if is_dump(name) or name.endswith(INDEX_SUFFIX):
+    if ending_of(name) or name.endswith(INDEX_SUFFIX):
         raise GradclipError(
             "--backup",
             f"{escape(name)} would be read as a part of the dump wherever its folder is",
@@ -103,6 +104,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         or len(operands) > 1
         or any(map(os.path.isdir, operands))
     )
+    _check_ending(output, dump.files, into_folder)
     if not into_folder:
         return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
     if os.path.lexists(plain) and not os.path.isdir(plain):
@@ -133,6 +135,27 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
     folder = None if os.path.isdir(plain) else os.path.realpath(plain)
     companions = tuple(zip(dump.companions, others, strict=True))
     return Targets(tuple(files), companions, folder, tuple(labels), output)
+
+
+def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:
+    """Refuse a name that promises another kind of file than is written."""
+    ending = ending_of(output)
+    if not ending or os.path.isdir(output):
+        return
+    if into_folder:
+        raise GradclipError(
+            output,
+            f"is named as a file, and a folder is needed for {plural(len(files), 'file')}",
+            f"name a folder, or say that this is one: -o {escape(output)}{os.sep}",
+        )
+    (file,) = files
+    own = called(file.format).suffixes
+    if ending not in own and not file.source.path.endswith(ending):
+        raise GradclipError(
+            output,
+            f"is named as a {ending} file, and what is written stays {file.format}",
+            f"clipping changes no format: let the name end in {own[0] if own else 'another way'}",
+        )
 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
