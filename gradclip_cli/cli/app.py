@@ -41,9 +41,12 @@ class _Commands(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is named first; raises `GradclipError` that names the nearest."""
-        if not ctx.resilient_parsing:  # which completion is
-            check_name(args[0])
-        return super().resolve_command(ctx, args)
+        if ctx.resilient_parsing:  # which completion is
+            return super().resolve_command(ctx, args)
+        name, *rest = args
+        check_name(name)
+        command = load(name)
+        return name, typed(command, command.options_for(rest)), rest
 
 
 def check_name(name: str) -> None:

@@ -5,7 +5,15 @@ import stat
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import FORCE, ONE_GRADIENT, PATHS, REPORT, SELECTION, WORKERS
+from gradclip_cli.cli.shared import (
+    ALL,
+    FORCE,
+    ONE_GRADIENT,
+    PATHS,
+    REPORT,
+    SELECTION,
+    WORKERS,
+)
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option
 from gradclip_cli.rules.by_global_norm import SEVERAL
@@ -27,16 +35,22 @@ IN_PLACE = Option(
     common=True,
     default=False,
 )
+BACKUP = Option(
+    "backup",
+    "With --in-place: keep each original, its name and this.",
+    metavar="SUFFIX",
+    group="Where it goes",
+)
 DRY_RUN = Option(
     "dry_run",
-    "Measure and decide; write nothing.",
+    "Try all of it and say what would be; write nothing.",
     group="Where it goes",
     common=True,
     default=False,
 )
 REPORT_FILE = Option(
     "report_file",
-    "Write the report to this file.",
+    "Write the report to this file; its ending names the format.",
     metavar="FILE",
     flag="--report",
     group="Report",
@@ -53,6 +67,13 @@ def run(given: Given) -> None:
         others = [*(given.paths or ()), *([given.output] if given.output else [])]
         output.check_place(given.report_file, given.force, others)
     chosen = {option.name: getattr(given, option.name) for option in options()}
+    if to_stdout and form and (given.output, given.report_file, given.quiet) == (None, None, False):
+        raise GradclipError(
+            "--json" if given.json else "--format",
+            "the clipped bytes would go to standard output, and the report to standard error",
+            "name a file for the bytes with -o (-o - is standard output), or one for the report "
+            "with --report FILE",
+        )
     if to_stdout:
         given.output = boundary.writer(boundary.stdout())
     with output.progress(hidden=given.quiet or to_stdout) as progress:
@@ -62,10 +83,11 @@ def run(given: Given) -> None:
         paths = output.operands(given.paths, hint)
         report = apply(*paths, progress=progress, **given.to(apply), **chosen)
     if given.report_file is not None:
+        form = form or output.form_of_file(given.report_file)
         output.save(report, form, given.report_file, given.force)
     elif not given.quiet:
-        stream = boundary.stderr() if to_stdout else boundary.stdout()
-        output.show(report, form, stream, everything=True)
+        stream = boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
+        output.show(report, form, stream, given.everything)
 
 
 def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
@@ -73,7 +95,7 @@ def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
         if path is not None:
             raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
         return False
-    if dry_run or not (path in (None, "-") or _is_stdout(path)):
+    if (dry_run and path is None) or not (path in (None, "-") or _is_stdout(path)):
         return False
     if boundary.stdout().isatty():
         raise GradclipError(
@@ -109,9 +131,11 @@ def command() -> Command:
             NONFINITE,
             OUTPUT,
             IN_PLACE,
+            BACKUP,
             FORCE,
             DRY_RUN,
             REPORT_FILE,
+            ALL,
             *REPORT,
             WORKERS,
         ),

@@ -50,14 +50,27 @@ class Given(SimpleNamespace):
 class Command:
     """A command as data: what it is called, its operands, options and examples.
 
-    `run` is given what was given.
+    `run` is given what was given. `further` gives options that take time to import: where a command
+    line has none of them, nor asks for help, they are not made.
     """
 
     name: str
     operands: tuple[Operand, ...]
-    options: tuple[Option, ...]
+    first: tuple[Option, ...]
     examples: tuple[str, ...]
     run: Callable[[Given], None]
+    further: Callable[[], tuple[Option, ...]] = tuple
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options."""
+        return (*self.first, *self.further())
+
+    def options_for(self, arguments: Sequence[str]) -> tuple[Option, ...]:
+        """Give the first options, or all where an argument looks like another."""
+        known = {flag for option in self.first for flag in (option.flag, option.short)}
+        looks = {word.partition("=")[0] for word in arguments if word.startswith("-")}
+        return self.first if looks <= known | {"-", "--"} else self.options
 
     @property
     def does(self) -> str:
@@ -74,14 +87,15 @@ def load(name: str) -> Command:
 # Typer
 
 
-def typed(command: Command) -> Any:
-    """Make Typer's command of a declared one."""
+def typed(command: Command, options: Sequence[Option] | None = None) -> Any:
+    """Make Typer's command of a declared one, with all its options or some."""
+    options = command.options if options is None else options
 
     def callback(**given: Any) -> None:
         del given["brief"]
         command.run(Given(**given))
 
-    parameters = [*map(_operand, command.operands), *map(_option, command.options), _BRIEF]
+    parameters = [*map(_operand, command.operands), *map(_option, options), _BRIEF]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {one.name: one.annotation for one in parameters}
     app = typer.Typer(

@@ -27,7 +27,7 @@ CLIP_NORM = Option(
     "clip_norm",
     "Say what clipping to C, or to each of C,C,…, would do; repeatable.",
     metavar="C",
-    group="What counts",
+    group="Rule",
     common=True,
     many=True,
 )
@@ -49,11 +49,21 @@ FAIL_ABOVE = Option(
 )
 
 
+def _rules() -> tuple[Option, ...]:
+    """Give the options of rules as `apply` has them, but for the limit that can be given again."""
+    from gradclip_cli.rules.choosing import options
+
+    others = (option for option in options() if option.name != CLIP_NORM.name)
+    return tuple(dataclasses.replace(option, common=False) for option in others)
+
+
 def run(given: Given) -> None:
     """Measure, print and judge."""
     form = output.form_of(given)
     given.clip_norm, paths = _limits(given.clip_norm or (), given.paths or ())
     _check_gate(given.fail_above)
+    own = {PATHS.name, *(option.name for option in command().first)}
+    rules = {name: value for name, value in vars(given).items() if name not in own}
     from gradclip_cli.commands.inspect import inspect
     from gradclip_cli.results.ranking import arranged
     from gradclip_cli.results.report import KEYS
@@ -63,7 +73,7 @@ def run(given: Given) -> None:
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
         operands = output.operands(paths, "is --clip-norm or --fail-above missing before it?")
-        report = inspect(*operands, progress=progress, **given.to(inspect))
+        report = inspect(*operands, progress=progress, **given.to(inspect), **rules)
     report = dataclasses.replace(report, gates=_gates(report, given))
     if not given.quiet:
         shown = report if group is None else grouped(report, group)
@@ -125,4 +135,5 @@ def command() -> Command:
             "gradclip inspect grads.safetensors --fail-above 100 -q || echo exploded",
         ),
         run,
+        _rules,
     )

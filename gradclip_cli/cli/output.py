@@ -53,6 +53,14 @@ def is_stray(path: str) -> bool:
     return is_number(path) and not os.path.lexists(path)
 
 
+def form_of_file(path: str) -> str | None:
+    """Give the output format that a file's ending names, if there is one of that name."""
+    from gradclip_cli.render.registry import RENDERERS
+
+    ending = os.path.splitext(path)[1].removeprefix(".")
+    return ending if ending in RENDERERS else None
+
+
 @contextlib.contextmanager
 def progress(hidden: bool) -> Iterator["Bar | None"]:
     """Show progress on stderr if that is a terminal."""

@@ -1,44 +1,46 @@
 """What `gradclip apply` does, as a function that returns the report that the command prints."""
 
 import contextlib
+import dataclasses
+import errno
 import inspect
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.commands.deciding import (
-    Axes,
-    axes_of,
+    aimed,
     decided,
-    parameter_norms,
     refuse_nonfinite,
     refuse_unclippable,
     refuse_undecodable,
 )
 from gradclip_cli.commands.measuring import Path, measured, notes
-from gradclip_cli.commands.opening import found, gradient, opened
+from gradclip_cli.commands.opening import gradient
+from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.places import is_special
+from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
-from gradclip_cli.formats.opening import promoted
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.measure.units import unit_norms
 from gradclip_cli.results.clipping import clipping
+from gradclip_cli.results.figures import Written
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
 from gradclip_cli.rewrite import targets
-from gradclip_cli.rewrite.edits import Edit, Scale
-from gradclip_cli.rewrite.outputs import Edits, Output, Plan
+from gradclip_cli.rewrite.outputs import Plan
 from gradclip_cli.rewrite.passes import Outcome, rewrite, rewrite_to_stream
+from gradclip_cli.rewrite.rehearsal import rehearse
 from gradclip_cli.rules.choosing import chosen as chosen_rule
-from gradclip_cli.rules.choosing import options as options_of_rules
-from gradclip_cli.rules.decision import Decision, Units
+from gradclip_cli.rules.choosing import with_options
+from gradclip_cli.rules.decision import Decision
 from gradclip_cli.rules.rule import Rule
-from gradclip_cli.rules.terms import Like, Nonfinite, Terms
+from gradclip_cli.rules.terms import Like, Nonfinite
 from gradclip_cli.tensors.dump import Dump
-from gradclip_cli.tensors.gradients import gradients, holds_only_integers, paired, undecodable
+from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
@@ -54,6 +56,7 @@ def apply(
     like: Like | None = None,
     output: Path | Write | None = None,
     in_place: bool = False,
+    backup: str | None = None,
     force: bool = False,
     dry_run: bool = False,
     nonfinite: Nonfinite = "refuse",
@@ -75,11 +78,12 @@ def apply(
     parameter in the dump `params`, whose units lie as `agc_layout` says. Norms are of `norm_type`,
     2 if not given, and `eps` is added to them. `like` names a framework to follow to the bit.
 
-    `output` is a path, or for a single file a function that is given its bytes in order.
+    `output` is a path, or for a single file a function that is given its bytes in order. In place,
+    `backup` is a suffix under which each file that changes is kept beside what replaces it.
     `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
     gradient, and refused, unless `one_gradient` says so. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
-    every target is as it was.
+    every target is as it was. A dry run tries all of it, and writes nothing.
     """
     wish = {"norm_type": norm_type, "eps": eps, "like": like, "nonfinite": nonfinite}
     named = {
@@ -87,172 +91,184 @@ def apply(
         for name, value in options.items()
     }
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
+    if backup is not None:
+        if not in_place:
+            raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
+        targets.check_suffix(backup)
     operands = [os.fspath(path) for path in paths]
     dump = gradient(operands, one_gradient)
     refuse_unclippable(dump.files)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
-    axes = axes_of(rule, dump, chosen)
-    weights = opened(found([rule.parameters])) if rule.parameters is not None else None
-    partners = paired(dump, chosen, weights) if weights is not None else []
+    aim = aimed(rule, terms, dump, chosen)
+    way = _Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:
-        target = None
-        spools: Mapping[int, int] = {}
-        if not dry_run:
-            target = _destination(dump, operands, output, in_place, force, stack)
-        if target is not None or axes is not None:
-            spools = spool(dump, stack)
-        known = dict.fromkeys(chosen)
+        target = _destination(dump, operands, way, stack)
+        spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
         one_pass = (
             use_norm is not None
             and isinstance(target, targets.Targets)
+            and not dry_run
             and nonfinite != "skip"
             and not spools
-            and _rewrites_all(decided(rule, terms, dump, known))
+            and _rewrites_all(decided(rule, terms, dump, dict.fromkeys(chosen)))
         )
-        moments: Mapping[int, Moments] = {}
-        if not one_pass:
+        hands = stack.enter_context(crew(workers, progress))
+        if one_pass:
+            decision = decided(rule, terms, dump, dict.fromkeys(chosen))
+        else:
             moments = measured(dump, chosen, workers, progress, terms.norm_type)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
-        hands = stack.enter_context(crew(workers, progress))
-        units = _units(dump, axes, moments, terms, hands) if axes is not None else []
-        if weights is not None and axes is not None:
-            beside = parameter_norms(weights, partners, axes, hands)
-            units = [
-                Units(own.axes, own.norms, other) for own, other in zip(units, beside, strict=True)
-            ]
-        decision = decided(rule, terms, dump, known if one_pass else moments, units)
-        plan = Plan(_edits(dump, chosen, decision), terms.norm_type, one_pass)
-        with _written(dump, plan, target, in_place, hands) as outcomes:
+            decision = aim.decided(dump, moments, hands)
+        plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass)
+        with _written(dump, plan, target, way, hands) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
-    came_to = clipping(dump, rule, terms, decision, moments, None if dry_run else outcomes)
+    came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
-    spare = 0 if weights is None else len(weights.tensors) - len(chosen)
+    spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
-    return report(dump, moments, said, came_to)
+    done = report(dump, moments, said, came_to)
+    return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 
 
 def signature() -> inspect.Signature:
     """Give what `apply` can be given, the options of the rules that there are now included."""
-    kept = [one for one in _OWN.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    chosen = [
-        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-        for option in options_of_rules()
-    ]
-    return _OWN.replace(parameters=[kept[0], *chosen, *kept[1:]])
-
-
-def _units(
-    dump: Dump, axes: Axes, moments: Mapping[int, Moments], terms: Terms, crew: Crew
-) -> list[Units]:
-    """Measure the units of the chosen tensors."""
-    finite_only = terms.nonfinite != "propagate"
-    norms = unit_norms(dump.tensors, axes, moments, crew, terms.norm_type, finite_only)
-    return [Units(some, norms[index]) for index, some in axes.items()]
+    return with_options(_OWN)
 
 
 def _rewrites_all(decision: Decision) -> bool:
     return decision.coefficient != 1 and all(decision.edits)
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How results are to be written: what `apply` was given under these names."""
+
+    output: Path | Write | None
+    in_place: bool
+    suffix: str
+    force: bool
+    dry_run: bool
+
+
 def _destination(
-    dump: Dump,
-    operands: Sequence[str],
-    output: Path | Write | None,
-    in_place: bool,
-    force: bool,
-    stack: contextlib.ExitStack,
-) -> targets.Targets | Write:
-    """Give where the results go; whatever can be refused is refused here."""
-    if in_place:
+    dump: Dump, operands: Sequence[str], way: _Way, stack: contextlib.ExitStack
+) -> targets.Targets | Write | None:
+    """Give where the results go; whatever can be refused is refused here.
+
+    It is None in a dry run that was told of no place, so that there is none to be checked.
+    """
+    if way.in_place:
         if any(not file.relative for file in dump.files):
             raise GradclipError("--in-place", "standard input has no place", "write with -o FILE")
-        return targets.in_place(dump)
-    if output is None:
+        return targets.in_place(dump, way.suffix)
+    if way.output is None:
+        if way.dry_run:
+            return None
         raise GradclipError(
             "-o", "nothing says where the result goes", "name a file with -o, or add --in-place"
         )
-    if not callable(output):
-        path = os.fspath(output)
-        if not is_special(path):
-            return targets.beside(dump, operands, path, force)
-        # A device or a FIFO is written through, never replaced.
-        stream = stack.enter_context(open(path, "wb"))  # noqa: SIM115
-        output = stream.write
+    if not callable(way.output) and not is_special(os.fspath(way.output)):
+        return targets.beside(dump, operands, os.fspath(way.output), way.force)
     if len(dump.files) != 1:
         raise GradclipError(
             "-o",
             f"{len(dump.files):,} files cannot go to one stream",
             "name a folder with -o FOLDER/, or clip one file",
         )
-    return output
+    if callable(way.output):
+        return way.output
+    return _through(os.fspath(way.output), way.dry_run, stack)
 
 
-def _edits(dump: Dump, chosen: Sequence[int], decision: Decision) -> Edits:
-    """Give an edit for each tensor of the dump; integers are at least turned into float64."""
-    edits: list[Edit | None] = [None] * len(dump.tensors)
-    unchanged = Scale(1.0) if holds_only_integers(dump) else None
-    for index, edit in zip(chosen, decision.edits, strict=True):
-        edits[index] = edit or unchanged
-    return edits
+def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:
+    """Give what writes through a device or a FIFO, which is never replaced."""
+    if dry_run:  # a FIFO that is opened waits for its reader
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return len
+    stream = stack.enter_context(open(path, "wb"))  # noqa: SIM115
+    return stream.write
 
 
 @contextlib.contextmanager
 def _written(
-    dump: Dump, plan: Plan, target: targets.Targets | Write | None, only_changed: bool, crew: Crew
+    dump: Dump, plan: Plan, target: targets.Targets | Write | None, way: _Way, crew: Crew
 ) -> Iterator[Outcomes]:
-    """Write the results and give what came of each tensor; they take their places at the end."""
-    outputs = _outputs(dump, plan.edits)
-    if target is None:
-        yield {}
-    elif not isinstance(target, targets.Targets):
-        yield rewrite_to_stream(outputs[0], plan, crew, target)
-    else:
-        with staging(target.all, target.folder) as area:
-            places = zip(outputs, target.files, strict=True)
-            staged = [
-                output.at(area.file(place, output.size))
-                for output, place in places
-                if not only_changed or output.changes(plan.edits)
-            ]
-            for companion, place in target.companions:
-                copy_into(area, companion.path, place)
-            outcomes = rewrite(staged, plan, crew)
-            for output in staged if only_changed else ():
-                own = (outcomes[index] for index in output.indices if index in outcomes)
-                if not any(outcome.changed for outcome in own):
-                    area.drop(output.path)
-            yield outcomes
+    """Write the results and give what came of each tensor; they take their places at the end.
 
-            def check() -> None:
-                # What others wrote meanwhile is not to be lost by taking its place.
-                for file in dump.files if only_changed else ():
-                    file.source.check()
-
-            area.commit(check)
-
-
-def _outputs(dump: Dump, edits: Edits) -> list[Output]:
-    """Lay out each result; only integers that become float64 move anything."""
-    outputs = []
-    first = 0
-    for file in dump.files:
-        own = edits[first : first + len(file.tensors)]
-        names = {tensor.name for tensor, edit in zip(file.tensors, own, strict=True) if edit}
-        if names and holds_only_integers(dump):
-            header, tensors = promoted(file, names)
-            outputs.append(Output(file, first, tensors, header))
+    In a dry run all of it is tried, and nothing written.
+    """
+    outputs = laid_out(dump, plan.edits)
+    if not isinstance(target, targets.Targets):
+        if way.dry_run:
+            yield rehearse([(plan, outputs)], crew)[0]
         else:
-            outputs.append(Output(file, first, file.tensors))
-        first += len(file.tensors)
-    return outputs
+            assert target is not None, "only a dry run may have no place"
+            yield rewrite_to_stream(outputs[0], plan, crew, target)
+        return
+    due = [
+        (output, place)
+        for output, place in zip(outputs, target.files, strict=True)
+        if not way.in_place or output.changes(plan.edits)
+    ]
+    if way.dry_run:
+        others = [(place.path, os.stat(one.path).st_size) for one, place in target.companions]
+        check_room([*((place.path, output.size) for output, place in due), *others])
+        yield rehearse([(plan, outputs)], crew)[0]
+        return
+    with staging(target.all, target.folder) as area:
+        staged = [output.at(area.file(place, output.size)) for output, place in due]
+        for companion, place in target.companions:
+            copy_into(area, companion.path, place)
+        outcomes = rewrite(staged, plan, crew)
+        for output in staged if way.in_place else ():
+            if not _changed(output.indices, outcomes):
+                area.drop(output.path)
+        yield outcomes
+
+        def check() -> None:
+            # What others wrote meanwhile is not to be lost by taking its place.
+            for file in dump.files if way.in_place else ():
+                file.source.check()
+
+        area.commit(check)
+
+
+def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
+    """Say whether a byte of the tensors of these indices is another than before."""
+    return any(outcomes[index].changed for index in indices if index in outcomes)
+
+
+def _where(
+    dump: Dump, target: targets.Targets | Write | None, way: _Way, outcomes: Outcomes
+) -> Written:
+    """Say where the results went, or would go."""
+    count = len(dump.files)
+    if target is None:
+        return Written(None, count, dry_run=True)
+    if not isinstance(target, targets.Targets):
+        path = "-" if callable(way.output) else os.fspath(way.output or "-")
+        return Written((path,), count, dry_run=way.dry_run)
+    if not way.in_place:
+        return Written(target.labels, count, dry_run=way.dry_run, folder=target.named)
+    starts = itertools.accumulate((len(file.tensors) for file in dump.files), initial=0)
+    spans = itertools.starmap(range, itertools.pairwise(starts))
+    places = zip(target.labels, target.files, spans, strict=True)
+    done = [(path, place) for path, place, span in places if _changed(span, outcomes)]
+    backups = (
+        (place.path if os.path.islink(path) else path) + way.suffix
+        for path, place in (done if way.suffix else ())
+    )
+    paths = tuple(path for path, _ in done)
+    return Written(paths, count, True, way.dry_run, backups=tuple(backups))
 
 
 def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict[int, Moments]:

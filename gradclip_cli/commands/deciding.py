@@ -1,8 +1,11 @@
 """From a dump and a rule to a decision: what has to be measured for it, and what refuses it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gradclip_cli.commands.measuring import measured
+from gradclip_cli.commands.opening import found as find
+from gradclip_cli.commands.opening import opened
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.measure.moments import Moments
@@ -13,6 +16,7 @@ from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import Terms
 from gradclip_cli.tensors.codecs import Floats
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor, multi_index
+from gradclip_cli.tensors.gradients import paired
 from gradclip_cli.tensors.names import quoted
 
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
@@ -40,18 +44,53 @@ def decided(
         raise RefusedError(called(dump.files), error.problem, error.hint) from error
 
 
-def axes_of(rule: Rule, dump: Dump, chosen: Sequence[int]) -> Axes | None:
-    """Give the axes of the units of each chosen tensor, if the rule has units."""
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A rule, its terms, and what it asks for beside the moments of tensors.
+
+    `axes` are those of the units of each chosen tensor, if the rule has units; `weights` the dump
+    of their parameters, if it goes by these, and `partners` their indices in it.
+    """
+
+    rule: Rule
+    terms: Terms
+    axes: Axes | None = None
+    weights: Dump | None = None
+    partners: Sequence[int] = ()
+
+    def decided(self, dump: Dump, moments: Mapping[int, Moments], crew: Crew) -> Decision:
+        """Give the decision about the chosen tensors, once their units are measured."""
+        if self.axes is None:
+            return decided(self.rule, self.terms, dump, moments)
+        finite_only = self.terms.nonfinite != "propagate"
+        p = self.terms.norm_type
+        norms = unit_norms(dump.tensors, self.axes, moments, crew, p, finite_only)
+        beside: Sequence[Floats | None] = [None] * len(self.axes)
+        if self.weights is not None:
+            beside = _parameter_norms(self.weights, self.partners, self.axes, crew)
+        units = [
+            Units(axes, norms[index], other)
+            for (index, axes), other in zip(self.axes.items(), beside, strict=True)
+        ]
+        return decided(self.rule, self.terms, dump, moments, units)
+
+
+def aimed(rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int]) -> Aim:
+    """Give what a rule asks for; raises `GradclipError` where a tensor has no units, or no pair."""
     if rule.by != "units":
-        return None
+        return Aim(rule, terms)
     everything = dump.tensors
     tensors = [everything[index] for index in chosen]
     found = [rule.axes_of(tensor) for tensor in tensors]
     check_units(tensors, found)
-    return dict(zip(chosen, found, strict=True))
+    axes = dict(zip(chosen, found, strict=True))
+    if rule.parameters is None:
+        return Aim(rule, terms, axes)
+    weights = opened(find([rule.parameters]))
+    return Aim(rule, terms, axes, weights, paired(dump, chosen, weights))
 
 
-def parameter_norms(
+def _parameter_norms(
     parameters: Dump, partners: Sequence[int], axes: Axes, crew: Crew
 ) -> list[Floats]:
     """Give the norms of the units of parameters, in the order of their gradients' axes."""

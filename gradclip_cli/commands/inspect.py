@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from inspect import Signature
+from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.commands.measuring import Path, measured, notes
 from gradclip_cli.commands.opening import gradient
@@ -16,7 +17,9 @@ from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.selection import Selection
 
 if TYPE_CHECKING:
-    from gradclip_cli.commands.what_if import Chance
+    from gradclip_cli.commands.deciding import Aim
+    from gradclip_cli.rules.rule import Rule
+    from gradclip_cli.rules.terms import Terms
 
 
 def inspect(
@@ -28,37 +31,56 @@ def inspect(
     clip_norm: float | Sequence[float] = (),
     workers: int | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
     """Measure dumps: files, or folders of them, together one gradient.
 
     The steps of a run are none, and refused, unless `one_gradient` says so. `include` and `exclude`
     are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
     infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
-    clipping to each would do, for which the values are read again. Raises `GradclipError` for a
-    path that is no sound dump, and where nothing is selected.
+    clipping to each would do, for which the values are read again; so it does of any rule that is
+    named as `apply` has it, each limit a rule of its own. Raises `GradclipError` for a path that is
+    no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
     p = 2.0
-    chances: Sequence[Chance] = ()
-    if limits or norm_type is not None:  # else the rules need not be imported, which takes time
-        from gradclip_cli.rules.choosing import chosen as chosen_rule
+    chances: Sequence[tuple[Rule, Terms]] = ()
+    given = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
+    if limits or given or norm_type is not None:  # else the rules need not be imported
+        from gradclip_cli.rules.choosing import each_chosen
         from gradclip_cli.rules.terms import norm_type_of
 
         p = norm_type_of(norm_type)
-        terms = {"norm_type": norm_type}
-        chances = [chosen_rule(None, {"clip_norm": limit, **terms}) for limit in limits]
+        if limits or given:
+            chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
     dump = gradient([os.fspath(path) for path in paths], one_gradient)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
+    aims: Sequence[Aim] = ()
+    if chances:
+        from gradclip_cli.commands.deciding import aimed
+
+        aims = [aimed(rule, terms, dump, chosen) for rule, terms in chances]
     with contextlib.ExitStack() as stack:
-        spools = spool(dump, stack) if chances else {}
+        spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p)
         unread = len(undecodable(dump, selection))
         seen = report(dump, moments, notes(dump, chosen, selection, p), unread=unread)
-        if not chances:
+        if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if
 
         hands = stack.enter_context(crew(workers, progress))
-        told = what_if(settled(dump, spools), moments, chances, hands)
+        told = what_if(settled(dump, spools), moments, aims, hands)
     return dataclasses.replace(seen, what_if=told)
+
+
+def signature() -> Signature:
+    """Give what `inspect` can be given, the options of the rules that there are now included."""
+    from gradclip_cli.rules.choosing import with_options
+
+    return with_options(Signature.from_callable(inspect))

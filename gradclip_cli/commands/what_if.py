@@ -1,50 +1,57 @@
-"""What clipping to each of some limits would do: measured, nothing written."""
+"""What clipping by each of some rules would do: measured, nothing written."""
 
 from collections.abc import Mapping, Sequence
 
-from gradclip_cli.commands.deciding import decided
+from gradclip_cli.commands.deciding import Aim, refuse_nonfinite
+from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.measure.moments import Moments, merge
+from gradclip_cli.measure.moments import Moments
+from gradclip_cli.results.clipping import clipping
 from gradclip_cli.results.figures import WhatIf
-from gradclip_cli.rewrite.edits import Scale
-from gradclip_cli.rewrite.rehearsal import rehearse
-from gradclip_cli.rules.rule import Rule
-from gradclip_cli.rules.terms import Terms
-from gradclip_cli.tensors.dtypes import FLOAT64
+from gradclip_cli.rewrite.outputs import Plan
+from gradclip_cli.rewrite.rehearsal import Job, rehearse
+from gradclip_cli.rules.decision import Decision
 from gradclip_cli.tensors.dump import Dump
-from gradclip_cli.tensors.gradients import holds_only_integers
-
-Chance = tuple[Rule, Terms]
 
 
 def what_if(
-    dump: Dump, moments: Mapping[int, Moments], chances: Sequence[Chance], crew: Crew
+    dump: Dump, moments: Mapping[int, Moments], aims: Sequence[Aim], crew: Crew
 ) -> tuple[WhatIf, ...]:
-    """Give what clipping to each limit would do; where it would be refused, nothing is known.
+    """Give what clipping by each rule would do; where it would be refused, nothing is known.
 
-    `moments` are those of the tensors that count. All chances are of one type of norm.
+    `moments` are those of the tensors that count.
     """
-    coefficients: list[float | None] = []
-    for rule, terms in chances:
+    tried: dict[int, tuple[Decision, Job]] = {}
+    for number, aim in enumerate(aims):
         try:
-            coefficients.append(decided(rule, terms, dump, moments).coefficient)
+            refuse_nonfinite(dump, moments, aim.terms)
+            decision = aim.decided(dump, moments, crew)
+            edits = edits_of(dump, [*moments], decision)
+            plan = Plan(edits, aim.terms.norm_type, counts_subnormal=True)
+            tried[number] = decision, (plan, laid_out(dump, edits))
         except GradclipError:
-            coefficients.append(None)
-    edits = [Scale(one) for one in coefficients if one is not None and one != 1]
-    dtype = FLOAT64 if holds_only_integers(dump) else None
-    p = chances[0][1].norm_type
-    tried = iter(rehearse(dump.tensors, [*moments], edits, dtype, crew, p) if edits else ())
-    norm = merge(moments.values()).norm
+            continue
+    outcomes = dict(zip(tried, rehearse([job for _, job in tried.values()], crew), strict=True))
     said = []
-    for (rule, _), coefficient in zip(chances, coefficients, strict=True):
-        limit = rule.limits or 0.0
-        if coefficient is None:
-            said.append(WhatIf(limit))
-        elif coefficient == 1:
-            said.append(WhatIf(limit, 1.0, norm, 0, 0, 0))
-        else:
-            one = next(tried)
-            counts = one.flushed, one.subnormal, one.saturated
-            said.append(WhatIf(limit, coefficient, one.after.norm, *counts))
+    for number, aim in enumerate(aims):
+        if number not in tried:
+            said.append(WhatIf(aim.rule, aim.rule.norm_limit))
+            continue
+        decision, _ = tried[number]
+        found = outcomes[number]
+        came_to = clipping(dump, aim.rule, aim.terms, decision, moments, found)
+        whole = came_to.together
+        said.append(
+            WhatIf(
+                aim.rule,
+                whole.clip_norm,
+                whole.coefficient,
+                whole.norm_after,
+                whole.flushed,
+                sum(outcome.subnormal for outcome in found.values()),
+                whole.saturated,
+                came_to.ruling.changed,
+            )
+        )
     return tuple(said)

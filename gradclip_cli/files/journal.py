@@ -9,41 +9,15 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.backups import keep, take_back
 from gradclip_cli.files.marks import JOURNAL, is_still, lock, remove, run_of, token_of
-from gradclip_cli.files.system import flush, naming
+from gradclip_cli.files.moves import Move, move_into_place, stamp
+from gradclip_cli.files.system import flush
 
 LIMIT = 1 << 26  # bytes of a journal: half a million files
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-Stamp = list[int]  # inode, size, modification time: a list, as JSON has it
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A result under its hidden name, and the target in the same folder that it is to become.
-
-    Unless it may `replace` what is there, it takes only a place that is free. `old` is what stood
-    there when the moves began.
-    """
-
-    folder: str
-    staged: str
-    target: str
-    replace: bool
-    old: Stamp | None = None
-
-    @property
-    def source(self) -> str:
-        """Where the result lies."""
-        return os.path.join(self.folder, self.staged)
-
-    @property
-    def path(self) -> str:
-        """Where it belongs."""
-        return os.path.join(self.folder, self.target)
 
 
 def settle(folder: str) -> bool:
@@ -118,16 +92,18 @@ def _finish_dead(descriptor: int, run: str, folder: str) -> None:
 def finish(moves: Iterable[Move]) -> list[str]:
     """Do the moves that are not done yet.
 
-    A target that somebody else wrote to since they began stays; gives the paths of those.
+    What they replace is kept first, if it is to be. A target that somebody else wrote to since they
+    began stays; gives the paths of those.
     """
     folders = set()
     kept = []
-    for move in moves:
-        if not os.path.lexists(move.source):
-            continue
+    due = [move for move in moves if os.path.lexists(move.source)]
+    keep(due)
+    for move in due:
         # A result that took a free place by a link may still have its hidden name as well.
         if stamp(move.path) not in (None, move.old, stamp(move.source)):
             kept.append(move.path)
+            take_back([move])  # a link to what is no longer the original
         else:
             with contextlib.suppress(GradclipError):  # the free place is taken
                 move_into_place(move)
@@ -138,36 +114,16 @@ def finish(moves: Iterable[Move]) -> list[str]:
     return kept
 
 
-def move_into_place(move: Move) -> None:
-    """Let a result take its place; a file that appeared there meanwhile is never replaced."""
-    with naming(move.path):
-        if move.replace:
-            os.replace(move.source, move.path)
-            return
-        try:
-            os.link(move.source, move.path)
-        except FileExistsError as error:
-            raise appeared(move.path) from error
-        except OSError:  # a file system without hard links
-            if os.path.lexists(move.path):
-                raise
-            os.rename(move.source, move.path)
-        else:
-            remove(move.source)
-
-
-def appeared(path: str) -> GradclipError:
-    """Say that somebody else took a place that was free."""
-    return GradclipError(path, "appeared while gradclip was at work", "to replace it, add --force")
-
-
 def written(moves: Sequence[Move], top: str) -> bytes:
     """Write down moves for a journal in the folder `top`.
 
     Raises `GradclipError` for more than a journal is allowed to hold.
     """
     entries = [
-        [os.path.relpath(move.folder, top), move.staged, move.target, move.replace, move.old]
+        [
+            *(os.path.relpath(move.folder, top), move.staged, move.target, move.replace, move.old),
+            *([move.suffix] if move.suffix else []),
+        ]
         for move in moves
     ]
     text = json.dumps(entries).encode("ascii")
@@ -190,8 +146,8 @@ def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | Non
     try:
         entries = json.loads(os.pread(descriptor, status.st_size, 0))
         moves = [
-            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old)
-            for folder, staged, target, replace, old in entries
+            Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old, *suffix)
+            for folder, staged, target, replace, old, *suffix in entries
         ]
         return moves if all(map(_is_sound, moves)) else None
     except (ValueError, TypeError, RecursionError):
@@ -202,8 +158,8 @@ def _is_sound(move: Move) -> bool:
     return (
         token_of(move.staged) is not None
         and move.target not in ("", ".", "..")
-        and os.sep not in move.staged + move.target
-        and b"\0" not in os.fsencode(move.source + move.path)
+        and os.sep not in move.staged + move.target + move.suffix
+        and b"\0" not in os.fsencode(move.source + move.backup)
         and isinstance(move.replace, bool)
     )
 
@@ -218,17 +174,6 @@ def _unmark(folder: str, run: str) -> None:
                 remove(os.path.join(folder, JOURNAL))
         finally:
             os.close(descriptor)
-
-
-def stamp(path: str) -> Stamp | None:
-    """Give what tells a file from another that takes its place; None where there is none."""
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        return None
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def reason(error: BaseException) -> str:

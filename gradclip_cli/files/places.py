@@ -1,7 +1,9 @@
 """Whether a file may be written at a place: what is wrong is said before anything is made."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
@@ -10,10 +12,19 @@ from gradclip_cli.files.marks import is_ours
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path that is to hold a result; `replace` allows it to exist already."""
+    """A path that is to hold a result; `replace` allows it to exist already.
+
+    With a `suffix` what stands there is kept beside it, under its name and that.
+    """
 
     path: str
     replace: bool
+    suffix: str = ""
+
+    @property
+    def backup(self) -> str:
+        """Where what stands there is kept."""
+        return self.path + self.suffix
 
 
 def target(label: str, top: str, force: bool) -> Target:
@@ -61,6 +72,29 @@ def check_folder(folder: str, label: str) -> None:
         raise GradclipError(label, "its folder does not exist", "make it first: mkdir -p FOLDER")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise GradclipError(label, "its folder cannot be written to", "choose another place")
+
+
+def check_room(wanted: Iterable[tuple[str, int]]) -> None:
+    """Check that files of these paths and sizes will all find room, each on its disk."""
+    taken: dict[int, int] = {}
+    for path, size in wanted:
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):  # it is still to be made
+            folder = os.path.dirname(folder)
+        disk, device = os.statvfs(folder), os.stat(folder).st_dev
+        free = disk.f_bavail if os.geteuid() else disk.f_bfree
+        taken[device] = taken.get(device, 0) + -(-size // disk.f_frsize)
+        if taken[device] > free:
+            raise no_room(path, size, errno.ENOSPC)
+
+
+def no_room(path: str, size: int, number: int) -> GradclipError:
+    """Say that there is no room for a file, and why: the number of the system's error."""
+    return GradclipError(
+        path,
+        f"no room for its {size:,} bytes: {os.strerror(number).lower()}",
+        "free some space on that disk, or write elsewhere with -o",
+    )
 
 
 def is_special(path: str) -> bool:

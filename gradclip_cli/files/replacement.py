@@ -10,16 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.journal import (
-    Move,
-    finish,
-    move_into_place,
-    reason,
-    settle,
-    stamp,
-    written,
-)
+from gradclip_cli.files.backups import keep, take_back
+from gradclip_cli.files.journal import finish, reason, settle, written
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
+from gradclip_cli.files.moves import Move, move_into_place, stamp
 from gradclip_cli.files.system import flush, naming, write_at
 
 
@@ -55,9 +49,9 @@ class Replacement:
         """Do all moves; from the first on they are sure to be done, by this run or the next.
 
         An error that comes before the first move leaves every target as it was; `check` may raise
-        one, when nothing but the moves is left to do.
+        one, when nothing but the moves is left to do. What is to be kept is kept just before them.
         """
-        several = len(moves) > 1
+        several = len(moves) > 1 or any(move.suffix for move in moves)
         # In one order, so that no two wait for each other.
         for folder in sorted(self._folders) if several else ():
             self._claim(folder)
@@ -72,11 +66,17 @@ class Replacement:
         check()
         done = 0
         try:
+            keep(moves)
+        except BaseException:
+            take_back(moves)
+            raise
+        try:
             for move in moves:
                 move_into_place(move)
                 done += 1
         except (OSError, GradclipError) as error:
             if not done:  # nobody has seen a new file yet: all of it can still be called off
+                take_back(moves)
                 raise
             try:
                 self._finish(moves)

@@ -7,6 +7,7 @@ of its own: that is all which the passes know.
 
 import contextlib
 import os
+import select
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from gradclip_cli.files.system import kind_of_file, write_at
 from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
+_NAP_MS = 100
 
 
 class Reader:
@@ -212,9 +214,11 @@ class Stream(Front):
     """
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(lambda count, _: os.read(descriptor, count))
+        super().__init__(self._more_of_it)
         self.header = b""
         self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
         self._spool: int | None = None
 
     def read(self, count: int) -> bytes:
@@ -222,6 +226,15 @@ class Stream(Front):
         data = super().read(count)
         self.header += data
         return data
+
+    def _more_of_it(self, count: int, _position: int) -> bytes:
+        self._wait()
+        return os.read(self._descriptor, count)
+
+    def _wait(self) -> None:
+        """Wait for bytes, waking now and then: a signal just before a read would not end it."""
+        while not self._poll.poll(_NAP_MS):
+            pass
 
     def keep_in(self, spool: int) -> None:
         """Write everything to a file as well, from the header on."""
@@ -235,6 +248,7 @@ class Stream(Front):
             view[:got] = self._ahead[:got]
             self._ahead = self._ahead[got:]
         else:
+            self._wait()
             got = os.readv(self._descriptor, [view])
         if self._spool is not None and got:
             write_at(self._spool, view[:got], self.position, "$TMPDIR")

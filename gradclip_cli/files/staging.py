@@ -14,10 +14,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.journal import Move, appeared, move_into_place, settle
+from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
-from gradclip_cli.files.places import Target, is_special, target
+from gradclip_cli.files.moves import Move, appeared, move_into_place
+from gradclip_cli.files.places import Target, is_special, no_room, target
 from gradclip_cli.files.replacement import Replacement
 from gradclip_cli.files.system import flush, naming, reserve
 
@@ -62,7 +62,10 @@ def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterato
     if new_folder is not None:
         area = _NewFolder(new_folder)
     elif (
-        len(places) == 1 and standing and (descriptor := _unnamed(os.path.dirname(places[0]))) >= 0
+        len(places) == 1
+        and standing
+        and not targets[0].suffix
+        and (descriptor := _unnamed(os.path.dirname(places[0]))) >= 0
     ):
         area = _Unnamed(descriptor, targets[0])
     else:
@@ -210,7 +213,8 @@ class _Named:
             self._make_folders(folder)
             self._run.join(folder)
         path = staged_path(target.path, self._run.token, len(self._moves))
-        self._moves[path] = Move(folder, os.path.basename(path), name, target.replace)
+        move = Move(folder, os.path.basename(path), name, target.replace, suffix=target.suffix)
+        self._moves[path] = move
         _make(path, target, size)
         return path
 
@@ -291,11 +295,7 @@ def _prepare(descriptor: int, target: Target, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            raise GradclipError(
-                target.path,
-                f"no room for its {size:,} bytes: {(error.strerror or '').lower()}",
-                "free some space on that disk, or write elsewhere with -o",
-            ) from error
+            raise no_room(target.path, size, error.errno) from error
 
 
 def _keep_rights(descriptor: int, old: os.stat_result) -> None:

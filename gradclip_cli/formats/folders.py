@@ -119,7 +119,6 @@ def find(operands: Sequence[str]) -> Found:
 def _members(folder: str) -> tuple[list[str], list[str], int]:
     """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
     dumps, indexes, others = [], [], 0
-    suffixes = registry.suffixes()
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
         below = os.path.relpath(place, folder)
@@ -129,7 +128,7 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
                 continue
             if name.endswith(INDEX_SUFFIX):
                 indexes.append(member)
-            elif name.endswith(suffixes) or registry.is_of_package(name):
+            elif registry.ending_of(name):
                 dumps.append(member)
             else:
                 others += 1

@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Container, Sequence
@@ -24,27 +25,38 @@ from gradclip_cli.tensors.names import quoted
 STDIN = "-"
 _HEAD = 4096
 
-# What people hand to gradclip by mistake: how it begins, what it is, what to do.
+# A ZIP archive begins with the name of its first member, behind 26 bytes about it.
+_ZIP = rb"PK\x03\x04"
+_MEMBER = _ZIP + rb".{26}[^\x00-\x1f]*?"
+
+# What people hand to gradclip by mistake: a pattern of how it begins, what it is, what to do.
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run: git lfs pull"),
     (b"<!DOCTYPE", "an HTML page", "the download failed and saved the error page: fetch it again"),
     (b"<html", "an HTML page", "the download failed and saved the error page: fetch it again"),
     (
-        b"PK\x03\x04",
-        "a ZIP archive, as NumPy's .npz and PyTorch's .pt are",
-        "save the tensors with safetensors, or unpack an .npz with: unzip FILE -d FOLDER",
+        _MEMBER + rb"\.npy",
+        "a ZIP archive of arrays, NumPy's .npz",
+        "convert it: python -c 'import sys, numpy, safetensors.numpy as s; s.save_file({k: "
+        'v.copy("C") for k, v in numpy.load(sys.argv[1]).items()}, sys.argv[2])\' '
+        "FILE NEW.safetensors",
     ),
-    (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
-    (b"\x89HDF", "an HDF5 file", "save the tensors with safetensors"),
+    (
+        _MEMBER + rb"/data\.pkl",
+        "a ZIP archive with a pickle, PyTorch's .pt, which is never opened",
+        "convert it: python -c 'import sys, torch, safetensors.torch as s; s.save_file({k: "
+        "v.contiguous().clone() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
+        "sys.argv[2])' FILE NEW.safetensors",
+    ),
+    (_ZIP, "a ZIP archive", "unpack it first: unzip FILE -d FOLDER"),
+    (rb"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
+    (rb"\x89HDF", "an HDF5 file", "save the tensors with safetensors"),
     (b"GGUF", "a GGUF file", "save the tensors with safetensors"),
-    *(
-        (
-            bytes((0x80, protocol)),
-            "a Python pickle, which can run code and is never opened",
-            "save the tensors with safetensors: safetensors.torch.save_file(tensors, path)",
-        )
-        for protocol in range(2, 6)
+    (
+        rb"\x80[\x02-\x05]",
+        "a Python pickle, which can run code and is never opened",
+        "save the tensors with safetensors: safetensors.torch.save_file(tensors, path)",
     ),
 )
 
@@ -181,7 +193,7 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
         if brought is not None:
             return brought
     for start, what, hint in _FOREIGN:
-        if head.lstrip()[: len(start)].lower() == start.lower():
+        if re.match(start, head.lstrip(), re.IGNORECASE | re.DOTALL):
             raise GradclipError(path, f"not a dump of tensors but {what}", hint)
     for form in registry.formats():
         if path.endswith(form.suffixes):

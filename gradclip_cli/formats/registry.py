@@ -77,6 +77,12 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for form in formats() for suffix in form.suffixes)
 
 
+def ending_of(path: str) -> str:
+    """Give the suffix of a path by which it is known for a dump; none is empty."""
+    own = next((suffix for suffix in suffixes() if path.endswith(suffix)), "")
+    return own or (f".{_suffix(path)}" if is_of_package(path) else "")
+
+
 def called(name: str) -> Format:
     """Give the format of this name, one of gradclip's own or one that a package has brought."""
     return next(form for form in (*formats(), *_brought.values()) if form.name == name)

@@ -118,7 +118,8 @@ def _standing_out(trend: Trend) -> Iterator[str]:
     for spike in (spike for spike in trend.spikes if spike in shown):
         yield f"{_INDENT}step {_step(spike.step)}: {_spike(spike)}"
     if len(trend.spikes) > _SPIKES:
-        yield f"{_INDENT}… and {len(trend.spikes) - _SPIKES:,} smaller ones"
+        more = plural(len(trend.spikes) - _SPIKES, "smaller one")
+        yield f"{_INDENT}… and {more}"
 
 
 def _excess(spike: Spike) -> float:

@@ -22,12 +22,12 @@ def clipping(
     terms: Terms,
     decision: Decision,
     moments: Mapping[int, Moments],
-    outcomes: Mapping[int, Outcome] | None,
+    outcomes: Mapping[int, Outcome],
 ) -> Clipping:
     """Put together what clipping did; indices are the dump's.
 
     `moments` are those of the tensors that the decision is about, before it, in its order.
-    `outcomes` has the tensors that were rewritten, and is None where nothing was written.
+    `outcomes` has the tensors that were rewritten, or would be.
     """
     parts = [
         _of(rule, decision, at, before, outcomes, index)
@@ -41,12 +41,12 @@ def clipping(
         decision,
         [tensors[index] for index in moments],
         [*moments.values()],
-        None if outcomes is None else [after for _, after in parts],
+        [after for _, after in parts],
         changed,
     )
     return Clipping(
         {index: part for index, (part, _) in zip(moments, parts, strict=True)},
-        _of_all(rule, terms, decision, parts, [*moments.values()], outcomes is not None),
+        _of_all(rule, terms, decision, parts, [*moments.values()]),
         Ruling(rule, terms.eps, terms.like, sum(changed), found),
     )
 
@@ -56,16 +56,15 @@ def _of(
     decision: Decision,
     at: int,
     before: Moments,
-    outcomes: Mapping[int, Outcome] | None,
+    outcomes: Mapping[int, Outcome],
     index: int,
 ) -> tuple[Clipped, Moments]:
     """Give what became of the tensor at a position, and its moments afterwards."""
     edit, coefficient = decision.edits[at], decision.coefficients[at]
-    outcome = (outcomes or {}).get(index)
+    outcome = outcomes.get(index)
     after = before if outcome is None else outcome.after
-    known = outcomes is not None
     replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
-    if isinstance(edit, Scale) or not known:
+    if isinstance(edit, Scale):
         clipped = edit is not None and coefficient != 1
     else:
         clipped = outcome is not None and outcome.changed
@@ -74,9 +73,9 @@ def _of(
         rule.norm_limit,
         coefficient,
         clipped,
-        norm_after=after.norm if known else None,
-        flushed=max(after.zeros - before.zeros - replaced, 0) if known else None,
-        saturated=(0 if outcome is None else outcome.saturated) if known else None,
+        norm_after=after.norm,
+        flushed=max(after.zeros - before.zeros - replaced, 0),
+        saturated=0 if outcome is None else outcome.saturated,
     )
     return found, after
 
@@ -87,7 +86,6 @@ def _of_all(
     decision: Decision,
     parts: Parts,
     before: Sequence[Moments],
-    known: bool,
 ) -> Clipped:
     """Give what became of all tensors together, but for those left alone."""
     left = set(decision.left)
@@ -103,7 +101,7 @@ def _of_all(
         rule.norm_limit,
         coefficient,
         any(changes) if coefficient is None else coefficient != 1,
-        norm_after=merge(kept).norm if known else None,
-        flushed=sum(clipped.flushed or 0 for clipped, _ in parts) if known else None,
-        saturated=sum(clipped.saturated or 0 for clipped, _ in parts) if known else None,
+        norm_after=merge(kept).norm,
+        flushed=sum(clipped.flushed for clipped, _ in parts),
+        saturated=sum(clipped.saturated for clipped, _ in parts),
     )

@@ -12,15 +12,30 @@ if TYPE_CHECKING:
     from gradclip_cli.rules.terms import Like
 
 CLIPPED = (
-    Column("norm_before", "clipped.norm_before", "norm before clipping"),
+    Column(
+        "norm_before",
+        "clipped.norm_before",
+        "norm before clipping",
+        title="norm before",
+        words="number",
+    ),
     Column("clip_norm", "clipped.clip_norm", "the limit, where it is one for a norm"),
     Column(
         "coefficient",
         "clipped.coefficient",
         "what values were multiplied by; empty where there is not one for all",
+        title="coefficient",
+        words="number",
+        rank=1,
     ),
     Column("clipped", "clipped.clipped", "whether anything changed"),
-    Column("norm_after", "clipped.norm_after", "norm after, measured from what was written"),
+    Column(
+        "norm_after",
+        "clipped.norm_after",
+        "norm after, measured from what was written",
+        title="norm after",
+        words="number",
+    ),
     Column("flushed", "clipped.flushed", "number of values that became zero"),
     Column("saturated", "clipped.saturated", "number cut to the largest that the dtype holds"),
 )
@@ -35,18 +50,17 @@ class Clipped:
     """What clipping did to a tensor, or to all of them together.
 
     `clip_norm` is None of a rule that limits no norm, `coefficient` where there is not one for all
-    values. `norm_after` is measured from what was written; None where nothing was written.
-    `flushed` counts values that became zero, `saturated` those cut to the largest that the dtype
-    holds.
+    values. `norm_after` is measured from what was written, or in a dry run would be. `flushed`
+    counts values that became zero, `saturated` those cut to the largest that the dtype holds.
     """
 
     norm_before: float
     clip_norm: float | None
     coefficient: float | None
     clipped: bool
-    norm_after: float | None
-    flushed: int | None
-    saturated: int | None
+    norm_after: float
+    flushed: int
+    saturated: int
 
     def values(self) -> dict[str, Value]:
         """Give it by column."""
@@ -88,23 +102,52 @@ class Ruling:
 
 @frozen
 class WhatIf:
-    """What clipping by a global norm would do; None throughout where it would be refused.
+    """What clipping by a rule would do; None throughout where it would be refused.
 
     The numbers are those that `apply` would report; `subnormal` values would have fewer digits than
-    others of their dtype, and have not now.
+    others of their dtype, and have not now. `clip_norm` is None of a rule that limits no norm,
+    `changed` the number of tensors that it would change.
     """
 
-    clip_norm: float
+    rule: "Rule"
+    clip_norm: float | None
     coefficient: float | None = None
     norm_after: float | None = None
     flushed: int | None = None
     subnormal: int | None = None
     saturated: int | None = None
+    changed: int | None = None
 
-    def values(self) -> dict[str, Value]:
-        """Give it by column."""
+    def values(self) -> dict[str, Any]:
+        """Give it by column; of a rule for other than the global norm also which that is."""
         names = ("clip_norm", "coefficient", "norm_after", "flushed", SUBNORMAL.name, "saturated")
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        if not self.rule.told:
+            return found
+        name = f"{self.rule.told}: {self.rule.bound}"
+        said = {"name": name, "rule": self.rule.word, **self.rule.says()}
+        return {**said, **found, "changed": self.changed}
+
+
+@frozen
+class Written:
+    """Where results went, or in a `dry_run` would go.
+
+    `paths` are the files as they were named, in place only those that changed of `files` in all;
+    `-` is a stream. None are known where a dry run was told of no place. `folder` is the one that
+    `-o` named, `backups` are the originals that were kept, in the order of `paths`.
+    """
+
+    paths: tuple[str, ...] | None
+    files: int
+    in_place: bool = False
+    dry_run: bool = False
+    folder: str = ""
+    backups: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Give what JSON says of it."""
+        return {"outputs": self.paths, "backups": self.backups, "dry_run": self.dry_run}
 
 
 @frozen

@@ -16,7 +16,7 @@ from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.columns import Result, Sheet, Value
-from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf
+from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf, Written
 from gradclip_cli.results.gates import Gate
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
@@ -121,8 +121,9 @@ class Report(Result):
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
     `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
     and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
-    limit that `inspect` was asked about. `unread` chosen tensors could not be decoded; the
-    `verdict` is the sentence to read first, and `gates` are the answers to what a script asked.
+    rule that `inspect` was asked about. `written` says where `apply` wrote: two results that differ
+    in nothing else are equal. `unread` chosen tensors could not be decoded; the `verdict` is the
+    sentence to read first, and `gates` are the answers to what a script asked.
     """
 
     rows: tuple[Row, ...]
@@ -136,6 +137,7 @@ class Report(Result):
     worst: Row | None = None
     ruling: Ruling | None = None
     what_if: tuple[WhatIf, ...] = ()
+    written: Written | None = field(default=None, repr=False, compare=False)
     unread: int = 0
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
@@ -174,8 +176,11 @@ class Report(Result):
 
     @property
     def says(self) -> str:
-        """The verdict, and which gates failed."""
-        return "; ".join([self.verdict, *(gate.says for gate in self.gates if gate.status)])
+        """The verdict, whether it is but rehearsed, and which gates failed."""
+        said = [self.verdict]
+        if self.written is not None and self.written.dry_run:
+            said.append("in a dry run: nothing was written")
+        return "; ".join([*said, *(gate.says for gate in self.gates if gate.status)])
 
     @property
     def status(self) -> Status:
@@ -239,7 +244,7 @@ class Report(Result):
         for gate in self.gates:
             if gate.limit is not None:
                 summary |= {"limit": gate.limit, "tolerance": gate.tolerance}
-        for said in (self.clipped, self.ruling):
+        for said in (self.clipped, self.ruling, self.written):
             summary |= {} if said is None else said.values()
         return summary
 

@@ -149,6 +149,4 @@ def _of_clipping(report: Report) -> str:
     before, after = report.clipped.norm_before, report.clipped.norm_after
     if not report.clipped.clipped:
         return f"not clipped: the global norm is {before!r}"
-    if after is None:
-        return f"to be clipped: the global norm is {before!r}"
     return f"clipped: the global norm was {before!r} and is {after!r}"

@@ -98,7 +98,8 @@ class Copy:
 class Patch:
     """A span that is edited and written at `offset` as `dtype`, and measured by norms of a type.
 
-    With `measures_before` it is measured as it was, too.
+    With `measures_before` it is measured as it was, too; with `counts_subnormal` it is known how
+    many values become so.
     """
 
     place: Desk
@@ -108,6 +109,7 @@ class Patch:
     dtype: DType
     measures_before: bool
     norm_type: float
+    counts_subnormal: bool = False
 
     @property
     def size(self) -> int:
@@ -135,13 +137,15 @@ class Plan:
     edits: Edits
     norm_type: float = 2.0
     measures_before: bool = False
+    counts_subnormal: bool = False
 
     def tasks(self, output: Output, place: Desk, size: int) -> list[Task]:
         """Cut an output into pieces of at most `size` bytes, in the order of its bytes."""
-        tasks = [*self._patches(output, place, size), *self._copies(output, place, size)]
+        tasks = [*self.patches(output, place, size), *self._copies(output, place, size)]
         return sorted(tasks, key=lambda task: task.offset)
 
-    def _patches(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
+    def patches(self, output: Output, place: Desk, size: int) -> Iterator[Patch]:
+        """Cut what is edited of an output into pieces of at most `size` bytes."""
         own = output.own(self.edits)
         alike: dict[Hashable, list[int]] = {}
         kinds = {id(edit): edit.kind for edit in own if edit is not None}
@@ -155,8 +159,16 @@ class Plan:
                 target = output.tensors[work.indices[0]]
                 offset = target.offset + work.span.start * target.dtype.itemsize
                 numbered = Work((*(output.first + index for index in work.indices),), work.span)
-                before = self.measures_before
-                yield Patch(place, numbered, edit, offset, target.dtype, before, self.norm_type)
+                yield Patch(
+                    place,
+                    numbered,
+                    edit,
+                    offset,
+                    target.dtype,
+                    self.measures_before,
+                    self.norm_type,
+                    self.counts_subnormal,
+                )
 
     def _copies(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
         source = output.file.source

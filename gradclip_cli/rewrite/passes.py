@@ -22,7 +22,7 @@ from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.spans import SPAN_BYTES, blocks
 from gradclip_cli.rewrite.edits import tabulated
 from gradclip_cli.rewrite.outputs import Copy, Given, Output, Patch, Plan, Task
-from gradclip_cli.tensors.codecs import Stored, decode, encode
+from gradclip_cli.tensors.codecs import Stored, decode, encode, sparse
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
 COPY_BYTES = 1 << 20
@@ -47,16 +47,19 @@ def _if_measured(parts: list[Moments | None]) -> Moments | None:
 class Outcome:
     """What rewriting a tensor came to; `before` only where it was asked for.
 
-    `changed` says whether any byte is another than before.
+    `changed` says whether any byte is another than before, `subnormal` how many values became so,
+    0 where that was not asked for.
     """
 
     after: Moments = by(merge)
     before: Moments | None = by(_if_measured)
     saturated: int = by(sum)
     changed: bool = by(any)
+    subnormal: int = by(sum)
 
 
-_Result = tuple[int, Outcome]
+Results = Iterable[tuple[int, Outcome]]
+"""What edits came to, tensor by tensor, a part at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
     size = sum(task.size for task in tasks)
     share = size // (_SHARES * crew.workers)
     enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
-    return _merged(swept(crew, _done, tasks, "writing", size, enough))
+    return together(swept(crew, _done, tasks, "writing", size, enough))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,12 @@ def rewrite_to_stream(
 ) -> dict[int, Outcome]:
     """Give an output's bytes to `write`, in order (pass 2)."""
     tasks = plan.tasks(output, _StreamDesk(output), STREAM_BYTES)
-    found: list[_Result] = []
+    found: list[tuple[int, Outcome]] = []
     size = sum(task.size for task in tasks)
     for data, results in swept(crew, _bytes_of, tasks, "writing", size, enough=0):
         write(data.tobytes())
         found += results
-    return _merged(found)
+    return together(found)
 
 
 def _cloned(output: Output) -> bool:
@@ -123,7 +126,7 @@ def _cloned(output: Output) -> bool:
         return cloned(reader.descriptor, output.path, output.label)
 
 
-def _bytes_of(task: Task, reader: Reader) -> Iterator[tuple[Stored, list[_Result]]]:
+def _bytes_of(task: Task, reader: Reader) -> Iterator[tuple[Stored, Results]]:
     """Give a task's bytes and outcomes, for a target that can only be written in order."""
     whole = np.empty(task.written, np.uint8)
 
@@ -134,11 +137,11 @@ def _bytes_of(task: Task, reader: Reader) -> Iterator[tuple[Stored, list[_Result
     yield whole, [*_done(task, (reader, room))]
 
 
-def _done(task: Task, given: Given) -> Iterable[_Result]:
+def _done(task: Task, given: Given) -> Results:
     """Do a task; its bytes go to the room, in order."""
     reader, room = given
     if isinstance(task, Patch):
-        return _patched(task, reader, room)
+        return patched(task, reader, room)
     _copied(task, reader, room)
     return ()
 
@@ -152,12 +155,12 @@ def _copied(copy: Copy, reader: Reader, room: Room) -> None:
             data[:] = np.frombuffer(copy.literal, np.uint8, data.size, start)
 
 
-def _patched(patch: Patch, reader: Reader, room: Room) -> Iterable[_Result]:
-    """Edit a span block by block."""
+def patched(patch: Patch, reader: Reader, room: Room) -> Results:
+    """Edit a span block by block; gives what it came to."""
     span, indices = patch.work.span, patch.work.indices
     before = Meter(span, span.dtype, patch.norm_type) if patch.measures_before else None
     after = Meter(span, patch.dtype, patch.norm_type)
-    saturated = 0
+    saturated = subnormal = 0
     changed = [False] * len(indices)
     edited = _editor(patch)
     for first, stored in blocks(reader, span, _PARTS):
@@ -169,11 +172,22 @@ def _patched(patch: Patch, reader: Reader, room: Room) -> Iterable[_Result]:
         saturated += edited(stored, first, data)
         if not all(changed):
             changed = list(map(operator.or_, changed, _changed(stored, data, patch)))
+        if patch.counts_subnormal:
+            subnormal += _newly_subnormal(stored, data, patch)
         after.add(data)
-    saturations = (saturated, *[0] * (len(indices) - 1))
+    others = [0] * (len(indices) - 1)  # of tensors that share a span the first has the counts
     befores = before.moments() if before is not None else [None] * len(indices)
-    outcomes = map(Outcome, after.moments(), befores, saturations, changed)
+    outcomes = map(
+        Outcome, after.moments(), befores, (saturated, *others), changed, (subnormal, *others)
+    )
     return zip(indices, outcomes, strict=True)
+
+
+def _newly_subnormal(stored: Stored, data: Stored, patch: Patch) -> int:
+    """Count the values of a block of which a part has fewer digits than others, and had not."""
+    dtype = patch.work.span.dtype
+    was, now = (sparse(codes, form)[1] for codes, form in ((stored, dtype), (data, patch.dtype)))
+    return int(np.count_nonzero((now & ~was).reshape(-1, dtype.lanes).any(axis=1)))
 
 
 def _editor(patch: Patch) -> Callable[[Stored, int, Stored], int]:
@@ -215,7 +229,8 @@ def _changed(stored: Stored, data: Stored, patch: Patch) -> Iterable[bool]:
     return found
 
 
-def _merged(found: Iterable[_Result]) -> dict[int, Outcome]:
+def together(found: Results) -> dict[int, Outcome]:
+    """Merge what edits came to, part by part, into what they came to of each tensor."""
     parts: dict[int, list[Outcome]] = {}
     for index, outcome in found:
         parts.setdefault(index, []).append(outcome)

@@ -7,20 +7,25 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import Target, check_folder, check_name, target
+from gradclip_cli.formats.folders import INDEX_SUFFIX
+from gradclip_cli.formats.registry import called, ending_of
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
-from gradclip_cli.tensors.names import escape
+from gradclip_cli.tensors.names import escape, plural
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
     """Where each file of a dump goes, in the dump's order, and what is copied along.
 
-    `folder` is a folder that does not exist yet and is to hold them all, or None.
+    `labels` are what all of them are called by whoever named the place: a file, or `named`, a
+    folder. `folder` is one that does not exist yet and is to hold them all, or None.
     """
 
     files: tuple[Target, ...]
     companions: tuple[tuple[Companion, Target], ...] = ()
     folder: str | None = None
+    labels: tuple[str, ...] = ()
+    named: str = ""
 
     @property
     def all(self) -> tuple[Target, ...]:
@@ -28,8 +33,11 @@ class Targets:
         return (*self.files, *(place for _, place in self.companions))
 
 
-def in_place(dump: Dump) -> Targets:
-    """Let each file take its own place, or that of the file its symbolic link points to."""
+def in_place(dump: Dump, suffix: str = "") -> Targets:
+    """Let each file take its own place, or that of the file its symbolic link points to.
+
+    With a `suffix` what stands there is to be kept beside it, under its name and that.
+    """
     targets = []
     for file in dump.files:
         path = os.path.realpath(file.source.path)
@@ -46,8 +54,39 @@ def in_place(dump: Dump) -> Targets:
                 file.source.label, "the file is read-only", "allow writing with: chmod u+w FILE"
             )
         check_folder(os.path.dirname(path), file.source.label)
-        targets.append(Target(path, True))
-    return Targets(tuple(targets))
+        targets.append(Target(path, True, suffix))
+        if suffix:
+            _check_backup(targets[-1].backup)
+    return Targets(tuple(targets), labels=tuple(file.source.label for file in dump.files))
+
+
+def check_suffix(suffix: str) -> None:
+    """Refuse what can be no suffix of a file that is kept."""
+    if not suffix or os.sep in suffix or "\0" in suffix:
+        raise GradclipError(
+            "--backup",
+            f"{suffix!r} is no suffix to keep a file under its name and that",
+            "give letters that make the name another in the same folder, such as .orig",
+        )
+
+
+def _check_backup(path: str) -> None:
+    """Refuse a name for an original under which it would be lost, or be taken for a dump."""
+    check_name(path, path)
+    name = os.path.basename(path)
+    if ending_of(name) or name.endswith(INDEX_SUFFIX):
+        raise GradclipError(
+            "--backup",
+            f"{escape(name)} would be read as a part of the dump wherever its folder is",
+            "give another suffix, such as .orig",
+        )
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)
+        raise GradclipError(
+            path,
+            "already exists",
+            "a backup is never replaced: move it away, or give another --backup SUFFIX",
+        )
 
 
 def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Targets:
@@ -65,8 +104,9 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         or len(operands) > 1
         or any(map(os.path.isdir, operands))
     )
+    _check_ending(output, dump.files, into_folder)
     if not into_folder:
-        return Targets((_unlike(output, output, dump.files, force),))
+        return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
     if os.path.lexists(plain) and not os.path.isdir(plain):
         raise GradclipError(
             output, "a file stands where a folder is needed", "name another folder with -o"
@@ -76,15 +116,16 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
             output, "standard input has no file name to use in a folder", "name a file with -o"
         )
     places: dict[str, str] = {}
-    found = []
+    found, labels = [], []
     for relative, label in (
         *((file.relative, file.source.label) for file in dump.files),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
-        place = _unlike(os.path.join(plain, relative), plain, dump.files, force)
+        labels.append(os.path.join(plain, relative))
+        place = _unlike(labels[-1], plain, dump.files, force)
         if place.path in places:
             raise GradclipError(
-                os.path.join(plain, relative),
+                labels[-1],
                 f"both {escape(places[place.path])} and {escape(label)} would be written here",
                 "clip them in two runs, into two folders",
             )
@@ -92,7 +133,29 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         found.append(place)
     files, others = found[: len(dump.files)], found[len(dump.files) :]
     folder = None if os.path.isdir(plain) else os.path.realpath(plain)
-    return Targets(tuple(files), tuple(zip(dump.companions, others, strict=True)), folder)
+    companions = tuple(zip(dump.companions, others, strict=True))
+    return Targets(tuple(files), companions, folder, tuple(labels), output)
+
+
+def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:
+    """Refuse a name that promises another kind of file than is written."""
+    ending = ending_of(output)
+    if not ending or os.path.isdir(output):
+        return
+    if into_folder:
+        raise GradclipError(
+            output,
+            f"is named as a file, and a folder is needed for {plural(len(files), 'file')}",
+            f"name a folder, or say that this is one: -o {escape(output)}{os.sep}",
+        )
+    (file,) = files
+    own = called(file.format).suffixes
+    if ending not in own and not file.source.path.endswith(ending):
+        raise GradclipError(
+            output,
+            f"is named as a {ending} file, and what is written stays {file.format}",
+            f"clipping changes no format: let the name end in {own[0] if own else 'another way'}",
+        )
 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:

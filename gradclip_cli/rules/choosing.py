@@ -4,12 +4,14 @@ What excludes what, and what needs what, are tables: a pair of options, and what
 They are put together from what rules and options say of themselves.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Need, Option, flag_of
+from gradclip_cli.rules.by_global_norm import CLIP_NORM
 from gradclip_cli.rules.registry import rules
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import (
@@ -37,6 +39,17 @@ def options() -> list[Option]:
             if option is not None:
                 found[option.name] = option
     return list(found.values())
+
+
+def with_options(own: inspect.Signature) -> inspect.Signature:
+    """Give what a function can be given that takes the options of the rules that there are now."""
+    kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    chosen = [
+        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
+        for option in options()
+        if option.name not in own.parameters
+    ]
+    return own.replace(parameters=[kept[0], *chosen, *kept[1:]])
 
 
 def apart() -> dict[tuple[str, str], str]:
@@ -110,6 +123,33 @@ def chosen(rule: Rule | None, given: Mapping[str, Any]) -> tuple[Rule, Terms]:
     eps = eps_of(given.get("eps"), rule.eps)
     known = known_norm_of(given.get("use_norm"), like)
     return rule, Terms(given.get("nonfinite") or "refuse", p, eps, like, known)
+
+
+def each_chosen(given: Mapping[str, Any]) -> list[tuple[Rule, Terms]]:
+    """Give a rule for each limit that is named, with the options that go with it.
+
+    What is given is as `chosen` takes it; the limit of the joint norm may be several in a list.
+
+    >>> given = {"clip_norm": [1.0, 5.0], "per_tensor": True, "clip_rms": 0.1}
+    >>> [rule.bound for rule, _ in each_chosen(given)]
+    ['1.0', '5.0', '0.1']
+    """
+    own: dict[str, set[str]] = {}
+    for rule in rules():
+        some = (rule.limit, rule.whose, *rule.further)
+        own.setdefault(rule.limit.name, set()).update(one.name for one in some if one is not None)
+    given = {name: value for name, value in given.items() if value not in ([], ())}
+    named = [limit for limit in own if given.get(limit) is not None]
+    if not named:
+        return [chosen(None, given)]
+    found = []
+    for limit in named:
+        others = set[str]().union(*(own[other] for other in named)) - own[limit]
+        mine = {name: value for name, value in given.items() if name not in others}
+        value = given[limit]
+        several = limit == CLIP_NORM.name and isinstance(value, list | tuple)
+        found += [chosen(None, {**mine, limit: one}) for one in (value if several else [value])]
+    return found
 
 
 def _check_known(given: Mapping[str, Any]) -> None:

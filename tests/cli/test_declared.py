@@ -10,6 +10,7 @@ import pytest
 import gradclip_cli
 from gradclip_cli.cli.declared import COMMANDS, load
 from gradclip_cli.commands.apply import signature as signature_of_apply
+from gradclip_cli.commands.inspect import signature as signature_of_inspect
 from gradclip_cli.options import Option
 from gradclip_cli.rules.choosing import options as options_of_rules
 from tests.running import gradclip, run_here
@@ -36,8 +37,9 @@ OF_PYTHON = {"audience", "progress", "rule"}
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:
     """Give the parameters of a function that are given by name."""
+    of_rules = {"apply": signature_of_apply, "inspect": signature_of_inspect}
     function = getattr(gradclip_cli, name)
-    signature = signature_of_apply() if name == "apply" else inspect.signature(function)
+    signature = of_rules[name]() if name in of_rules else inspect.signature(function)
     by_name = inspect.Parameter.KEYWORD_ONLY
     return {one.name: one for one in signature.parameters.values() if one.kind is by_name}
 
@@ -94,8 +96,9 @@ def test_a_function_says_what_each_option_means(name: str) -> None:
         "nonfinite",
         "spike",
     }
-    # What a rule's file adds, its own help and the pages say.
-    general |= {option.name for option in options_of_rules()} - NAMED_BY_APPLY
+    # What a rule's file adds, its own help and the pages say; `inspect` takes it as `apply` does.
+    named = NAMED_BY_APPLY if name == "apply" else {"clip_norm"}
+    general |= {option.name for option in options_of_rules()} - named
     for option in options(name).values():
         if option.name in parameters(name).keys() - general:
             assert f"`{option.name}" in said, option.name

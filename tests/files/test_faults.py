@@ -47,6 +47,11 @@ class Way:
     named: bool = False
 
     @property
+    def keeps(self) -> bool:
+        """Whether it keeps the originals."""
+        return any(one.startswith("--backup") for one in self.arguments)
+
+    @property
     def command(self) -> tuple[str, ...]:
         """The whole command line."""
         return ("apply", *self.operands, "--clip-norm", "6.5", "--workers", "1", *self.arguments)
@@ -55,6 +60,13 @@ class Way:
 WAYS = {
     "in place, several": Way(("--in-place",), ("in/a.npy", "in/b.npy", "in/sub/c.npy")),
     "in place, one": Way(("--in-place",), ("one.npy",), ("one.npy",)),
+    "in place, several, kept": Way(
+        ("--in-place", "--backup=.orig"),
+        tuple(f"in/{name}.npy{suffix}" for name in OLD for suffix in ("", ".orig")),
+    ),
+    "in place, one, kept": Way(
+        ("--in-place", "--backup=.orig"), ("one.npy", "one.npy.orig"), ("one.npy",), named=True
+    ),
     "in place, one, named": Way(("--in-place",), ("one.npy",), ("one.npy",), named=True),
     "over a file": Way(("-o", "out.npy", "--force"), ("out.npy",), ("one.npy",)),
     "over a file, named": Way(("-o", "out.npy", "--force"), ("out.npy",), ("one.npy",), named=True),
@@ -66,7 +78,11 @@ WAYS = {
 Contents = Mapping[str, bytes | None]
 
 
-PLAIN = {"in place, several", "over a file"}  # the others take minutes in all
+PLAIN = {
+    "in place, several",
+    "in place, several, kept",
+    "over a file",
+}  # the others take minutes in all
 
 
 def every(ways: Mapping[str, Way] = WAYS) -> pytest.MarkDecorator:
@@ -163,7 +179,13 @@ def check_next(folder: Path, way: Way, course: Course) -> None:
         assert found in (course.old, course.new), "some are old and some new"
     force = [] if "--in-place" in way.arguments else ["--force"]
     ended = with_fault(folder, *way.command, *force)
-    assert ended.status == 0, ended.err
+    if way.keeps and found == course.new:
+        assert ended.status == 2
+        assert ".orig: already exists" in ended.err
+        ended = with_fault(folder, "apply", *way.operands, "--clip-norm=100", "--in-place")
+        assert ended.status == 0, ended.err
+    else:
+        assert ended.status == 0, ended.err
     assert contents(folder, way) == course.new
     assert left_over(folder) == set()
     assert stat.S_IMODE((folder / "in" / "b.npy").stat().st_mode) == 0o640
@@ -469,9 +491,12 @@ def test_what_is_swept_away_before_it_is_locked_is_made_again(way: Way, tmp_path
         b'[["missing", "HIDDEN", "new", true, null]]',
         b'[["pipe", "HIDDEN", "new", true, null]]',
         b'[[".", 1, 2, 3, 4]]',
+        b'[[".", "HIDDEN", "b.npy", true, B, "/../../kept"]]',
+        b'[[".", "HIDDEN", "b.npy", true, B, 5]]',
+        b'[[".", "HIDDEN", "b.npy", true, B, ".orig", ".orig"]]',
         b"[" * 100_000,
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_journal_of_a_stranger_moves_nothing_out_of_its_folder(
     journal: bytes, tmp_path: Path

@@ -534,7 +534,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(here: Path) -> None:
             report = gradclip_cli.apply("in", clip_norm=2.5, dry_run=True, **form)  # type: ignore[arg-type]
         assert report.clipped is not None
         assert (report.clipped.norm_before, report.clipped.coefficient) == (5.0, 0.5)
-        assert report.clipped.norm_after is None
+        assert report.clipped.norm_after == 2.5
 
 
 def test_a_dry_run_refuses_nan_as_the_run_would(here: Path) -> None:

@@ -1018,13 +1018,13 @@ def test_a_file_without_tensors_stays(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
 
 
-def test_without_writing_nothing_is_known_of_the_result(tmp_path: Path) -> None:
+def test_without_writing_it_is_known_what_would_be(tmp_path: Path) -> None:
     source = write_safetensors(tmp_path / "in", {"a": floats("F32", (2,), [3, 4])})
 
     found = clipped(gradclip_cli.apply(source, clip_norm=2.5, dry_run=True))
 
     assert (found.norm_before, found.coefficient, found.clipped) == (5.0, 0.5, True)
-    assert (found.norm_after, found.flushed, found.saturated) == (None, None, None)
+    assert (found.norm_after, found.flushed, found.saturated) == (2.5, 0, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

@@ -24,21 +24,20 @@ def departures(
     decision: Decision,
     tensors: Sequence[Tensor],
     before: Sequence[Moments],
-    after: Sequence[Moments] | None,
+    after: Sequence[Moments],
     changed: Sequence[bool],
 ) -> tuple[str, ...]:
     """Give what is to be said of a framework's answer; nothing of gradclip's own.
 
-    `before` and `after` are the moments of the tensors, `after` None where nothing was written;
-    `changed` says of each whether any of its bytes was.
+    `before` and `after` are the moments of the tensors, `changed` says of each whether any of its
+    bytes was.
     """
     if terms.like is None or not tensors:
         return ()
     found = [*_of_norm(terms, decision, tensors, before)] if rule.is_joint else []
     if any((coefficient or 0) < 0 for coefficient in decision.coefficients):
         found.append("signs are turned")
-    if after is not None:
-        found += _of_results(rule, tensors, before, after, changed)
+    found += _of_results(rule, tensors, before, after, changed)
     return tuple(found)
 
 

@@ -1,0 +1,91 @@
+"""Originals that are kept beside the files that take their places, all of them before the first.
+
+A link takes no space and keeps everything that a file has. Where there can be none, as of another
+owner's file or where the file system has none, the file is cloned or copied, and its new name is
+seen once that is whole.
+"""
+
+import contextlib
+import errno
+import filecmp
+import os
+import shutil
+from collections.abc import Sequence
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.marks import remove, staged_path, token_of
+from gradclip_cli.files.moves import Move, appeared, move_into_place, stamp
+from gradclip_cli.files.system import flush, naming
+from gradclip_cli.files.writing import cloned
+
+# Where another name for a file cannot be had, but perhaps another file.
+_NO_LINK = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
+def keep(moves: Sequence[Move]) -> None:
+    """Keep what the moves are about to replace, where they have a suffix; on the disk, too.
+
+    What is kept already stays. Raises `GradclipError` where something else has taken a name.
+    """
+    due = [move for move in moves if move.suffix and stamp(move.path) == move.old]
+    for move in due:
+        if not _is_kept(move):
+            _keep(move)
+    for folder in {move.folder for move in due}:
+        flush(folder)
+
+
+def take_back(moves: Sequence[Move]) -> None:
+    """Take away what was kept of files that are still in their places."""
+    for move in moves:
+        if move.suffix and _is_kept(move):
+            remove(move.backup)
+
+
+def _is_kept(move: Move) -> bool:
+    """Say whether a move's backup is the file in its place, by another name or as a copy."""
+    mine, other = stamp(move.path), stamp(move.backup)
+    if mine is None or other is None or mine[1:] != other[1:]:
+        return False
+    return mine == other or filecmp.cmp(move.path, move.backup, shallow=False)
+
+
+def _keep(move: Move) -> None:
+    with naming(move.backup):
+        try:
+            os.link(move.path, move.backup)
+        except FileExistsError as error:
+            raise _taken(move) from error
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            _copy(move)
+
+
+def _copy(move: Move) -> None:
+    hidden = staged_path(move.backup, token_of(move.staged) or "")
+    remove(hidden)  # of a run that was killed
+    try:
+        os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with open(move.path, "rb") as source:
+            if not cloned(source.fileno(), hidden, move.backup):
+                shutil.copyfile(move.path, hidden)
+            status = os.fstat(source.fileno())
+        with contextlib.suppress(OSError):
+            os.chown(hidden, status.st_uid, status.st_gid)
+        shutil.copystat(move.path, hidden)
+        flush(hidden)
+        folder, name = os.path.split(move.backup)
+        move_into_place(Move(folder, os.path.basename(hidden), name, replace=False))
+    except GradclipError as error:
+        raise _taken(move) from error
+    finally:
+        remove(hidden)
+
+
+def _taken(move: Move) -> GradclipError:
+    return GradclipError(
+        move.backup,
+        appeared(move.backup).problem,
+        "a backup is never replaced: move it away, or give another --backup SUFFIX",
+    )
