@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip_cli.compare.few import Few, few
+from gradclip_cli.compare.few import together as few_together
+from gradclip_cli.compare.likeness import ALL, likeness, likeness_each
+from gradclip_cli.compare.likeness import both as likenesses
 from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.gauge import measure, measure_each
@@ -70,7 +74,8 @@ class Difference:
     finite count as not finite. `squares_a`, `squares_b` and `products` are over the other values: a
     shift of the products says that they times 2**shift add up to the terms. `changed` values are
     stored differently, `astray` are not finite on one side alone or in another way, `newly` only in
-    B. `factors` are the lowest and highest r for which B = r * A but for rounding.
+    B. `factors` are the lowest and highest r for which B = r * A but for rounding, `likeness` says
+    what all differences may come to, and `few` has the changed values, unless they are many.
     """
 
     a: Moments = by(merge_moments)
@@ -84,6 +89,8 @@ class Difference:
     newly: int = by(sum, 0)
     first_newly: int | None = by(first, None)
     factors: Factors = by(common, ANY)
+    likeness: int = by(likenesses, ALL)
+    few: Few | None = by(few_together, ())
 
     @property
     def ratio(self) -> float | None:
@@ -168,6 +175,7 @@ def compare(
         return measure(values, lanes, places)
 
     one, other = measured(a), measured(b)
+    alike, listed = likeness(a, b, changed, lanes), few(a, b, changed, lanes, places)
     squares_a, squares_b = one.squares, other.squares
     astray = newly = 0
     first_newly = None
@@ -193,6 +201,8 @@ def compare(
         newly,
         first_newly,
         _factors(a, b, around),
+        alike,
+        listed,
     )
 
 
@@ -297,6 +307,7 @@ def compare_each(
         measure_each(b, counts),
         measure_each(b - a, counts),
         *(column.tolist() for column in (products, altered, lowest, highest, starts, lengths)),
+        likeness_each(a, b, changed, starts),
     ]
     return [
         Difference(
@@ -304,12 +315,14 @@ def compare_each(
             ((0, (product,)),) if product else (),
             differ,
             factors=_known(smallest, largest),
+            likeness=alike,
+            few=few(a[at:][:count], b[at:][:count], changed[at:][:count]) if differ else (),
         )
         if _is_plain(one) and _is_plain(other) and _is_plain(gap)
         else dataclasses.replace(
             compare(a[at:][:count], b[at:][:count], changed[at:][:count], around), a=one, b=other
         )
-        for one, other, gap, product, differ, smallest, largest, at, count in zip(
+        for one, other, gap, product, differ, smallest, largest, at, count, alike in zip(
             *columns, strict=True
         )
     ]

@@ -6,16 +6,19 @@ from typing import Any
 
 from gradclip_cli.compare.causes import factor_of
 from gradclip_cli.compare.difference import Difference, merge
+from gradclip_cli.compare.likeness import ALL, words
+from gradclip_cli.compare.likeness import both as likenesses
 from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.results.comparison import Compared, Comparison, State, Verdict
-from gradclip_cli.results.phrases import called, cosine, number, ratio
+from gradclip_cli.results.comparison import Compared, Comparison, Lanes, State, Verdict
+from gradclip_cli.results.phrases import called, cosine, exactly, number, ratio
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import natural, plural, printable
+from gradclip_cli.tensors.names import listed, natural, plural, printable
 
 _MOST_UNREADABLE = 5
+_FEW_IDENTICAL = 5
 
 
 def compared(
@@ -82,6 +85,12 @@ def comparison(
         others = (row for row in ordered if id(row.difference) not in own)
         if factor is not None and not whole.astray and all(row.same for row in others):
             verdict = "multiple"
+    alike = likenesses([_likeness(row) for row in ordered])
+    same_but_for = words(alike) if verdict == "differ" and "differs" in counts else None
+    same = [row.name for row in ordered if row.state == "identical"]
+    notes = [*notes]
+    if same and len(same) <= _FEW_IDENTICAL and len(same) < len(ordered):
+        notes.insert(0, f"identical: {listed([called(name) for name in same], _FEW_IDENTICAL)}")
     files_a, files_b = files
     found = Comparison(
         tuple(ordered),
@@ -100,8 +109,18 @@ def comparison(
         nonfinite=sum(row.nonfinite for row in ordered),
         unread=sum(row.is_opaque for row in ordered),
         unreadable=tuple(unreadable),
+        same_but_for=same_but_for,
     )
     return replace(found, sentences=tuple(_verdict(found)))
+
+
+def _likeness(row: Compared) -> int:
+    """Give what the differences of a tensor may come to: anything if there is none."""
+    if row.state in ("identical", "equal", "dtype"):
+        return ALL
+    if row.state != "differs" or row.difference is None or row.is_opaque:
+        return 0
+    return row.difference.likeness
 
 
 def _worst(rows: Sequence[Compared], ordered: Sequence[Compared]) -> Compared | None:
@@ -152,14 +171,24 @@ def _verdict(found: Comparison) -> Iterator[str]:
         yield from _unreadable(found)
     else:
         bad = total - sum(found.counts.get(state, 0) for state in _SAME)
-        yield f"differ: {bad:,} of {plural(total, 'tensor')}, {', '.join(_reasons(found))}"
+        where = f"{bad:,} of {plural(total, 'tensor')}"
+        if found.same_but_for is not None:
+            yield f"the same but for {found.same_but_for}: {where}"
+            return
+        yield f"differ: {where}, {', '.join(_reasons(found))}"
         yield from _unreadable(found)
         yield from _explanations(found)
+        for name, index, value_a, value_b in found.changed_values:
+            yield f"{called(name)} at {list(index)}: {_written(value_a)} → {_written(value_b)}"
 
 
 def _unreadable(found: Comparison) -> Iterator[str]:
     for error in found.unreadable[:_MOST_UNREADABLE]:
         yield printable(f"cannot be read: {error}")
+
+
+def _written(value: Lanes) -> str:
+    return exactly(value) if isinstance(value, float) else str(complex(*value))
 
 
 def _all(count: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gradclip_cli.compare.causes import likely
 from gradclip_cli.compare.difference import Difference
+from gradclip_cli.compare.few import MOST
 from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.errors import GradclipError, Status
 from gradclip_cli.measure.moments import Moments
@@ -24,6 +25,9 @@ State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "on
 """What a tensor is in B, seen from A: the same bits; equal within tolerance; the same numbers in
 another dtype; other values; another shape, or a dtype whose values cannot be compared; missing;
 in a file that cannot be read, or that may be in one."""
+
+Lanes = float | tuple[float, ...]
+"""A value: a number, or the real and the imaginary part of one."""
 
 Verdict = Literal["identical", "equal", "multiple", "differ", "unreadable"]
 
@@ -150,7 +154,8 @@ class Comparison(Result):
     could be 1 is only said that the difference is `only_rounding`. `worst` is the tensor whose
     values differ most, `nonfinite` the number of values that are not finite on either side, and
     `unread` that of tensors that cannot be decoded. `unreadable` are the errors about members of
-    folders that cannot be read. The `sentences` say how they differ, then why.
+    folders that cannot be read. Where all differences come to one thing, the dumps are
+    `same_but_for` that. The `sentences` say how they differ, then why.
     """
 
     rows: tuple[Compared, ...]
@@ -169,6 +174,7 @@ class Comparison(Result):
     nonfinite: int = 0
     unread: int = 0
     unreadable: tuple[GradclipError, ...] = ()
+    same_but_for: str | None = None
     sentences: tuple[str, ...] = ()
 
     @property
@@ -227,6 +233,7 @@ class Comparison(Result):
             "factor": self.factor,
             "likely": self.likely,
             "only_rounding": self.only_rounding,
+            "same_but_for": self.same_but_for,
             "rtol": self.tolerance.relative,
             "atol": self.tolerance.absolute,
             "states": self.counts,
@@ -239,8 +246,25 @@ class Comparison(Result):
                 {**named(error.subject, "file"), "problem": error.problem}
                 for error in self.unreadable
             ],
+            "changed_values": [
+                {**named(name), "index": index, "a": value_a, "b": value_b}
+                for name, index, value_a, value_b in self.changed_values
+            ],
             "notes": self.notes,
         }
+
+    @property
+    def changed_values(self) -> list[tuple[str | None, Index, Lanes, Lanes]]:
+        """The values that changed, if they are few: name, index, what they are in A and in B."""
+        rows = [row for row in self.rows if row.difference is not None and row.changed]
+        lists = [row.difference.few for row in rows if row.difference is not None]
+        if any(some is None for some in lists) or sum(len(some or ()) for some in lists) > MOST:
+            return []
+        return [
+            (row.name, multi_index(position, row.shape), _lanes(value_a), _lanes(value_b))
+            for row, some in zip(rows, lists, strict=True)
+            for position, value_a, value_b in sorted(some or ())
+        ]
 
     @property
     def _measured(self) -> dict[str, Value]:
@@ -259,3 +283,7 @@ class Comparison(Result):
             "count": difference.a.count,
             "changed": difference.changed,
         }
+
+
+def _lanes(value: tuple[float, ...]) -> Lanes:
+    return value[0] if len(value) == 1 else value
