@@ -3,6 +3,32 @@
 >>> import gradclip_cli
 >>> gradclip_cli.inspect("sample_grads/zero-to-nine.npy").global_norm
 16.881943016134134
+
+What each command does is a function, which gives what the command prints:
+
+- `inspect(*paths)`: how large gradients are, per tensor and together; a `Report`.
+- `apply(*paths, clip_norm=C, output=PATH)`: clip them and write them; a `Report`.
+- `diff(a, b)`: how two dumps differ; a `Comparison`.
+- `trend(*steps)`: a run over its steps; a `Trend`.
+- `suggest(trend)`: what limits would have done to its norms; a `Suggestion`.
+- `check(*paths)`: whether files are sound; a `Soundness` of a `Checked` each.
+
+Of each result, `print` shows a screen, `repr` two lines, `says` the verdict. What goes wrong is:
+
+- `GradclipError`: what somebody can mend; it says what was found, and has a hint.
+- `RefusedError`: a verdict on the gradients themselves: clipping them would give wrong numbers.
+
+Rules of clipping, for `apply(rule=...)`:
+
+- `ClipByGlobalNorm`, `ClipByNorm`, `ClipByGroupNorm`, `ClipByAverageNorm`: limits for norms of all
+  tensors, of each, of groups, and for norms divided by the number of values.
+- `ClipByRms`, `ClipByValue`, `ClipAdaptively`: limits for root mean squares, for values, and for
+  each unit by its parameter (AGC).
+
+Rules of spikes, for `trend(spike=...)`:
+
+- `RangeRule`: above what the logarithms of the norms before lead to expect; the default.
+- `SpikeRule`: above mean + deviations · σ of the norms before.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,6 +55,7 @@ if TYPE_CHECKING:
     from gradclip_cli.rules.by_rms import ClipByRms as ClipByRms
     from gradclip_cli.rules.by_tensor_norm import ClipByNorm as ClipByNorm
     from gradclip_cli.rules.by_value import ClipByValue as ClipByValue
+    from gradclip_cli.series.ranges import RangeRule as RangeRule
     from gradclip_cli.series.spikes import SpikeRule as SpikeRule
 
 __version__ = "0.1.0"
@@ -47,6 +74,7 @@ _HOMES = {
     "RefusedError": "errors",
     "Report": "results.report",
     "Soundness": "results.soundness",
+    "RangeRule": "series.ranges",
     "SpikeRule": "series.spikes",
     "Suggestion": "results.suggestion",
     "Trend": "results.trend",
@@ -58,6 +86,8 @@ _HOMES = {
     "trend": "commands.trend",
 }
 
+_FUNCTIONS = ("apply", "check", "diff", "inspect", "trend")
+
 __all__ = ["__version__", *_HOMES]
 
 
@@ -67,4 +97,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _FUNCTIONS:
+        from gradclip_cli.commands.called import public
+
+        found = public(found)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

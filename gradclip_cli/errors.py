@@ -42,8 +42,14 @@ class GradclipError(Exception):
         self.hint = hint
         self.details = details
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """What it is about and what was found, in a line."""
         return f"{self.subject}: {self.problem}" if self.subject else self.problem
+
+    def __str__(self) -> str:
+        hint = [f"hint: {self.hint}"] if self.hint else []
+        return "\n".join([self.said, *(f"  {detail}" for detail in self.details), *hint])
 
 
 def together(errors: Sequence[GradclipError]) -> GradclipError:

@@ -17,6 +17,12 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def text(result: Any) -> str:
+    """Give what a terminal shows of a result, without colours."""
+    shown: str = load("gradclip_cli.render.shown:text")(result)
+    return shown
+
+
 def rich(result: Any) -> Any:
     """Give what Rich shows of a result: its page."""
     return load("gradclip_cli.render.shown:Shown")(result)

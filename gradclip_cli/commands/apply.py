@@ -17,7 +17,7 @@ from gradclip_cli.commands.deciding import (
     refuse_unclippable,
     refuse_undecodable,
 )
-from gradclip_cli.commands.measuring import Path, measured, notes
+from gradclip_cli.commands.measuring import Path, listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
@@ -49,7 +49,7 @@ Outcomes = Mapping[int, Outcome]
 
 
 def apply(
-    *paths: Path,
+    *paths: Path | Sequence[Path],
     rule: Rule | None = None,
     norm_type: float | None = None,
     eps: float | None = None,
@@ -95,7 +95,7 @@ def apply(
         if not in_place:
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
         targets.check_suffix(backup)
-    operands = [os.fspath(path) for path in paths]
+    operands = listed(paths)
     dump = gradient(operands, one_gradient)
     refuse_unclippable(dump.files)
     selection = Selection(include, exclude)

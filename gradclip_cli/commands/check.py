@@ -1,10 +1,9 @@
 """What `gradclip check` does: everything that can be known of a dump without its values."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from gradclip_cli.commands.measuring import Path
+from gradclip_cli.commands.measuring import Path, listed
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.source import StreamSource
@@ -14,13 +13,13 @@ from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.dump import Dump
 
 
-def check(*paths: Path) -> Soundness:
+def check(*paths: Path | Sequence[Path]) -> Soundness:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
     The values of a file are not read; a stream is read to its end. What is surely no dump is
     ignored, unless nothing else is there.
     """
-    operands = [os.fspath(path) for path in paths]
+    operands = listed(paths)
     ignored = [operand for operand in operands if is_no_dump(operand)]
     if len(ignored) == len(operands):
         ignored = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
-from gradclip_cli.commands.measuring import Path, measured, notes
+from gradclip_cli.commands.measuring import Path, listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    *paths: Path,
+    *paths: Path | Sequence[Path],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
@@ -57,7 +57,7 @@ def inspect(
         p = norm_type_of(norm_type)
         if limits or given:
             chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
-    dump = gradient([os.fspath(path) for path in paths], one_gradient)
+    dump = gradient(listed(paths), one_gradient)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()

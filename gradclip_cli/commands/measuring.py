@@ -18,6 +18,15 @@ _WORTH_THREADS = 1 << 20
 _WORTH_A_TENSOR = 8 << 10
 
 
+def listed(paths: Sequence[Path | Sequence[Path]]) -> list[str]:
+    """Give paths that are named one by one, or as one list."""
+    found: list[str] = []
+    for path in paths:
+        some = [path] if isinstance(path, str | os.PathLike) else path
+        found += [os.fspath(one) for one in some]
+    return found
+
+
 def measured(
     dump: Dump,
     chosen: Sequence[int],

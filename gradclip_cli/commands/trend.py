@@ -11,7 +11,7 @@ import stat
 from array import array
 from collections.abc import Callable, Sequence
 
-from gradclip_cli.commands.measuring import Path, notes
+from gradclip_cli.commands.measuring import Path, listed, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
@@ -49,7 +49,7 @@ class Audience:
 
 
 def trend(
-    *steps: Path,
+    *steps: Path | Sequence[Path],
     step_from: str | None = None,
     spike: SpikeRule | RangeRule | None = None,
     cache: Path | None = None,
@@ -69,7 +69,7 @@ def trend(
     time. What cannot be read is `unreadable` in the result. Raises `GradclipError` where nothing
     can be.
     """
-    paths = [os.fspath(path) for path in steps]
+    paths = listed(steps)
     if not paths:
         raise GradclipError("", "no step is named", "name files or folders, one for each step")
     if paths.count(STDIN) > 1:

@@ -1,6 +1,7 @@
 """The values that changed, where they are few enough to be listed."""
 
 import itertools
+import operator
 from collections.abc import Iterable
 
 import numpy as np
@@ -35,5 +36,5 @@ def together(parts: Iterable[Few | None]) -> Few | None:
         if part is None:
             return None
         found.append(part)
-    whole = tuple(itertools.chain(*found))
+    whole = (*sorted(itertools.chain(*found), key=operator.itemgetter(0)),)
     return whole if len(whole) <= MOST else None

@@ -1,4 +1,4 @@
-"""What Rich shows of a result: the table that a terminal of its width gets."""
+"""What Rich and `print` show of a result: the table that a terminal gets."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,8 @@ from gradclip_cli.render.renderer import pieces
 from gradclip_cli.render.screen import NARROWEST, Screen
 from gradclip_cli.render.table import table
 from gradclip_cli.results.columns import Result
+
+_USUAL = Screen(80, 24)
 
 
 class Shown:
@@ -23,3 +25,10 @@ class Shown:
         colour = console.is_terminal and not console.no_color
         page.screen = Screen(max(options.max_width, NARROWEST), None, colour)
         yield Text.from_ansi("".join(pieces(self._result, page)).rstrip("\n"))
+
+
+def text(result: Result) -> str:
+    """Give a result as a terminal of the usual size shows it."""
+    page = table(result.sheet, None, everything=False)
+    page.screen = _USUAL
+    return "".join(pieces(result, page)).rstrip("\n")

@@ -155,6 +155,19 @@ class Result:
         """Give what JSON has beside the rows, and JSON Lines in lines of their own."""
         return {}
 
+    @property
+    def origin(self) -> str:
+        """What was read, in a line."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Give the verdict, and what was read."""
+        return f"{self.says}\n{self.origin}"
+
+    def __str__(self) -> str:
+        """Give what fits a screen of a terminal."""
+        return registry.text(self)
+
     def __rich__(self) -> Any:
         """Give what Rich prints: the table that a terminal gets."""
         return registry.rich(self)

@@ -184,7 +184,7 @@ def _verdict(found: Comparison) -> Iterator[str]:
 
 def _unreadable(found: Comparison) -> Iterator[str]:
     for error in found.unreadable[:_MOST_UNREADABLE]:
-        yield printable(f"cannot be read: {error}")
+        yield printable(f"cannot be read: {error.said}")
 
 
 def _written(value: Lanes) -> str:

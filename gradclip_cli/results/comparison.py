@@ -19,7 +19,7 @@ from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.comparison_columns import SHEET
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.tensors.dump import Index, Shape, Tensor, multi_index
-from gradclip_cli.tensors.names import named, natural, plural, sides
+from gradclip_cli.tensors.names import escape, named, natural, plural, sides
 
 State = Literal["identical", "equal", "dtype", "differs", "shape", "only_a", "only_b", "unreadable"]
 """What a tensor is in B, seen from A: the same bits; equal within tolerance; the same numbers in
@@ -206,6 +206,18 @@ class Comparison(Result):
             return Status.TROUBLE
         return Status.OK if self.same else Status.VERDICT
 
+    @property
+    def origin(self) -> str:
+        """What was read."""
+        sides = (("A", self.files_a), ("B", self.files_b))
+        named = (
+            f"{side}: {escape(files[0]) if len(files) == 1 else plural(len(files), 'file')}"
+            for side, files in sides
+        )
+        return ", ".join([plural(self.total, "tensor"), *named])
+
+    __repr__ = Result.__repr__
+
     # Laid out
 
     def with_rows(self, rows: Iterable[Compared]) -> "Comparison":
@@ -263,7 +275,7 @@ class Comparison(Result):
         return [
             (row.name, multi_index(position, row.shape), _lanes(value_a), _lanes(value_b))
             for row, some in zip(rows, lists, strict=True)
-            for position, value_a, value_b in sorted(some or ())
+            for position, value_a, value_b in some or ()
         ]
 
     @property

@@ -21,7 +21,7 @@ from gradclip_cli.results.gates import Gate
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Index, Shape, multi_index
-from gradclip_cli.tensors.names import natural
+from gradclip_cli.tensors.names import escape, natural, plural
 
 
 @frozen
@@ -186,6 +186,15 @@ class Report(Result):
     def status(self) -> Status:
         """The status with which the command ends; of a gate that cannot judge, trouble."""
         return max((gate.status for gate in self.gates), default=Status.OK)
+
+    @property
+    def origin(self) -> str:
+        """What was read."""
+        files = escape(self.files[0]) if len(self.files) == 1 else plural(len(self.files), "file")
+        count = plural(self.moments.count, "value")
+        return f"{self.measured:,} of {plural(self.total, 'tensor')}, {count}, from {files}"
+
+    __repr__ = Result.__repr__
 
     # Laid out
 

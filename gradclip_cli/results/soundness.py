@@ -92,6 +92,13 @@ class Soundness(Result, Sequence[Checked]):
         return (f"{plural(len(self.ignored), 'path')} ignored: {listed(self.ignored)}",)
 
     @property
+    def origin(self) -> str:
+        """What was looked at."""
+        return ", ".join([plural(len(self.files), "file"), *self.notes])
+
+    __repr__ = Result.__repr__
+
+    @property
     def sheet(self) -> Sheet:
         """How it is laid out."""
         return SHEET

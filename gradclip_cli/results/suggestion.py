@@ -147,6 +147,13 @@ class Suggestion(Result):
             said = f"the {count} before step {where}, the first that explodes"
         return said if self.used >= FEW else f"{said}, few steps"
 
+    @property
+    def origin(self) -> str:
+        """What was read."""
+        return f"{plural(self.steps, 'step')} with a finite norm, {self.excluded:,} without"
+
+    __repr__ = Result.__repr__
+
     # Laid out
 
     @property

@@ -120,6 +120,17 @@ class Trend(Result):
         """Number of steps of which it could be said whether they are spikes."""
         return sum(step.threshold is not None for step in self.steps)
 
+    @property
+    def origin(self) -> str:
+        """What was read."""
+        steps = plural(len(self.steps), "step")
+        if not self.steps:
+            return steps
+        first, last = (escape(str(self.steps[at].step)) for at in (0, -1))
+        return f"{steps}, {first} to {last}"
+
+    __repr__ = Result.__repr__
+
     # Laid out
 
     @property

@@ -25,7 +25,7 @@ class Unreadable:
     @property
     def problem(self) -> str:
         """What is wrong, and with which of its files."""
-        return self.error.problem if self.error.subject == self.source else str(self.error)
+        return self.error.problem if self.error.subject == self.source else self.error.said
 
 
 def unreadable(

@@ -515,7 +515,8 @@ def test_an_error_survives_pickling(kind: type[GradclipError]) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert vars(again) == vars(error)
-    assert str(again) == "x.npy: is wrong"
+    assert again.said == "x.npy: is wrong"
+    assert str(again) == "x.npy: is wrong\n  a\n  b\nhint: mend it"
 
 
 def test_statuses_are_those_that_are_promised() -> None:

@@ -82,7 +82,8 @@ def test_it_says_so_of_values_that_are_not_finite(policy: Any, here: Path) -> No
     source = write_npy(here / "x.npy", floats("<f4", (3,), [3.0, math.inf, 4.0]))
     wish = {"clip_norm": 1.0, "nonfinite": policy, "in_place": True}
     rehearsed = gradclip_cli.apply(source, dry_run=True, **wish)
-    assert repr(rehearsed) == repr(gradclip_cli.apply(source, **wish))
+    done = gradclip_cli.apply(source, **wish)
+    assert (rehearsed.says.split("; ")[0], rehearsed.rows) == (done.says, done.rows)
 
 
 def test_integers_would_become_float64(here: Path) -> None:

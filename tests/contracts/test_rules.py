@@ -72,7 +72,7 @@ class TestEachRule(RuleContract):
         (ClipByValue(5.0, -5.0), "the lower limit 5.0 is above the upper -5.0"),
         (ClipByValue(-1.0, math.nan), "is not a limit for values"),
         (ClipAdaptively(0.01, "rows", "params.npy"), "'rows' is no layout"),  # type: ignore[arg-type]
-        (ClipByGroupNorm(1.0, "("), "per-group: "),
+        (ClipByGroupNorm(1.0, "("), "per_group: "),
     ],
 )
 def test_an_object_is_held_to_what_its_options_are(rule: Rule, told: str) -> None:

@@ -289,7 +289,7 @@ def test_parameters_that_do_not_fit_are_refused(kind: str, tmp_path: Path) -> No
     params = write(tmp_path / "params", arrays)
     with pytest.raises(GradclipError, match=said) as caught:
         written(tmp_path, GRAD, agc=0.1, params=params)
-    assert caught.value.subject == "--params"
+    assert caught.value.subject == "params"
     assert {path.name for path in tmp_path.iterdir()} == {"params", "in"}
 
 

@@ -951,7 +951,7 @@ def test_a_known_norm_must_be_one(tmp_path: Path, use_norm: float) -> None:
     with pytest.raises(GradclipError) as error:
         gradclip_cli.apply(source, clip_norm=1.0, output=tmp_path / "out", use_norm=use_norm)
 
-    assert error.value.subject == "--use-norm"
+    assert error.value.subject == "use_norm"
     assert error.value.status == 2
     assert not (tmp_path / "out").exists()
 
@@ -964,7 +964,7 @@ def test_a_limit_must_be_finite_and_above_0(tmp_path: Path, limit: float, value:
     with pytest.raises(GradclipError) as error:
         gradclip_cli.apply(source, clip_norm=limit, output=tmp_path / "out")
 
-    assert error.value.subject == "--clip-norm"
+    assert error.value.subject == "clip_norm"
     assert error.value.status == 2
     assert not (tmp_path / "out").exists()
 

@@ -336,7 +336,7 @@ def test_gradclip_differs_on_purpose(tmp_path: Path, name: str, does: Does) -> N
         clip(case, tmp_path)
     assert error.value.status == (1 if does == "refuses the gradients" else 2)
     assert isinstance(error.value, RefusedError) == (does == "refuses the gradients")
-    subjects = {"refuses the limit": "--clip-norm", "refuses the norm": "--use-norm"}
+    subjects = {"refuses the limit": "clip_norm", "refuses the norm": "use_norm"}
     assert error.value.subject == subjects.get(does, str(tmp_path / "in"))
     assert any(answer.outputs is not None for answer in case.answers.values())
 
