@@ -15,12 +15,14 @@ from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Shape
 from gradclip_cli.tensors.names import natural
 
-_WORD = "(?:(?:global[_-]?)?step|iter(?:ation)?|epoch|checkpoint|ckpt)s?"
+_COUNTS = "(?:global[_-]?)?step|it(?:er(?:ation)?)?|checkpoint|ckpt|update|batch"
+_WORD = f"(?:{_COUNTS}|epoch)s?"
 _STEP = re.compile(
     rf"(?<![a-z]){_WORD}[^0-9a-z\n/]{{0,2}}([0-9]+)"
     rf"|(?<![a-z0-9.])([0-9]+)[-_ ]?{_WORD}(?![a-z])",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(rf"(?<![a-z])(?:{_COUNTS})s?[^0-9a-z\n/]{{0,2}}$", re.IGNORECASE)
 _BARE = re.compile("^[0-9]+(?=[./\n]|$)", re.MULTILINE)
 # Below these a number counts parts of a model or of a cluster.
 _PARTS = re.compile(
@@ -122,10 +124,20 @@ def series(places: Sequence[Place], least: int = 2) -> list[Series]:
                 others.append(place)
             else:
                 steps.setdefault(os.path.join(folder, step), []).append(place)
+        steps = {step: some for held in steps.items() for step, some in _apart(*held)}
         if len(steps) > 1 or (steps and least == 1 and not others and _STEP.search(everything)):
             ordered = {step: tuple(steps[step]) for step in sorted(steps, key=natural)}
             found.append(Series(folder, ordered, tuple(others)))
     return found
+
+
+def is_counted(words: str) -> bool:
+    """Say whether words end in one for a step, but for an epoch, so that its number may follow.
+
+    >>> is_counted("run-2_step_"), is_counted("epoch="), is_counted("2024-01-")
+    (True, False, False)
+    """
+    return _COUNTED.search(words) is not None
 
 
 def number_of(name: str) -> str | None:
@@ -147,6 +159,15 @@ def _step_of(name: str, bare: bool) -> str | None:
     if _STEP.search(last):
         return name
     return name.split(os.sep)[0] if bare and _is_bare(name) else None
+
+
+def _apart(step: str, places: list[Place]) -> Iterator[tuple[str, list[Place]]]:
+    """Give the steps of an epoch's folder, where each file in it is a step of its own."""
+    numbers = {number_of(os.path.basename(place.path)) for place in places}
+    if len(places) > 1 and len(numbers) == len(places) and None not in numbers:
+        yield from ((place.path, [place]) for place in places)
+    else:
+        yield step, places
 
 
 def _is_bare(name: str) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.registry import suffixes
-from gradclip_cli.formats.steps import number_of
+from gradclip_cli.formats.steps import is_counted, number_of
 from gradclip_cli.tensors.names import escape, natural
 from gradclip_cli.tensors.patterns import compiled
 
 _NUMBER = re.compile("[0-9]+")
 _BEHIND_THE_WORD = re.compile("step[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
 _EPOCH = re.compile("epochs?[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
+_EPOCH_ENDS = re.compile("epochs?[^0-9a-z/]{0,2}$", re.IGNORECASE)
 _RANK = re.compile("(?:rank|shard|worker|device|gpu)s?[^0-9a-z/]{0,2}$", re.IGNORECASE)
 _LONGEST = 18  # digits: what is longer is no count of steps, and int() refuses 4,300
 
@@ -30,11 +31,12 @@ class Operand:
 def ordered(paths: Sequence[str], step_from: str | None = None) -> list[Operand]:
     """Give the paths as steps, in order; no step twice.
 
-    Of paths that differ in one number alone that is the step; in several, as epoch and step, they
-    are named by what differs. Of others it is the number behind the word `step`, else the first in
-    what differs, else that is the name. `step_from` is a regular expression whose first group, or
-    whole match, is the step. Raises `GradclipError` where it is none or does not match, where two
-    paths are one step, and where they are ranks.
+    Of paths that differ in one number alone that is the step; in several it is the one behind a
+    word for a step, where that tells them apart; else, as of epoch and step, they are named by what
+    differs. Of others it is the number behind the word `step`, else the first in what differs, else
+    that is the name. `step_from` is a regular expression whose first group, or whole match, is the
+    step. Raises `GradclipError` where it is none or does not match, where two paths are one step,
+    and where they are ranks.
 
     >>> [operand.step for operand in ordered(["run3/g-10.npy", "run3/g-9.npy"])]
     [9, 10]
@@ -89,7 +91,12 @@ def _read(paths: Sequence[str]) -> list[int | str]:
     ((usual, count),) = Counter(patterns).most_common(1)
     alike = [path for path, pattern in zip(paths, patterns, strict=True) if pattern == usual]
     _check_ranks(alike)
-    columns = [column for _, column in _columns(alike)]
+    varying = _columns(alike)
+    columns = [column for _, column in varying]
+    counted = [column for words, column in varying if is_counted(words)]
+    in_epochs = any(_EPOCH_ENDS.search(words) for words, _ in varying)
+    if len(counted) == 1 and len(set(counted[0])) == count and not in_epochs:
+        columns = counted  # beside a date, or the like
     numbers = iter(columns[0] if len(columns) == 1 else [None] * count)
     steps: list[int | str] = []
     for pattern, parts in zip(patterns, _differing(paths), strict=True):

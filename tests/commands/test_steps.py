@@ -54,6 +54,13 @@ RUNS: Mapping[str, tuple[Sequence[str], Sequence[int | str]]] = {
     "twice": ([f"iter_{step:07d}/wgrads_{step}" for step in (5, 10, 20)], [5, 10, 20]),
     "deep": ([f"out/dumps/step-{step}/sub/grads" for step in (9, 10)], [9, 10]),
     "last": (["epoch_2", "epoch_10", "last"], [2, 10, "last"]),
+    "epochs": (
+        [f"epoch-{epoch}/iter_{step}" for epoch in (1, 2, 10) for step in (100, 200)],
+        [f"epoch-{epoch}/iter_{step}" for epoch in (1, 2, 10) for step in (100, 200)],
+    ),
+    "dated": (["2026-01-05_step_15", "2026-01-06_step_16", "2026-02-01_step_9"], [9, 15, 16]),
+    "updates": (["update-5/grads", "update-16/grads"], [5, 16]),
+    "it": (["it5/grads", "it16/grads"], [5, 16]),
     "versions": (["v3-iter_7", "v3-iter_12-ema"], [7, 12]),
 }
 by_run = pytest.mark.parametrize("name", RUNS)
