@@ -1,5 +1,6 @@
 """Every example of the help is run, and works."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from gradclip_cli.cli.declared import COMMANDS, load
 from tests.dumps import Stored, floats, write_safetensors
 from tests.folders import array
-from tests.running import in_shell
+from tests.running import TOP, in_shell
 
 EXAMPLES = [example for command in COMMANDS for example in load(command).examples]
 _TOOLS = ("jq", "zstdcat")
@@ -57,3 +58,35 @@ def test_an_example_of_the_help_works(example: str, yard: Path) -> None:
     done = in_shell(example, yard)
     assert done.returncode == 0, done.stderr
     assert b"gradclip: " not in done.stderr
+
+
+# Hints
+
+
+def _said() -> set[str]:
+    """Give all texts of the package but for what documents it."""
+    texts = set()
+    for path in (TOP / "gradclip_cli").rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        documents = {
+            id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
+        }  # docstrings, and what stands below data
+        texts |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documents
+        }
+    return texts
+
+
+def test_every_option_and_command_that_a_message_names_is_there() -> None:
+    commands = [load(name) for name in COMMANDS]
+    flags = {option.flag for one in commands for option in one.options}
+    known = {*flags, "--help", "--version"}
+    for text in _said():
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
+            assert flag in known, text
+        for name in re.findall(r"(?:: |with )gradclip ([a-z]+)\b", text):
+            assert name in COMMANDS, text
