@@ -103,9 +103,10 @@ SHEET = Sheet("suggestion", COLUMNS, "candidate", {"candidate": "candidates"}, l
 class Suggestion(Result):
     """What was tried, and the limit that is recommended; None where no step gives one.
 
-    `steps` have a finite norm, `excluded` have none. `percentiles` are of the norms of the first
-    `used` of these: those before the step `until`, the first that is a spike or a new level, or all
-    of them. Limits are given in three digits.
+    `steps` have a finite norm, `excluded` have none. `percentiles` are of the norms of `used` of
+    these: those before the step `until`, the first that is a spike or reaches a higher level, and
+    from the step `since` on, the last that reached a lower one; all of them where there is neither.
+    Limits are given in three digits.
     """
 
     steps: int
@@ -115,6 +116,7 @@ class Suggestion(Result):
     recommended: float | None
     used: int = 0
     until: int | str | None = None
+    since: int | str | None = None
 
     @property
     def best(self) -> Candidate | None:
@@ -139,12 +141,14 @@ class Suggestion(Result):
     @property
     def basis(self) -> str:
         """The steps by which it is recommended, in words."""
-        if self.until is None:
+        if self.until is None and self.since is None:
             said = "all steps" if self.used > 1 else "the one step"
         else:
-            where = escape(str(self.until))
-            count = plural(self.used, "step")
-            said = f"the {count} before step {where}, the first that explodes"
+            said = f"the {plural(self.used, 'step')}"
+            if self.since is not None:
+                said += f" from step {escape(str(self.since))} on"
+            if self.until is not None:
+                said += f" before step {escape(str(self.until))}, the first that explodes"
         return said if self.used >= FEW else f"{said}, few steps"
 
     @property
@@ -176,6 +180,7 @@ class Suggestion(Result):
             "recommended": self.recommended,
             "used": self.used,
             "until": self.until,
+            "since": self.since,
             "notes": [CAVEAT],
         }
 
@@ -191,8 +196,8 @@ def suggest(trend: Trend) -> Suggestion:
     if not steps:
         return Suggestion(0, excluded, (), (), None)
     norms = [step.global_norm for step in steps]
-    used, until = _healthy(trend, steps)
-    ordered = sorted(norms[:used])
+    healthy = _healthy(trend, steps)
+    ordered = sorted(norms[healthy.start : healthy.stop])
     percentiles = tuple((percent, percentile(ordered, percent)) for percent in PERCENTILES)
     ends = [step.threshold if step.mark == "spike" else None for step in steps]
 
@@ -223,13 +228,19 @@ def suggest(trend: Trend) -> Suggestion:
     skipped = [0.0 if end is not None else 1.0 for end in ends]
     candidates.append(tried("skip spikes", None, skipped))
     recommended = next((one.limit for one in candidates if one.is_recommended), None)
+    since, until = (
+        steps[at].step if 0 < at < len(steps) else None for at in (healthy.start, healthy.stop)
+    )
     return Suggestion(
-        len(steps), excluded, percentiles, tuple(candidates), recommended, used, until
+        *(len(steps), excluded, percentiles, tuple(candidates), recommended),
+        *(len(healthy), until, since),
     )
 
 
-def _healthy(trend: Trend, steps: Sequence[Step]) -> tuple[int, int | str | None]:
-    """Give how many steps come before the first spike or new level, and which step that is."""
-    firsts = [spike.step for spike in trend.spikes[:1]] + [shift.step for shift in trend.shifts]
-    used = min((steps.index(step) for step in firsts), default=len(steps))
-    return used, steps[used].step if used < len(steps) else None
+def _healthy(trend: Trend, steps: Sequence[Step]) -> range:
+    """Give the places of the steps before the first that explodes, since the norm last fell."""
+    rises = [shift.step for shift in trend.shifts if shift.rises]
+    exploded = [*rises, *(spike.step for spike in trend.spikes)]
+    end = min((steps.index(step) for step in exploded), default=len(steps))
+    falls = [steps.index(shift.step) for shift in trend.shifts if not shift.rises]
+    return range(max((at for at in falls if at < end), default=0), end)

@@ -134,6 +134,13 @@ def test_what_is_recommended_has_three_digits_and_comes_from_before_the_first_sp
     assert found.best.limit == limit
 
 
+def test_a_run_that_came_down_is_judged_since_then(tmp_path: Path) -> None:
+    norms = [90.0, 100.0] * 15 + [1.0, 1.1] * 40 + [900.0]
+    found = suggest(of_norms(tmp_path, *norms))
+    assert (found.used, found.since, found.until, found.recommended) == (80, 30, 110, 1.1)
+    assert found.basis == "the 80 steps from step 30 on before step 110, the first that explodes"
+
+
 def test_a_new_level_is_no_guide_either(tmp_path: Path) -> None:
     norms = [1.0, 1.1] * 15 + [90.0, 100.0] * 40
     found = suggest(of_norms(tmp_path, *norms))
