@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.results import comparison_columns, figures, report_columns, suggestion, trend
 from gradclip_cli.results.columns import Column
 from tests.floors import FLOORS, PATHS
@@ -67,7 +68,9 @@ def made(page: Path) -> str:
     parts = {
         "quarters": quarters(),
         "recipes": recipes(),
-        "columns of inspect": columns((*report_columns.COLUMNS, *report_columns.further())),
+        "columns of inspect": columns(
+            (*report_columns.COLUMNS, *report_columns.further([one.name for one in STATISTICS]))
+        ),
         "columns of apply": columns(figures.CLIPPED),
         "columns of diff": columns(comparison_columns.COLUMNS),
         "columns of trend": columns(trend.COLUMNS),

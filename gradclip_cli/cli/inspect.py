@@ -73,7 +73,13 @@ def run(given: Given) -> None:
     group = None if given.group_by is None else group_of(given.group_by)
     with output.progress(hidden=given.quiet) as progress:
         operands = output.operands(paths, "is --clip-norm or --fail-above missing before it?")
-        report = inspect(*operands, progress=progress, **given.to(inspect), **rules)
+        report = inspect(
+            *operands,
+            fingerprint=form == "jsonl",
+            progress=progress,
+            **given.to(inspect),
+            **rules,
+        )
     report = dataclasses.replace(report, gates=_gates(report, given))
     if not given.quiet:
         shown = report if group is None else grouped(report, group)

@@ -29,6 +29,7 @@ def inspect(
     one_gradient: bool = False,
     norm_type: float | None = None,
     clip_norm: float | Sequence[float] = (),
+    fingerprint: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -39,7 +40,8 @@ def inspect(
     are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
     infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
     clipping to each would do, for which the values are read again; so it does of any rule that is
-    named as `apply` has it, each limit a rule of its own. Raises `GradclipError` for a path that is
+    named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
+    what is stored. Raises `GradclipError` for a path that is
     no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
@@ -67,7 +69,7 @@ def inspect(
         aims = [aimed(rule, terms, dump, chosen) for rule, terms in chances]
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
-        moments = measured(dump, chosen, workers, progress, p)
+        moments = measured(dump, chosen, workers, progress, p, fingerprint)
         unread = len(undecodable(dump, selection))
         seen = report(dump, moments, notes(dump, chosen, selection, p), unread=unread)
         if not aims:

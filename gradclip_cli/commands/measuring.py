@@ -33,6 +33,7 @@ def measured(
     workers: int | None,
     progress: Progress | None,
     norm_type: float,
+    prints: bool = False,
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     tensors = dump.tensors
@@ -41,7 +42,7 @@ def measured(
     # what is done for its values, workers would but wait for each other's interpreter.
     alone = has_stream(dump) or size < _WORTH_THREADS + len(chosen) * _WORTH_A_TENSOR
     with crew(1 if alone else workers, progress) as hands:
-        moments = measure_tensors(tensors, chosen, hands, norm_type)
+        moments = measure_tensors(tensors, chosen, hands, norm_type, prints)
     finish(dump)
     return moments
 

@@ -177,10 +177,10 @@ class _Place:
         chosen = gradients(dump, self._selection)
         if has_stream(dump):  # which can be read only in order, so by one worker
             with crew(1, hands.progress) as alone:
-                moments = measure_tensors(dump.tensors, chosen, alone)
+                moments = measure_tensors(dump.tensors, chosen, alone, prints=True)
             finish(dump)
             return None, _measured(dump, moments, self._selection)
-        moments = measure_tensors(dump.tensors, chosen, hands)
+        moments = measure_tensors(dump.tensors, chosen, hands, prints=True)
         files = tuple(
             (source.path, source.size, source.modified_ns)
             for file in dump.files

@@ -79,7 +79,7 @@ class Gauge:
         are at hand: narrow ones take less time.
         """
         if values.size:
-            if statistics.STATISTICS:
+            if statistics.usual():
                 self._further.append(statistics.measured(values, self._lanes))
             self._add(values, sizes)
 
@@ -182,7 +182,7 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
     takes a tenth of a microsecond a tensor where a call of `measure` takes twenty.
     """
     wide = widened(values)
-    if len(counts) == 1 and norm_type == 2 and not statistics.STATISTICS:
+    if len(counts) == 1 and norm_type == 2 and not statistics.usual():
         return [_measure_alone(wide)]
     lengths = np.asarray(counts)
     starts = np.cumsum(lengths) - lengths
@@ -216,7 +216,7 @@ def measure_each(values: Values, counts: Sequence[int], norm_type: float = 2.0) 
             else part
             for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
         ]
-    if not statistics.STATISTICS:
+    if not statistics.usual():
         return found
     return [
         dataclasses.replace(part, further=statistics.measured(values[begin:][: part.count], 1))

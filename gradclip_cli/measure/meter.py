@@ -3,28 +3,38 @@
 Memory depends on workers and block size, not on files: what is kept of a tensor are its moments.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader
+from gradclip_cli.measure.fingerprint import of_block, of_each, written
 from gradclip_cli.measure.gauge import Gauge, measure_each
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.spans import Span, Work, blocks, cut
+from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.tensors.codecs import Stored, decode, magnitudes
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Tensor
 
 
 def measure_tensors(
-    tensors: Sequence[Tensor], chosen: Sequence[int], crew: Crew, norm_type: float = 2.0
+    tensors: Sequence[Tensor],
+    chosen: Sequence[int],
+    crew: Crew,
+    norm_type: float = 2.0,
+    prints: bool = False,
 ) -> dict[int, Moments]:
-    """Measure the chosen tensors (pass 1); gives the moments of each by its index."""
+    """Measure the chosen tensors (pass 1); gives the moments of each by its index.
+
+    With `prints` these have fingerprints.
+    """
     found: dict[int, Moments] = {}
     parts: dict[int, list[Moments]] = {}  # of tensors that have several
     size = sum([tensors[index].size for index in chosen])
-    visitor = partial(_measured, norm_type)
+    visitor = partial(_measured, norm_type, prints)
     for index, part in swept(crew, visitor, cut(tensors, chosen), "measuring", size):
         if index in found:
             parts.setdefault(index, [found[index]]).append(part)
@@ -35,8 +45,10 @@ def measure_tensors(
     return {index: found.get(index, nothing) for index in chosen}
 
 
-def _measured(norm_type: float, work: Work, reader: Reader) -> Iterable[tuple[int, Moments]]:
-    meter = Meter(work.span, work.span.dtype, norm_type)
+def _measured(
+    norm_type: float, prints: bool, work: Work, reader: Reader
+) -> Iterable[tuple[int, Moments]]:
+    meter = Meter(work.span, work.span.dtype, norm_type, prints=prints)
     for _, stored in blocks(reader, work.span):
         meter.add(stored)
     return zip(work.indices, meter.moments(), strict=True)
@@ -45,18 +57,29 @@ def _measured(norm_type: float, work: Work, reader: Reader) -> Iterable[tuple[in
 class Meter:
     """Measures a span block by block, its values stored as a dtype: `Moments` of each tensor.
 
-    `first` is the number of the first block's first value in the span.
+    `first` is the number of the first block's first value in the span. With `prints` it takes
+    fingerprints of what is stored.
     """
 
-    def __init__(self, span: Span, dtype: DType, norm_type: float, first: int = 0) -> None:
+    def __init__(
+        self, span: Span, dtype: DType, norm_type: float, first: int = 0, prints: bool = False
+    ) -> None:
         self._counts = span.counts if span.small else None
         self._dtype = dtype
         self._norm_type = norm_type
         self._each: list[Moments] = []
+        self._next = span.start + first
+        self._prints: list[int] | None = [0] if prints else None
         self._gauge = Gauge(span.dtype.lanes, span.places_from(first), norm_type)
 
     def add(self, stored: Stored) -> None:
         """Measure the next block; a span of small tensors has only one."""
+        if self._prints is not None:
+            if self._counts is not None:
+                self._prints = of_each(stored, self._dtype, self._counts)
+            else:
+                self._prints[0] += of_block(stored, self._dtype, self._next)
+                self._next += stored.size // self._dtype.itemsize
         values = decode(stored, self._dtype)
         if self._counts is not None:
             self._each = measure_each(values, self._counts, self._norm_type)
@@ -66,4 +89,10 @@ class Meter:
 
     def moments(self) -> list[Moments]:
         """Give the moments of each tensor."""
-        return self._each if self._counts is not None else [self._gauge.moments()]
+        found = self._each if self._counts is not None else [self._gauge.moments()]
+        if self._prints is None:
+            return found
+        return [
+            dataclasses.replace(part, further=(*part.further, (FINGERPRINT.name, written(total))))
+            for part, total in zip(found, self._prints, strict=True)
+        ]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradclip_cli.frozen import constant
+from gradclip_cli.measure import fingerprint
 from gradclip_cli.measure.laws import Law
 from gradclip_cli.tensors.codecs import Values
 
@@ -21,33 +22,48 @@ class Statistic:
     `measure` takes a block of values, float32 or float64 of shape `(count * lanes,)`, lanes 2 for
     complex ones, and must not keep it. `name` is that of its column and its key in JSON, `doc` a
     sentence for the reference, `title` its head in a terminal's table, where it stands if there is
-    one, written as the `words` of `render.words` that these name.
+    one, written as the `words` of `render.words` that these name. One that is `asked` is measured
+    of stored bytes, by the meter, and only where somebody asks for it.
     """
 
     name: str
     doc: str
-    measure: Callable[[Values, int], Any]
+    measure: Callable[[Values, int], Any] | None
     merge: Law
     title: str = ""
     words: str = "number"
+    asked: bool = False
 
 
 Further = tuple[tuple[str, Any], ...]
 """What the table asks for, by name."""
 
-STATISTICS: list[Statistic] = []
+FINGERPRINT = Statistic(
+    "fingerprint",
+    "64 bits of dtype, position and bits, in hexadecimal digits; in `jsonl` alone",
+    None,
+    fingerprint.merged,
+    words="text",
+    asked=True,
+)
+
+STATISTICS: list[Statistic] = [FINGERPRINT]
+
+
+def usual() -> list[Statistic]:
+    """Give those that are always measured."""
+    return [one for one in STATISTICS if not one.asked]
 
 
 def measured(values: Values, lanes: int) -> Further:
     """Give what each statistic says of a block."""
-    return tuple((one.name, one.measure(values, lanes)) for one in STATISTICS)
+    return tuple((one.name, one.measure(values, lanes)) for one in usual() if one.measure)
 
 
 def together(parts: list[Further]) -> Further:
     """Give what each statistic says of the whole, by its own law."""
     found: dict[str, list[Any]] = {}
-    if STATISTICS:
-        for part in parts:
-            for name, value in part:
-                found.setdefault(name, []).append(value)
+    for part in filter(None, parts):
+        for name, value in part:
+            found.setdefault(name, []).append(value)
     return tuple((one.name, one.merge(found[one.name])) for one in STATISTICS if one.name in found)

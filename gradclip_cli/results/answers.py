@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from gradclip_cli.results.phrases import called, nonfinite, number, percent
 from gradclip_cli.results.trend import Trend
-from gradclip_cli.series.findings import FirstNonfinite, Growth, Jump, Spike
+from gradclip_cli.series.findings import FirstNonfinite, Growth, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import LEAST
@@ -39,6 +39,7 @@ def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
     if trend.always_zero:
         zero = plural(len(trend.always_zero), "tensor is", "tensors are")
         yield f"{zero} zero in every step: {_listed(trend.always_zero)}", False
+    yield from ((said, False) for said in _stale(trend))
 
 
 def notes(trend: Trend) -> str:
@@ -178,6 +179,22 @@ def _many(times: float) -> str:
 def _growth(growth: Growth) -> str:
     before = "nothing" if growth.before is None else percent(growth.before)
     return f"{called(growth.tensor)} grew from {before} to {percent(growth.after)}"
+
+
+def _stale(trend: Trend) -> Iterator[str]:
+    """Say what does not change, the tensors of the same steps together."""
+    together: dict[tuple[int, int], list[Unchanged]] = {}
+    for one in trend.unchanged:
+        together.setdefault((id(one.first), id(one.last)), []).append(one)
+    for some in sorted(together.values(), key=lambda some: -some[0].count)[:_LISTED]:
+        one = some[0]
+        where = f"from step {_step(one.first)} to {_step(one.last)}, in {one.count:,} steps"
+        if one.count == len(trend.steps):
+            where = f"in all {one.count:,} steps"
+        tensors = plural(len(some), "tensor has", "tensors have")
+        yield f"{tensors} the same values {where}: {_listed([each.tensor for each in some])}"
+    if len(together) > _LISTED:
+        yield f"{_INDENT}… and {len(together) - _LISTED:,} more spans of steps"
 
 
 def _vanishing(fading: Fading) -> str:

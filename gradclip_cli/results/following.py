@@ -27,4 +27,5 @@ def trend_of(steps: Sequence[Step], rule: RangeRule | SpikeRule) -> Trend:
         tuple(findings.always_zero(steps)),
         tuple(findings.notes(steps)),
     )
+    found = dataclasses.replace(found, unchanged=tuple(findings.unchanged(steps)))
     return dataclasses.replace(found, verdict=answers.says(found))

@@ -15,6 +15,7 @@ from gradclip_cli.errors import Status
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf, Written
 from gradclip_cli.results.gates import Gate
@@ -205,7 +206,11 @@ class Report(Result):
     @property
     def sheet(self) -> Sheet:
         """How it is laid out."""
-        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *further())
+        columns = (
+            *COLUMNS,
+            *(CLIPPED if self.clipped else ()),
+            *further(dict(self.moments.further)),
+        )
         if self.what_if:
             unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
             columns = (*columns, *unknown, SUBNORMAL)
@@ -246,7 +251,7 @@ class Report(Result):
             "files": self.files,
             "ignored": self.ignored,
             "notes": self.notes,
-            **dict(moments.further),
+            **{name: value for name, value in moments.further if name != FINGERPRINT.name},
         }
         if self.what_if:
             summary["what_if"] = [chance.values() for chance in self.what_if]

@@ -1,5 +1,7 @@
 """The columns of a report: of its tensors and groups, and what is further in the statistics."""
 
+from collections.abc import Collection
+
 from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.results.columns import Column
 
@@ -50,9 +52,10 @@ COLUMNS = (
 )
 
 
-def further() -> tuple[Column, ...]:
-    """Give the columns of the table of statistics."""
+def further(known: Collection[str]) -> tuple[Column, ...]:
+    """Give the columns of the table of statistics; of what has to be asked for, if it is known."""
     return tuple(
         Column(one.name, f"further.{one.name}", one.doc, one.title or None, one.words, rank=8)
         for one in STATISTICS
+        if not one.asked or one.name in known
     )

@@ -8,7 +8,7 @@ from typing import Any
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.gates import Gate
-from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike
+from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import Shift
@@ -73,9 +73,10 @@ SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 class Trend(Result):
     """A run over its steps, in order, and what can be said of it; `unreadable` ones stand apart.
 
-    `shifts` are levels that did not come back, whose steps are no `spikes`; `largest_jump` is from
-    one step to the next. `fading` are the layers along which the norm falls geometrically,
-    `always_zero` the tensors that are in every step and have no other value in any.
+    `shifts` are levels that did not come back, where a spike is far above that; `largest_jump` is
+    from one step to the next. `fading` are the layers along which the norm falls geometrically,
+    `always_zero` the tensors that are in every step and have no other value in any, `unchanged`
+    those with the same bits in steps one after the other.
     """
 
     steps: tuple[Step, ...]
@@ -88,6 +89,7 @@ class Trend(Result):
     always_zero: tuple[str | None, ...]
     notes: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    unchanged: tuple[Unchanged, ...] = ()
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
 
@@ -172,6 +174,15 @@ class Trend(Result):
                 for fading in self.fading
             ],
             "always_zero": self.always_zero,
+            "unchanged": [
+                {
+                    **named(one.tensor, "tensor"),
+                    "from": one.first.step,
+                    "to": one.last.step,
+                    "steps": one.count,
+                }
+                for one in self.unchanged
+            ],
             "unreadable": [
                 {"step": bad.step, **named(bad.source, "source"), "problem": bad.problem}
                 for bad in self.unreadable

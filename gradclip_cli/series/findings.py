@@ -5,11 +5,14 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.trajectory import Nonfinite, Step
 
 LEAST_GROWTH = 0.01  # of the squared norm: a share that grew by less is not to blame
 _MOST_GROWN = 3
+_STALE = 3  # steps: two may be alike where a run was saved again
+_ABOVE = 4.0  # times a new level: what is a spike even there
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,10 @@ def largest_jump(steps: Sequence[Step]) -> Jump | None:
 
 def spikes(steps: Sequence[Step], shifts: Collection[Shift] = ()) -> Iterable[Spike]:
     """Give the steps that are marked as spikes, but for new levels, and whose shares grew."""
-    of_shifts = {place for shift in shifts if shift.anew for place in shift.places}
+    level = {place: shift.after for shift in shifts for place in shift.places}
     before: Step | None = None
     for place, step in enumerate(steps):
-        if step.mark == "spike" and place not in of_shifts:
+        if step.mark == "spike" and step.global_norm > _ABOVE * level.get(place, 0.0):
             yield Spike(step, _grown(before, step))
         if math.isfinite(step.global_norm):
             before = step
@@ -126,6 +129,46 @@ def always_zero(steps: Sequence[Step]) -> list[str | None]:
         if not common:
             break
     return list(common or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A tensor with the same bits in `count` steps one after the other."""
+
+    tensor: str | None
+    first: Step
+    last: Step
+    count: int
+
+
+def unchanged(steps: Sequence[Step]) -> Iterable[Unchanged]:
+    """Give the tensors that stay as they are in three steps or more, or in all of two.
+
+    Zeros are none, nor what is not finite, nor what has no fingerprint.
+    """
+    least = min(_STALE, max(len(steps), 2))
+    runs: dict[str | None, tuple[str, Step, Step, int]] = {}
+    for step in [*steps, None]:
+        prints = {} if step is None else _prints(step)
+        for name, (known, first, last, count) in list(runs.items()):
+            if prints.get(name) != known:
+                del runs[name]
+                if count >= least:
+                    yield Unchanged(name, first, last, count)
+        if step is not None:
+            for name, found in prints.items():
+                _, first, _, count = runs.get(name, (found, step, step, 0))
+                runs[name] = found, first, step, count + 1
+
+
+def _prints(step: Step) -> dict[str | None, str]:
+    measured = step.measured
+    known = measured.further.get(FINGERPRINT.name) or [None] * len(measured.norms)
+    return {
+        name: found
+        for tensor, (name, found) in enumerate(zip(measured.layout.names, known, strict=True))
+        if found and measured.norms[tensor] and tensor not in measured.nonfinite
+    }
 
 
 def notes(steps: Sequence[Step]) -> Iterable[str]:

@@ -109,7 +109,7 @@ def test_json_has_the_same_columns_as_keys(report: Callable[..., str]) -> None:
     whole = strict(report("inspect", "finite.safetensors", "--json"))
     assert all(list(row) == COLUMNS[1:] for row in whole["tensors"])
     lines = report("inspect", "finite.safetensors", "--format", "jsonl").splitlines()
-    assert all(list(strict(line)) == COLUMNS for line in lines[:-1])
+    assert all(list(strict(line)) == [*COLUMNS, "fingerprint"] for line in lines[:-1])
     clipped = strict(
         report("apply", "finite.safetensors", "--clip-norm", "1", "--dry-run", "--json")
     )
@@ -148,6 +148,9 @@ def test_all_formats_say_the_same(report: Callable[..., str]) -> None:
     whole = strict(report("inspect", "finite.safetensors", "--json"), parse_float=str)
     lines = report("inspect", "finite.safetensors", "--format", "jsonl").splitlines()
     *rows, last = [strict(line, parse_float=str) for line in lines]
+    assert [len(row.pop("fingerprint") or "") for row in rows] == [
+        16 * (row["count"] > 0 and row["measured"]) for row in rows
+    ]
     assert [{"row": "tensor", **row} for row in whole["tensors"]] == rows
     assert {name: value for name, value in last.items() if name != "row"} == {
         name: value for name, value in whole.items() if name != "tensors"

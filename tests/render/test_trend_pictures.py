@@ -283,7 +283,7 @@ def test_the_command_below_the_docs_picture_makes_one_of_its_kind(tmp_path: Path
 
 def test_the_sample_run_explodes_where_the_docs_say() -> None:
     trend = gradclip_cli.trend(*(TOP / "sample_grads").glob("step-??.safetensors"))
-    assert [spike.step.step for spike in trend.spikes] == [16, 17, 18, 19, 20, 21, 22]
+    assert [spike.step.step for spike in trend.spikes] == [20, 21, 22]
     (shift,) = trend.shifts
     assert (shift.began.step, shift.first) == (16, ("rnn.weight_hh_l0",))
     assert trend.largest_jump is not None

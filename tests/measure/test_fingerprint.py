@@ -1,0 +1,161 @@
+"""Fingerprints: whatever changes shows, however the tensor was cut; and what stays is named."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gradclip_cli
+from gradclip_cli.measure.fingerprint import merged, of_block, of_each, written
+from gradclip_cli.measure.rows import ROW
+from gradclip_cli.tensors.dtypes import DType, numeric
+from tests.dumps import floats, write_safetensors
+from tests.readers import strict
+from tests.running import Run, gradclip
+from tests.steps import write_steps
+
+F16, F32, F64, C64 = numeric("f", 16), numeric("f", 32), numeric("f", 64), numeric("c", 64)
+E5M2 = DType("float8_e5m2", "float", 8, "|u1")
+DTYPES = [E5M2, F16, F32, F64, C64]
+Stored = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def random(count: int, dtype: DType, seed: int = 1) -> Stored:
+    numbers = np.random.default_rng(seed)
+    return numbers.integers(0, 256, count * dtype.itemsize, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+@given(st.integers(1, 5000), st.integers(0, 1 << 30), st.integers(0, 7))
+def test_any_bit_shows(dtype: DType, count: int, place: int, bit: int) -> None:
+    stored = random(count, dtype)
+    changed = stored.copy()
+    changed[place % stored.size] ^= 1 << bit
+    assert of_block(stored, dtype, 0) != of_block(changed, dtype, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+@given(st.integers(2, 5000), st.integers(0, 1 << 30), st.integers(0, 1 << 30))
+def test_any_two_values_that_change_places_show(dtype: DType, count: int, a: int, b: int) -> None:
+    stored = random(count, dtype)
+    values = stored.view(f"V{dtype.itemsize}")
+    changed = values.copy()
+    changed[[a % count, b % count]] = values[[b % count, a % count]]
+    same = changed.tobytes() == stored.tobytes()
+    bits = changed.view(np.uint8)
+    assert (of_block(stored, dtype, 0) == of_block(bits, dtype, 0)) == same
+
+
+def test_rows_that_change_places_show_anywhere() -> None:
+    stored = random(ROW * 300, F32).reshape(300, -1)
+    for one, other in ((0, 1), (5, 200), (150, 299)):
+        changed = stored.copy()
+        changed[[one, other]] = stored[[other, one]]
+        assert of_block(stored.reshape(-1), F32, 0) != of_block(changed.reshape(-1), F32, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("cuts", [[1], [128], [3, 130, 200], [1, 2, 127, 128, 129]])
+def test_it_merges_however_a_tensor_is_cut(dtype: DType, cuts: list[int]) -> None:
+    stored = random(ROW * 210 + 77, dtype)
+    bounds = [0, *(cut * ROW for cut in cuts), stored.size // dtype.itemsize]
+    parts = [
+        written(of_block(stored[a * dtype.itemsize : b * dtype.itemsize], dtype, a))
+        for a, b in itertools.pairwise(bounds)
+    ]
+    assert merged(parts) == merged(parts[::-1]) == written(of_block(stored, dtype, 0))
+
+
+@pytest.mark.parametrize("dtype", [E5M2, F16, F32, F64], ids=lambda dtype: dtype.name)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9))
+def test_small_tensors_have_that_of_each_by_itself(dtype: DType, counts: list[int]) -> None:
+    stored = random(sum(counts), dtype)
+    ends = np.cumsum(counts) * dtype.itemsize
+    each = [
+        of_block(stored[end - count * dtype.itemsize : end].copy(), dtype, 0)
+        for end, count in zip(ends.tolist(), counts, strict=True)
+    ]
+    assert of_each(stored, dtype, counts) == each
+
+
+def test_dtype_order_of_bytes_and_length_show() -> None:
+    zeros = np.zeros(64, np.uint8)
+    found = {of_block(zeros, dtype, 0) for dtype in (*DTYPES, numeric("f", 32, ">"))}
+    found |= {of_block(zeros[:60], F32, 0), of_block(zeros[:56], F32, 0)}
+    assert len(found) == len(DTYPES) + 3
+
+
+def test_reports_and_caches_have_them_and_a_plain_report_has_not(run: Run, tmp_path: Path) -> None:
+    path = str(tmp_path / "g.safetensors")
+    write_safetensors(Path(path), {"a": floats("F32", (9000,), [0.5] * 9000)})
+    *rows, _ = map(strict, run("inspect", path, "--format", "jsonl").out.splitlines())
+    (expected,) = [row["fingerprint"] for row in rows]
+    assert len(expected) == 16
+    assert "fingerprint" not in run("inspect", path, "--json").out
+    assert "fingerprint" not in run("inspect", path).out
+    report = gradclip_cli.inspect(path, fingerprint=True, workers=3)
+    assert report.rows[0].further.fingerprint == expected
+    cache = tmp_path / "c.jsonl"
+    run("trend", path, "--cache", str(cache))
+    assert strict(cache.read_text())["fingerprint"] == [expected]
+    piped = gradclip("inspect", "--format", "jsonl", stdin=Path(path).read_bytes())
+    assert strict(piped.stdout.decode().splitlines()[0])["fingerprint"] == expected
+
+
+# What does not change is said
+
+
+def test_a_stale_tensor_is_named_with_its_steps_and_zeros_are_not(run: Run, tmp_path: Path) -> None:
+    steps: list[dict[str, list[float]]] = [
+        {
+            "stale": [0.5, 0.25],
+            "late": [1.0 if n > 3 else 2.0 + n],
+            "zero": [0.0],
+            "live": [1.0 + n],
+            "twice": [float(n // 2 + 1)],
+        }
+        for n in range(8)
+    ]
+    paths = write_steps(tmp_path, *steps)
+    found = gradclip_cli.trend(*paths)
+    told = [(one.tensor, one.first.step, one.last.step, one.count) for one in found.unchanged]
+    assert sorted(told) == [("late", 4, 7, 4), ("stale", 0, 7, 8)]
+    assert found.always_zero == ("zero",)
+    said = run("trend", *paths, "--format", "table", COLUMNS="160").out
+    assert "1 tensor has the same values in all 8 steps: stale\n" in said
+    assert "1 tensor has the same values from step 4 to 7, in 4 steps: late\n" in said
+    whole = strict(run("trend", *paths, "--json").out)
+    assert {"tensor": "late", "from": 4, "to": 7, "steps": 4} in whole["unchanged"]
+    reports = []
+    for path in paths:
+        reports.append(f"{path}.jsonl")
+        Path(reports[-1]).write_text(run("inspect", path, "--format", "jsonl").out)
+    assert {one.tensor for one in gradclip_cli.trend(*reports).unchanged} == {"late", "stale"}
+
+
+def test_what_has_no_fingerprint_is_not_said_to_stay(run: Run, tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *[{"w": [1.0]}] * 4)
+    reports = []
+    for number, path in enumerate(paths):
+        text = run("inspect", path, "--format", "jsonl").out
+        reports.append(tmp_path / f"r{number}.jsonl")
+        fingerprint = strict(text.splitlines()[0])["fingerprint"]
+        reports[-1].write_text(text.replace(f', "fingerprint": "{fingerprint}"', ""))
+    assert gradclip_cli.trend(*reports).unchanged == ()
+    assert len(gradclip_cli.trend(*paths).unchanged) == 1
+
+
+def test_a_cache_of_before_is_measured_anew(run: Run, tmp_path: Path) -> None:
+    (path,) = write_steps(tmp_path, {"w": [1.0]})
+    cache = tmp_path / "c.jsonl"
+    run("trend", path, "--cache", str(cache))
+    (line,) = cache.read_text().splitlines()
+    old = line.replace(f', "fingerprint": ["{strict(line)["fingerprint"][0]}"]', "")
+    assert old != line
+    cache.write_text(f"{old}\n")
+    run("trend", path, "--cache", str(cache))
+    assert cache.read_text().splitlines() == [old, line]
