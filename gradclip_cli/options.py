@@ -30,7 +30,8 @@ class Option:
     `name` is the parameter's. An option without a `metavar` is a flag. `parse` reads its text,
     `choices` are all that it may be, which its help names where it says `{choices}`; `many` can be
     given again. `group` is its heading in the help; `common` ones are shown by `-h`, all by
-    `--help`. `apart` are options that it cannot go with, and the hints.
+    `--help`. `apart` are options that it cannot go with, and the hints. `elsewhere` are flags that
+    other tools have for it: they are not taken, but whoever gives one is told of this.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Option:
     default: Any = None
     needs: Need | None = None
     apart: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Collection[str] = ()
 
     def __post_init__(self) -> None:
         """Name the flag after the parameter, unless it has another name."""

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType, MappingProxyType
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError, Status, worded
@@ -135,9 +135,11 @@ def _worded(error: Exception) -> GradclipError:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gradclip"
-    near = getattr(error, "possibilities", None)
-    if near:
-        meant = nearest(getattr(error, "option_name", ""), near)
+    declared = getattr(getattr(context, "command", None), "declared", None)
+    unknown = getattr(error, "possibilities", None) is not None
+    if unknown and declared is not None:
+        known = {option.flag: option.elsewhere for option in declared.options}
+        meant = nearest(getattr(error, "option_name", ""), known, known)
         question = f". Did you mean {meant}?" if meant else ""
         message = f"{message.partition(' (Possible')[0]}{question}"
     # "Value error" is what Pydantic, which Typer asks about choices, puts before its own words.
@@ -146,17 +148,29 @@ def _worded(error: Exception) -> GradclipError:
     return GradclipError("", first, f"{command} --help shows what can be given")
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
+def nearest(
+    name: str, names: Iterable[str], elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> str | None:
     """Give the name that was probably meant; None where none is close.
+
+    `elsewhere` says what some of the names are called by other tools.
 
     >>> nearest("--fomat", ["--format", "--sort"]), nearest("--versoin", ["--reverse"])
     ('--format', None)
+    >>> nearest("--max_norm", ["--clip-norm"], {"--clip-norm": ["max-norm"]})
+    '--clip-norm'
     """
     import difflib
 
-    bare = {one.lstrip("-"): one for one in names}  # what all begin with makes none alike
-    found = difflib.get_close_matches(name.lstrip("-"), bare, 1)
+    bare = {_bare(other): one for one, others in elsewhere.items() for other in others}
+    bare |= {_bare(one): one for one in names}
+    found = difflib.get_close_matches(_bare(name), bare, 1)
     return bare[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    """Write a name as all may be written: what they begin with makes none alike."""
+    return name.lstrip("-").replace("_", "-").lower()
 
 
 def say(line: str) -> None:

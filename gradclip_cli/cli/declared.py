@@ -27,6 +27,15 @@ COMMANDS = {
 }
 """What there is, in the order of the help, and what each does: so the help need import none."""
 
+ELSEWHERE = {
+    "inspect": ("norm", "norms", "stats", "stat", "summary", "info", "show", "ls"),
+    "apply": ("clip", "scale", "write", "clip-grad-norm"),
+    "diff": ("compare", "cmp", "delta"),
+    "check": ("verify", "validate", "fsck", "lint"),
+    "trend": ("follow", "watch", "monitor", "history", "track", "plot"),
+}
+"""What other tools call each, for whoever comes from there."""
+
 _HELP = (
     Option("brief", "Show the common options and examples, then exit.", flag="-h", group="Other"),
     Option("help", "Show all options, then exit.", flag="--help", group="Other"),

@@ -17,7 +17,7 @@ from gradclip_cli.cli.shared import (
 )
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option, number
-from gradclip_cli.rules.terms import NORM_TYPE
+from gradclip_cli.rules.terms import LIMITS_ELSEWHERE, NORM_TYPE
 
 if TYPE_CHECKING:
     from gradclip_cli.results.gates import Gate
@@ -28,6 +28,7 @@ CLIP_NORM = Option(
     "Say what clipping to C, or to each of C,C,…, would do; repeatable.",
     metavar="C",
     group="Rule",
+    elsewhere=LIMITS_ELSEWHERE,
     common=True,
     many=True,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradclip_cli.options import Option, number
 from gradclip_cli.rules.rule import Rule
+from gradclip_cli.rules.terms import LIMITS_ELSEWHERE
 
 if TYPE_CHECKING:
     from gradclip_cli.rules.like.arithmetic import Framework, Recipe
@@ -20,6 +21,7 @@ CLIP_NORM = Option(
     parse=number("clip_norm", "1.0", SEVERAL),
     group="Rule",
     common=True,
+    elsewhere=LIMITS_ELSEWHERE,
 )
 
 

@@ -20,6 +20,7 @@ PER_TENSOR = Option(
     group="Rule",
     common=True,
     default=False,
+    elsewhere=("per-layer", "layerwise", "per-parameter", "per-param"),
     needs=Need("clip_norm", "a limit for each tensor's norm", "give --clip-norm C as the rule"),
 )
 AXES = Option(

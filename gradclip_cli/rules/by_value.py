@@ -22,6 +22,7 @@ CLIP_VALUE = Option(
     metavar="V|LO,HI",
     group="Rule",
     common=True,
+    elsewhere=("clip-grad-value", "max-value", "min-value", "max-delta"),
 )
 
 

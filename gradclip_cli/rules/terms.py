@@ -16,6 +16,12 @@ Like = Literal["tensorflow", "keras", "torch", "optax", "optax-jit"]
 LARGEST_POWER = 512.0
 """Beyond, norms are hardly to be told from the largest magnitude, and powers leave float64."""
 
+LIMITS_ELSEWHERE = (
+    *("max-norm", "threshold", "limit", "global-clipnorm", "max-grad-norm", "clip-grad"),
+    *("clip-grad-norm", "gradient-clip-val", "gradient-clipping"),
+)
+"""What other tools call the limit for the global norm."""
+
 NORM_TYPE = Option(
     "norm_type",
     "The p of the norms: 1, 2, inf, 0 or another; 2 if not given.",

@@ -189,6 +189,24 @@ def test_help_helps_with_a_command(name: str, capfd: pytest.CaptureFixture[str])
         ("inspect --versoin", "no such option: --versoin"),
         ("apply x --per-tensr", "no such option: --per-tensr. Did you mean --per-tensor?"),
         ("diff a b --zzzzzz", "no such option: --zzzzzz"),
+        ("diff a b --Max_Norm 1", "no such option: --Max_Norm"),
+        *(
+            (f"{foreign} x", f"no such command {foreign!r}. Did you mean {own!r}?")
+            for foreign, own in (
+                *(("clip", "apply"), ("norm", "inspect"), ("stats", "inspect")),
+                *(("compare", "diff"), ("verify", "check"), ("watch", "trend")),
+            )
+        ),
+        *(
+            (f"{command} x {foreign} 1", f"no such option: {foreign}. Did you mean {own}?")
+            for command in ("apply", "inspect")
+            for foreign, own in (
+                *((name, "--clip-norm") for name in ("--max-norm", "--max_norm", "--threshold")),
+                *((name, "--clip-norm") for name in ("--global-clipnorm", "--max_grad_norm")),
+                *(("--gradient-clip-val", "--clip-norm"), ("--clipvalue", "--clip-value")),
+                *(("--per-layer", "--per-tensor"), ("--layerwise", "--per-tensor")),
+            )
+        ),
     ],
 )
 def test_what_is_mistyped_is_answered_with_the_nearest(

@@ -227,7 +227,9 @@ FAULTS = {
     "an unknown option": Wrong(
         "inspect x.npy --norm", "no such option: --norm", "gradclip inspect --help"
     ),
-    "an unknown command": Wrong("clip x.npy", "no such command 'clip'", "gradclip --help"),
+    "an unknown command": Wrong(
+        "clip x.npy", "no such command 'clip'. Did you mean 'apply'?", "gradclip --help"
+    ),
     "an unknown format": Wrong("inspect x.npy --format xml", "", "--help"),
     "an unknown policy": Wrong(f"apply x.npy {CLIP} --nonfinite ignore", "", "--help"),
     "two formats": Wrong("inspect x.npy --json --format csv", "--json: cannot go with", "one"),
