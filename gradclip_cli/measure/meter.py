@@ -10,7 +10,7 @@ from functools import partial
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader
-from gradclip_cli.measure.fingerprint import of_block, of_each, written
+from gradclip_cli.measure.fingerprint import Fingerprint, of_each, written
 from gradclip_cli.measure.gauge import Gauge, measure_each
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.spans import Span, Work, blocks, cut
@@ -41,7 +41,7 @@ def measure_tensors(
         else:
             found[index] = part
     found |= {index: merge(some) for index, some in parts.items()}
-    nothing = Moments(norm_type=norm_type)
+    nothing = _printed(Moments(norm_type=norm_type), 0) if prints else Moments(norm_type=norm_type)
     return {index: found.get(index, nothing) for index in chosen}
 
 
@@ -68,18 +68,17 @@ class Meter:
         self._dtype = dtype
         self._norm_type = norm_type
         self._each: list[Moments] = []
-        self._next = span.start + first
-        self._prints: list[int] | None = [0] if prints else None
+        self._prints: list[int] = []
+        self._print = Fingerprint(dtype, span.fortran_shape, span.start + first) if prints else None
         self._gauge = Gauge(span.dtype.lanes, span.places_from(first), norm_type)
 
     def add(self, stored: Stored) -> None:
         """Measure the next block; a span of small tensors has only one."""
-        if self._prints is not None:
+        if self._print is not None:
             if self._counts is not None:
                 self._prints = of_each(stored, self._dtype, self._counts)
             else:
-                self._prints[0] += of_block(stored, self._dtype, self._next)
-                self._next += stored.size // self._dtype.itemsize
+                self._print.add(stored)
         values = decode(stored, self._dtype)
         if self._counts is not None:
             self._each = measure_each(values, self._counts, self._norm_type)
@@ -90,9 +89,12 @@ class Meter:
     def moments(self) -> list[Moments]:
         """Give the moments of each tensor."""
         found = self._each if self._counts is not None else [self._gauge.moments()]
-        if self._prints is None:
+        if self._print is None:
             return found
-        return [
-            dataclasses.replace(part, further=(*part.further, (FINGERPRINT.name, written(total))))
-            for part, total in zip(found, self._prints, strict=True)
-        ]
+        totals = self._prints if self._counts is not None else [self._print.total()]
+        return list(map(_printed, found, totals))
+
+
+def _printed(moments: Moments, total: int) -> Moments:
+    further = (*moments.further, (FINGERPRINT.name, written(total)))
+    return dataclasses.replace(moments, further=further)
