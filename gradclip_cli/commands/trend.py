@@ -129,7 +129,7 @@ def _followed(
         steps.append(row)
     if not steps:
         raise together([one.error for one in bad])
-    return dataclasses.replace(trend_of(steps, rule), unreadable=tuple(bad))
+    return trend_of(steps, rule, bad)
 
 
 def _without(paths: Sequence[str], cache: str) -> list[str]:

@@ -11,10 +11,13 @@ from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import shifts
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
+from gradclip_cli.series.unreadable import Unreadable
 
 
-def trend_of(steps: Sequence[Step], rule: RangeRule | SpikeRule) -> Trend:
-    """Read what is to be said from steps in order."""
+def trend_of(
+    steps: Sequence[Step], rule: RangeRule | SpikeRule, bad: Sequence[Unreadable] = ()
+) -> Trend:
+    """Read what is to be said from steps in order, among which bad ones cannot be read."""
     new_levels = tuple(shifts(steps))
     found = Trend(
         tuple(steps),
@@ -26,6 +29,8 @@ def trend_of(steps: Sequence[Step], rule: RangeRule | SpikeRule) -> Trend:
         fading(steps),
         tuple(findings.always_zero(steps)),
         tuple(findings.notes(steps)),
+        tuple(bad),
     )
-    found = dataclasses.replace(found, unchanged=tuple(findings.unchanged(steps)))
+    rows = [row for _, row in found.told()]
+    found = dataclasses.replace(found, unchanged=tuple(findings.unchanged(rows)))
     return dataclasses.replace(found, verdict=answers.says(found))

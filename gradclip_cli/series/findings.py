@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.trajectory import Nonfinite, Step
+from gradclip_cli.series.unreadable import Unreadable
 
 LEAST_GROWTH = 0.01  # of the squared norm: a share that grew by less is not to blame
 _MOST_GROWN = 3
@@ -141,12 +142,14 @@ class Unchanged:
     count: int
 
 
-def unchanged(steps: Sequence[Step]) -> Iterable[Unchanged]:
+def unchanged(rows: Sequence[Step | Unreadable]) -> Iterable[Unchanged]:
     """Give the tensors that stay as they are in three steps or more, or in all of two.
 
-    Zeros are none, nor what is not finite, nor what has no fingerprint.
+    Zeros are none, nor what is not finite, nor what has no fingerprint. What cannot be read ends
+    what stays: nobody knows how it was there.
     """
-    least = min(_STALE, max(len(steps), 2))
+    steps = [None if isinstance(row, Unreadable) else row for row in rows]
+    least = min(_STALE, max(sum(step is not None for step in steps), 2))
     runs: dict[str | None, tuple[str, Step, Step, int]] = {}
     for step in [*steps, None]:
         prints = {} if step is None else _prints(step)

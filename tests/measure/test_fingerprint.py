@@ -229,6 +229,21 @@ def test_what_has_no_fingerprint_is_not_said_to_stay(run: Run, tmp_path: Path) -
     assert len(gradclip_cli.trend(*paths).unchanged) == 1
 
 
+def test_an_unreadable_step_ends_what_is_said_to_stay(run: Run, tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *[{"w": [1.0]}] * 8)
+    Path(paths[3]).write_bytes(Path(paths[3]).read_bytes()[:-1])
+
+    def told() -> list[tuple[int | str, int | str, int]]:
+        found = gradclip_cli.trend(*paths).unchanged
+        return [(one.first.step, one.last.step, one.count) for one in found]
+
+    assert told() == [(0, 2, 3), (4, 7, 4)]
+    Path(paths[0]).write_bytes(b"\x80")  # the run that is left is shorter than three
+    assert told() == [(4, 7, 4)]
+    said = run("trend", *paths, "--format", "table", COLUMNS="160").out
+    assert "1 tensor has the same values from step 4 to 7, in 4 steps: w\n" in said
+
+
 def test_a_cache_of_before_is_measured_anew(run: Run, tmp_path: Path) -> None:
     (path,) = write_steps(tmp_path, {"w": [1.0]})
     cache = tmp_path / "c.jsonl"
