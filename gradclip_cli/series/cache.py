@@ -145,7 +145,8 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
             [tensor, bad.nan, bad.posinf, bad.neginf, bad.first]
             for tensor, bad in measured.nonfinite.items()
         ],
-        **measured.further,
+        # What a report has not got is unknown here, too; it would be kept anew at every look.
+        **{one.name: measured.further.get(one.name) for one in STATISTICS},
     }
 
 
@@ -170,6 +171,6 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         },
         line["finite_norm"],
         line["notes"],
-        {one.name: line[one.name] for one in STATISTICS if one.name in line},
+        {one.name: line[one.name] for one in STATISTICS if line.get(one.name) is not None},
     )
     return key, measured

@@ -244,6 +244,18 @@ def test_an_unreadable_step_ends_what_is_said_to_stay(run: Run, tmp_path: Path) 
     assert "1 tensor has the same values from step 4 to 7, in 4 steps: w\n" in said
 
 
+def test_a_report_without_fingerprints_is_cached_once(run: Run, tmp_path: Path) -> None:
+    (path,) = write_steps(tmp_path, {"w": [1.0]})
+    text = run("inspect", path, "--format", "jsonl").out
+    fingerprint = strict(text.splitlines()[0])["fingerprint"]
+    report, cache = tmp_path / "step-1.jsonl", tmp_path / "c"
+    report.write_text(text.replace(f', "fingerprint": "{fingerprint}"', ""))
+    for _ in range(3):
+        (step,) = gradclip_cli.trend(report, cache=cache).steps
+        assert step.measured.further == {}
+    assert len(cache.read_text().splitlines()) == 1
+
+
 def test_a_cache_of_before_is_measured_anew(run: Run, tmp_path: Path) -> None:
     (path,) = write_steps(tmp_path, {"w": [1.0]})
     cache = tmp_path / "c.jsonl"
