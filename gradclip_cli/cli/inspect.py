@@ -76,7 +76,7 @@ def run(given: Given) -> None:
         operands = output.operands(paths, "is --clip-norm or --fail-above missing before it?")
         report = inspect(
             *operands,
-            fingerprint=form == "jsonl",
+            fingerprint=form == "jsonl" and group is None,
             progress=progress,
             **given.to(inspect),
             **rules,

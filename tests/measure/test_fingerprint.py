@@ -256,6 +256,13 @@ def test_a_report_without_fingerprints_is_cached_once(run: Run, tmp_path: Path) 
     assert len(cache.read_text().splitlines()) == 1
 
 
+def test_groups_have_none(run: Run, tmp_path: Path) -> None:
+    (path,) = write_steps(tmp_path, {"a.w": [1.0], "a.b": [2.0]})
+    said = run("inspect", path, "--format", "jsonl", "--group-by", "1").out
+    assert '"row": "group"' in said
+    assert "fingerprint" not in said
+
+
 def test_a_cache_of_before_is_measured_anew(run: Run, tmp_path: Path) -> None:
     (path,) = write_steps(tmp_path, {"w": [1.0]})
     cache = tmp_path / "c.jsonl"
