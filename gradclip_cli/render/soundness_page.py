@@ -1,24 +1,45 @@
-"""What became of checking files: a line each."""
+"""What became of checking files: a line each, and for a person the bad ones first and the sum."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gradclip_cli.render.page import Page
+from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.names import plural, printable
 
 
 class SoundnessPage(Page):
-    """A line a file, in a pipe as on a terminal."""
+    """A line a file, in the order of the files in a pipe.
+
+    On a terminal the bad ones come first, lines are broken at spaces, and the last says how many
+    are bad.
+    """
 
     def row(self, kind: str, row: Checked) -> str:
-        """Give a file's line."""
-        return f"{printable(_line(row))}\n"
+        """Give a file's line, unless a person has to wait for the bad ones."""
+        return "" if self._for_a_person else f"{printable(_line(row))}\n"
 
     def end(self, result: Result) -> Iterable[str]:
-        """Give what else there is to say."""
+        """Give what else there is to say; for a person all of it."""
         assert isinstance(result, Soundness)
-        return [f"{printable(note)}\n" for note in result.notes]
+        if not self._for_a_person:
+            return [f"{printable(note)}\n" for note in result.notes]
+        return [f"{line}\n" for said in _said(result) for line in wrapped(said, self.screen.width)]
+
+    @property
+    def _for_a_person(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+
+def _said(found: Soundness) -> Iterator[str]:
+    for file in sorted(found.files, key=lambda file: file.sound):
+        yield printable(_line(file))
+    yield from map(printable, found.notes)
+    if len(found.files) > 1:
+        bad = sum(not file.sound for file in found.files)
+        count = plural(len(found.files), "file")
+        yield f"bad: {bad:,} of {count}" if bad else f"sound: {count}"
 
 
 def _line(file: Checked) -> str:

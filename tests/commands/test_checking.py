@@ -10,7 +10,7 @@ import pytest
 import gradclip_cli
 from tests.damaged import ACCEPTED, REJECTED, Case, by_name, is_harmless
 from tests.dumps import safetensors_bytes
-from tests.running import Run
+from tests.running import Run, on_terminal
 
 
 @pytest.fixture
@@ -50,6 +50,21 @@ def test_what_cannot_be_opened_does_not_keep_the_others_from_being_checked(
     assert lines[0].startswith(f"{folder}/missing: bad: no such file or directory (")
     assert lines[-1].startswith(f"{folder}/d.npy: bad: a FIFO, not a regular file (")
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_person_sees_the_bad_ones_first_and_the_sum_last(folder: Path, columns: int) -> None:
+    shown = on_terminal("check", "a.npy", "c.npy", "b.safetensors", columns=columns, cwd=folder)
+    assert shown.status == 2
+    assert shown.lines[0].startswith("c.npy: bad: truncated:")
+    starts = [line.split(":")[0] for line in shown.lines if not line.startswith("  ")]
+    assert starts == ["c.npy", "a.npy", "b.safetensors", "bad"]
+    assert shown.lines[-1] == "bad: 1 of 3 files"
+    assert max(map(len, shown.lines)) <= columns
+    sound = on_terminal("check", "a.npy", "b.safetensors", columns=columns, cwd=folder)
+    assert sound.lines[-1] == "sound: 2 files"
+    one = on_terminal("check", "a.npy", cwd=folder)
+    assert one.lines == ["a.npy: sound, npy, 1 tensor, 140 bytes"]
 
 
 def test_quiet_leaves_the_status(folder: Path, run: Run) -> None:
