@@ -393,10 +393,12 @@ class Shown:
 
     @property
     def rows(self) -> list[str]:
-        """The lines of the table itself."""
-        rest = self.lines[2:]
+        """The lines of the table itself, of a row the first."""
+        rest = self.lines[
+            next(at for at, line in enumerate(self.lines) if set(line) == {"─"}) + 1 :
+        ]
         rest = rest[: rest.index("")]
-        return [line for line in rest if not line.startswith("… ")]
+        return [line for line in rest if not line.startswith(("… ", "  "))]
 
     def screen(self, height: int) -> "pyte.Screen":
         """Give a terminal of this height that has shown it."""

@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
 from rich.text import Text
 
+from gradclip_cli.render.grid import aligned
+from gradclip_cli.render.names import Folded, broken, folded, step_room, steps_shown, width_of
 from gradclip_cli.render.screen import Screen
-from gradclip_cli.render.words import elided
+from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.phrases import UNKNOWN, number
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
@@ -27,6 +28,7 @@ _SHADES = "░▒▓█"
 _COLOURS = (53, 54, 55, 61, 25, 31, 30, 36, 35, 77, 113, 149, 185, 227)  # as viridis goes
 _WIDEST = 5  # characters a step
 _MOST_ROWS = 24
+_LABEL_LEAST = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,24 @@ def picture(steps: Sequence[Step], screen: Screen) -> Iterator[Text]:
     """Draw the norm and the heat map, each line at most as wide as the screen."""
     most = _MOST_ROWS if screen.height is None else max(6, min(_MOST_ROWS, screen.height - 12))
     drawn = heat(steps, most)
-    names = [row_name(row) for row in drawn.rows]
-    room = max(12, screen.width // 3)
-    room = min(room, max([cell_len(name) for name in names] + [len("global norm")]))
+    shown = rows_shown(drawn, max(_LABEL_LEAST, screen.width // 3))
+    room = max(map(width_of, (*shown.names, "global norm")))
+    room = min(room, max(_LABEL_LEAST, screen.width // 2))
     columns = _columns(len(steps), screen.width - room - 2)
     norms = [logarithm(step.global_norm) for step in steps]
-    yield _line("global norm", room, _sparkline(_binned(norms, columns), columns))
-    yield from _heat_map(drawn, names, room, columns)
-    yield _line("step", room, Text(_axis(steps, columns)))
+    yield from _lines(["global norm"], room, _sparkline(_binned(norms, columns), columns))
+    if shown.shared:
+        yield from (Text(line, "dim") for line in broken(shown.shared, screen.width))
+    yield from _heat_map(drawn, shown.names, room, columns)
+    first, *rest = _axis(steps, columns, screen.width - room - 2, step_room(screen.width))
+    yield from _lines(["step"], room, Text(first))
+    yield from (Text(" " * (room + 2) + line) for line in rest)
     cells = [cell for row in drawn.cells for cell in row if cell is not None]
     legends = [_norm_legend(scale_of(norms), norms), _shade_legend(scale_of(cells), cells)]
     if any(legends):
         yield Text()
-    yield from (_legend(legend, screen.width) for legend in legends if legend)
+    for legend in legends:
+        yield from _legend(legend, screen.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +106,21 @@ def _largest(values: Sequence[float | None]) -> float | None:
     return max(known, key=lambda value: (math.isnan(value), value), default=None)
 
 
-def _line(name: str, room: int, drawn: Text) -> Text:
-    title = elided(name, room)
-    return Text(title + " " * (room - cell_len(title) + 2)) + drawn
+def rows_shown(drawn: Heat, width: int) -> Folded:
+    """Give what the rows are called: without what all share, where one is wider than that."""
+    names = [row_name(row) for row in drawn.rows]
+    shown = Folded(names)
+    for tails in (False, True):
+        if any(width_of(name) > width for name in shown.names):
+            shown = folded(names, tails)
+    return shown
+
+
+def _lines(names: Sequence[str], room: int, drawn: Text) -> Iterator[Text]:
+    """Draw behind the first line of a name; the others stand below it."""
+    first, *rest = names
+    yield Text(aligned(first, room + 2, left=True)) + drawn
+    yield from map(Text, rest)
 
 
 def _sparkline(values: Sequence[float | None], columns: _Columns) -> Text:
@@ -124,7 +143,7 @@ def _heat_map(drawn: Heat, names: Sequence[str], room: int, columns: _Columns) -
         for value in _binned(row, columns):
             mark, style = _cell(value, scale)
             line.append(mark * columns.width, style)
-        yield _line(name, room, line)
+        yield from _lines(broken(name, room), room, line)
 
 
 def _cell(value: float | None, scale: Range | None) -> tuple[str, str]:
@@ -139,29 +158,35 @@ def _cell(value: float | None, scale: Range | None) -> tuple[str, str]:
     return _SHADES[scale.level(value, len(_SHADES))], f"{colour} on {colour}"
 
 
-def _axis(steps: Sequence[Step], columns: _Columns) -> str:
+def _axis(steps: Sequence[Step], columns: _Columns, room: int, most: int) -> list[str]:
     """Write the steps below their columns: as many as fit at equal distances, and the last."""
-    labels = [escape(str(steps[begin].step)) for begin, _ in columns.bounds]
-    labels[-1] = escape(str(steps[-1].step))
+    called = steps_shown((step.step for step in steps), most).names
+    labels = [called[begin] for begin, _ in columns.bounds]
+    labels[-1] = called[-1]
     width = len(labels) * columns.width
-    longest = max(map(cell_len, labels))
+    longest = max(map(width_of, labels))
     stride = max(1, -(-(longest + 2) // columns.width))
-    end = max(min((len(labels) - 1) * columns.width, width - cell_len(labels[-1])), 0)
+    end = max(min((len(labels) - 1) * columns.width, width - width_of(labels[-1])), 0)
     line = ""
     for place in range(0, len(labels) - 1, stride):
         start = place * columns.width
-        if start + cell_len(labels[place]) + 2 <= end:
-            line += " " * (start - cell_len(line)) + labels[place]
-    return elided(line + " " * (end - cell_len(line)) + labels[-1], max(width, longest))
+        if start + width_of(labels[place]) + 2 <= end:
+            line += " " * (start - width_of(line)) + labels[place]
+    return broken(line + " " * (end - width_of(line)) + labels[-1], room)
 
 
-def _legend(parts: Sequence[Text], width: int) -> Text:
+def _legend(parts: Sequence[Text], width: int) -> Iterator[Text]:
     line = Text()
     for part in parts:
-        if line.cell_len + 2 + part.cell_len > width:
-            break
-        line.append("  " if line else "").append_text(part)
-    return line
+        if part.cell_len > width:
+            yield from (Text(one, "dim") for one in wrapped(part.plain, width))
+            continue
+        if line and line.cell_len + 2 + part.cell_len > width:
+            yield line
+            line = Text("  ")
+        line.append("  " if line.plain.strip() else "").append_text(part)
+    if line:
+        yield line
 
 
 def _norm_legend(scale: Range | None, norms: Sequence[float]) -> list[Text]:

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.render.picture import row_name
-from gradclip_cli.render.words import elided
+from gradclip_cli.render.names import broken, steps_shown
+from gradclip_cli.render.picture import rows_shown
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
-from gradclip_cli.tensors.names import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,11 +70,12 @@ def _draw(figure: "Figure", trend: Trend, rows: Heat) -> None:
     _draw_norm(top, trend)
     _draw_heat(figure, bottom, rows, len(trend.steps))
     places = _ticks(len(trend.steps))
-    labels = [elided(escape(str(trend.steps[place].step)), _NAME) for place in places]
+    steps = steps_shown((trend.steps[place].step for place in places), _NAME)
+    labels = ["\n".join(broken(name, _NAME)) for name in steps.names]
     bottom.set_xticks(places, labels, parse_math=False)
     if max(map(len, labels)) > 6:
         bottom.tick_params(axis="x", rotation=30)
-    bottom.set_xlabel("step")
+    bottom.set_xlabel(f"step {steps.shared}".rstrip(), parse_math=False)
     bottom.set_xlim(-0.5, len(trend.steps) - 0.5)
 
 
@@ -168,9 +168,10 @@ def _draw_heat(figure: "Figure", axes: "Axes", rows: Heat, steps: int) -> None:
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.1
         )
-    names = [elided(row_name(row), _NAME) for row in rows.rows]
+    shown = rows_shown(rows, _NAME)
+    names = ["\n".join(broken(name, _NAME)) for name in shown.names]
     axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set_ylabel("tensor or layer")
+    axes.set_ylabel("\n".join(["tensor or layer", shown.shared]).rstrip(), parse_math=False)
 
 
 def _ticks(count: int) -> Sequence[int]:

@@ -6,26 +6,17 @@ Bad values are told by words, not by colour alone.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.render.grid import (
-    cells,
-    empty_grid,
-    grid,
-    more,
-    page,
-    room_for,
-)
+from gradclip_cli.render.grid import Column, grid, listing, page
 from gradclip_cli.render.page import Page
-from gradclip_cli.render.words import CELLS, elided, facts, wrapped
+from gradclip_cli.render.words import CELLS, facts, flowed, wrapped
 from gradclip_cli.results.columns import Result, Sheet
 from gradclip_cli.results.figures import CLIPPED
-from gradclip_cli.results.phrases import UNKNOWN
+from gradclip_cli.results.phrases import UNKNOWN, number
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import escape, plural
-
-_EFFECTS = ("norm after", "to zero", "subnormal")
 
 if TYPE_CHECKING:
     from gradclip_cli.results.figures import Clipped, WhatIf, Written
@@ -43,33 +34,33 @@ class ReportPage(Page):
         assert isinstance(result, Report)
         return [page(self.screen, self._parts(result))]
 
-    def _parts(self, report: Report) -> Iterator[Text | Table]:
-        width, height = self.screen.width, self.screen.height
+    def _parts(self, report: Report) -> Iterator[Text]:
+        width = self.screen.width
         foot = list(_foot(report, width))
-        below = len(report.what_if) + 3 if report.what_if else 0
+        chances = [*_what_if(report.what_if, width)] if report.what_if else []
+        below = sum(part.plain.count("\n") + 1 for part in chances) + 1 if chances else 0
         rows: Sequence[Row] = report.rows
         sheet = self.sheet
         if report.clipped is not None:
-            lines = list(_clipped(report.clipped, report, len(report.tensors)))
+            lines = list(_clipped(report.clipped, report, width))
             rows, sheet = _clipped_rows(report), _CLIPPED
             yield from lines
             if rows:
                 below += len(lines) + 1
                 yield Text()
         if rows:
-            shown = rows[: room_for(len(rows), len(foot) + below, height)]
-            names = [row.name for row in shown]
-            styles = [
-                "bold red" if any(row.bad) else "" if row.measured else "dim" for row in shown
-            ]
-            yield grid(shown[0].kind, names, cells(sheet, shown), styles, width)
-            if len(shown) < len(rows):
-                yield more(len(rows) - len(shown))
+            styles = [*map(_style, rows)]
+            yield from listing(self.screen, rows[0].kind, sheet, rows, styles, len(foot) + below)
             yield Text()
         yield from foot
-        if report.what_if:
-            yield Text()
-            yield _what_if(report.what_if)
+        if chances:
+            yield from (Text(), *chances)
+
+
+def _style(row: Row) -> str:
+    if any(row.bad):
+        return "bold red"
+    return "" if row.measured else "dim"
 
 
 _CLIPPED = Sheet("clipped", CLIPPED, "tensor", {})
@@ -82,11 +73,11 @@ def _clipped_rows(report: Report) -> Sequence[Row]:
     return [row for row in report.rows if row.clipped is not None and row.clipped.clipped]
 
 
-def _clipped(clipped: "Clipped", report: Report, tensors: int) -> Iterator[Text]:
-    """Say what `apply` did to so many tensors: the rule, the norms, what was lost."""
+def _clipped(clipped: "Clipped", report: Report, width: int) -> Iterator[Text]:
+    """Say what `apply` did: the rule, the norms, what was lost."""
     ruling = report.ruling
     would_be = "would be " if report.written is not None and report.written.dry_run else ""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     if ruling is not None and ruling.rule.told:
         lines.append(("rule", ruling.rule.told))
     lines.append(("norm before", repr(clipped.norm_before)))
@@ -96,10 +87,11 @@ def _clipped(clipped: "Clipped", report: Report, tensors: int) -> Iterator[Text]
         lines.append(("coefficient", repr(clipped.coefficient)))
     some = (would_be.strip() or "yes") if clipped.clipped else "no"
     if clipped.clipped and ruling is not None and not ruling.rule.is_joint:
-        some = f"{ruling.changed:,} of {plural(tensors, 'tensor')}{would_be and ' would be'}"
+        some = f"{ruling.changed:,} of {plural(len(report.tensors), 'tensor')}"
+        some += " would be" if would_be else ""
     lines.append(("clipped", some))
     measured = f"measured from what {would_be or 'was '}written"
-    lines.append(("norm after", f"{clipped.norm_after!r}  {measured}"))
+    lines.append(("norm after", repr(clipped.norm_after), measured))
     if clipped.flushed:
         title = "would be zero" if would_be else "became zero"
         lines.append((title, plural(clipped.flushed, "value")))
@@ -108,18 +100,23 @@ def _clipped(clipped: "Clipped", report: Report, tensors: int) -> Iterator[Text]
     if ruling is not None and ruling.like is not None:
         like = f"as {ruling.like}"
         lines.append((like, "; ".join(ruling.departures) or "as exact but for rounding"))
-    widest = max(len(title) for title, _ in lines)
-    for title, value in lines:
-        yield Text.assemble((title.ljust(widest), "bold"), "  ", value)
+    widest = max(len(title) for title, *_ in lines)
+    for title, *values in lines:
+        first, *rest = flowed(values, width - widest - 2)
+        yield Text.assemble((title.ljust(widest), "bold"), "  ", first)
+        yield from (Text(" " * (widest + 2) + line) for line in rest)
 
 
 def _foot(report: Report, width: int) -> Iterator[Text]:
     moments = report.moments
     if report.clipped is None:
-        norm = Text.assemble(("global norm", "bold"), "  ", (repr(report.global_norm), "bold"))
+        said = ["global norm", repr(report.global_norm)]
         if moments.nonfinite:
-            norm.append(f"  without what is not finite {report.finite_norm!r}")
-        yield norm
+            said.append(f"without what is not finite {report.finite_norm!r}")
+        first, *rest = flowed(said, width)
+        bold = cell_len("  ".join(said[:2]))
+        yield Text.assemble((first[:bold], "bold"), first[bold:])
+        yield from map(Text, rest)
         style = "bold red" if moments.nonfinite else ""
         yield from (Text(line, style) for line in wrapped(report.verdict, width))
     told = [plural(moments.count, "value"), *report.notes]
@@ -127,10 +124,12 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
     if report.measured == report.total:
         told.insert(0, plural(report.total, "tensor"))
     if len(report.files) == 1:
-        told.append(elided(escape(report.files[0]), width))
+        told.append(escape(report.files[0]))
     yield from (Text(line, "dim") for line in facts(told, width))
     if report.written is not None:
-        yield Text(_where(report.written))
+        where = _where(report.written)
+        paths = report.written.paths
+        yield from map(Text, wrapped(where, width) if paths is None else [where])
 
 
 def _where(written: "Written") -> str:
@@ -156,26 +155,38 @@ def _where(written: "Written") -> str:
     return f"{done} to {escape(*written.paths)}"
 
 
-def _what_if(chances: "Sequence[WhatIf]") -> Table:
+def _what_if(chances: "Sequence[WhatIf]", width: int) -> Iterator[Text]:
     """Give a row a rule; where one is not for the joint norm, also which, and what it clips."""
     joint = all(chance.rule.is_joint for chance in chances)
-    table = empty_grid()
-    if not joint:
-        table.add_column("rule", no_wrap=True)
-        table.add_column("clipped", justify="right", no_wrap=True)
-    for title in ("limit", *(["coefficient"] if joint else []), *_EFFECTS):
-        table.add_column(title, justify="right", no_wrap=True)
-    count, number = CELLS["count"], _in_full if joint else CELLS["number"]
-    for chance in chances:
-        table.add_row(
-            *([] if joint else [chance.rule.word, count(chance.changed)]),
-            chance.rule.bound,
-            *([number(chance.coefficient)] if joint else []),
-            number(chance.norm_after),
-            count(chance.flushed),
-            count(chance.subnormal),
-        )
-    return table
+    bounds = [chance.rule.bound for chance in chances]
+    after = _column("norm after", [chance.norm_after for chance in chances], joint)
+    columns = [
+        Column("clipped", 0, [CELLS["count"](chance.changed) for chance in chances]),
+        Column("limit", 0, bounds),
+        after,
+    ]
+    if joint:
+        columns = [_column("coefficient", [chance.coefficient for chance in chances], joint), after]
+    columns += [
+        Column("became zero", 0, [CELLS["count"](chance.flushed) for chance in chances]),
+        Column("lost digits", 1, [CELLS["count"](chance.subnormal) for chance in chances]),
+    ]
+    names = bounds if joint else [chance.rule.word for chance in chances]
+    made = grid("limit" if joint else "rule", names, columns, [""] * len(names), width)
+    yield from made.lines(len(names))
+    if any(chance.subnormal for chance in chances) and "lost" in made.head:
+        yield from (Text(line, "dim") for line in wrapped(_LOST, width))
+
+
+_LOST = "lost digits: values that become subnormal, with fewer digits than others of their dtype"
+
+
+def _column(title: str, values: Sequence[float | None], in_full: bool) -> Column:
+    """Give a column of numbers, with all their digits where there is room for them."""
+    rounded = [number(value) for value in values]
+    if not in_full:
+        return Column(title, 0, rounded)
+    return Column(title, 0, [*map(_in_full, values)], fewer=lambda: rounded)
 
 
 def _in_full(value: float | None) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from gradclip_cli.render.grid import aligned, cells, console_of, printed
+from gradclip_cli.render.grid import cells, grid, page
 from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.columns import Result
@@ -20,28 +19,18 @@ class SuggestionPage(Page):
     def end(self, result: Result) -> Iterable[str]:
         """Give the page."""
         assert isinstance(result, Suggestion)
-        return [printed(console_of(self.screen), self._lines(result))]
+        return [page(self.screen, self._lines(result))]
 
     def _lines(self, suggestion: Suggestion) -> Iterator[Text]:
         if suggestion.candidates:
-            yield from self._grid(suggestion)
+            name, *columns = cells(self.sheet, suggestion.candidates)
+            styles = ["bold" if one.is_recommended else "" for one in suggestion.candidates]
+            made = grid(name.title, name.cells, columns, styles, self.screen.width)
+            yield from made.lines(len(name.cells))
             yield Text()
         for paragraph, style in _words(suggestion):
             for line in wrapped(paragraph, self.screen.width):
                 yield Text(line, style)
-
-    def _grid(self, suggestion: Suggestion) -> Iterator[Text]:
-        columns = cells(self.sheet, suggestion.candidates)
-        texts = [[column.title, *column.cells] for column in columns]
-        widths = [max(map(cell_len, column)) for column in texts]
-        lefts = [column.left for column in columns]
-        head, *lines = (
-            "  ".join(map(aligned, row, widths, lefts)) for row in zip(*texts, strict=True)
-        )
-        yield Text(head, "bold")
-        yield Text("─" * (sum(widths) + 2 * len(widths) - 2))
-        for line, one in zip(lines, suggestion.candidates, strict=True):
-            yield Text(line, "bold" if one.is_recommended else "")
 
 
 def _words(suggestion: Suggestion) -> Iterator[tuple[str, str]]:

@@ -1,21 +1,19 @@
 """How values are written for a person: the cells of tables, and lines that fit a width."""
 
 import math
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich.cells import cell_len
 
+from gradclip_cli.render.names import end_of
 from gradclip_cli.results.phrases import (
     UNKNOWN,
     cosine,
     nonfinite,
     number,
     part_of,
-    ratio,
     steps,
-    times,
 )
 from gradclip_cli.tensors.names import sides
 
@@ -41,7 +39,7 @@ def _all_of(value: tuple[int, int] | None) -> str:
     return "all" if count and count == whole else f"{count:,}"
 
 
-_MARKED = {"spike": "spike", "overflow": "over", "zero": "zero", "": ""}
+_MARKED = {"spike": "spike", "overflow": "beyond", "zero": "zero", "": ""}
 
 
 def _mark(value: tuple[str, float, bool]) -> str:
@@ -57,9 +55,7 @@ CELLS: dict[str, Callable[[Any], str]] = {
     "shape": lambda value: UNKNOWN if value is None else sides(value),
     "number": number,
     "three": lambda value: f"{value:.3f}",
-    "ratio": ratio,
     "cosine": cosine,
-    "times": times,
     "part": part_of,
     "steps": steps,
     "bar": bar,
@@ -71,6 +67,9 @@ CELLS: dict[str, Callable[[Any], str]] = {
     "mark": _mark,
 }
 """How a column's value is written in the table of a terminal, by what the column calls it."""
+
+BRIEF: dict[str, Callable[[Any], str]] = {"number": lambda value: number(value, 2)}
+"""The same where there is little room."""
 
 
 # Names and lines
@@ -108,9 +107,24 @@ def wrapped(text: str, width: int) -> Iterator[str]:
             line = indent
         line += f" {word}" if line.strip() else word
         while cell_len(line) > width:
-            fits = next(at for at in range(len(line), 0, -1) if cell_len(line[:at]) <= width)
-            yield line[:fits]
-            line = indent + line[fits:]
+            end = end_of(line, width, len(line) - len(line.lstrip(" ")))
+            yield line[:end]
+            line = indent + line[end:]
+    yield line
+
+
+def flowed(parts: Iterable[str], width: int) -> Iterator[str]:
+    """Write parts in a line, or in as many as they need, the later ones indented."""
+    line = ""
+    for part in parts:
+        if line and cell_len(f"{line}{_INDENT}{part}") > width:
+            yield line
+            line = ""
+            part = f"{_INDENT}{part}"
+        line = f"{line}{_INDENT}{part}" if line else part
+        if cell_len(line) > width:
+            *full, line = wrapped(line, width)
+            yield from full
     yield line
 
 
@@ -122,8 +136,6 @@ def facts(told: list[str], width: int) -> Iterator[str]:
             yield line
             line = ""
         line = f"{line} · {fact}" if line else fact
-        while cell_len(line) > width:
-            head, *rest = textwrap.wrap(line, width)
-            yield head
-            line = " ".join(rest)
+        *full, line = wrapped(line, width)
+        yield from full
     yield line

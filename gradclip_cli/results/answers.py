@@ -84,7 +84,7 @@ def _looked(before: Step) -> str:
     """Say what the step before looked like."""
     parts = [f"the step before, {_step(before)}: norm {number(before.global_norm)}"]
     if before.ratio is not None:
-        parts.append(f"{_times(before.ratio)} the median before")
+        parts.append(f"{number(before.ratio)} × the median before")
     largest = before.measured.size_of_all()
     if largest is not None:
         size, tensor = largest
@@ -129,7 +129,7 @@ def _excess(spike: Spike) -> float:
 
 def _jump(jump: Jump) -> str:
     step = jump.step
-    said = f"largest jump: step {_step(step)}, {_many(jump.times)} times the step before"
+    said = f"largest jump: step {_step(step)}, {number(jump.times)} times the step before"
     if step.share is None:
         return said
     return f"{said}, {called(step.worst)} {percent(*step.worst_part)}"
@@ -162,18 +162,13 @@ def _spike(spike: Spike) -> str:
     step = spike.step
     said = f"norm {number(step.global_norm)}"
     if step.ratio is not None:
-        said += f", {_times(step.ratio)} the median before"
+        said += f", {number(step.ratio)} × the median before"
     if spike.grown:
         said += f"; share of {', '.join(map(_growth, spike.grown))}"
     is_told = step.worst in [growth.tensor for growth in spike.grown]
     if step.share is not None and not is_told and (not spike.grown or step.share >= _NEARLY_ALL):
         said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"
     return said
-
-
-def _many(times: float) -> str:
-    """Write how many times something is; thousands stand apart."""
-    return f"{times:,.0f}" if 10 <= times < 1e6 else f"{times:.3g}"
 
 
 def _growth(growth: Growth) -> str:
@@ -200,13 +195,9 @@ def _stale(trend: Trend) -> Iterator[str]:
 def _vanishing(fading: Fading) -> str:
     return (
         f"vanishing: from {called(fading.high)} to {called(fading.low)} the norm becomes "
-        f"{fading.rate:.2g} of itself with each layer, {number(fading.whole)} over all "
+        f"{number(fading.rate)} of itself with each layer, {number(fading.whole)} over all "
         f"{fading.layers:,}"
     )
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f} ×" if 0.1 <= ratio < 1000 else f"{number(ratio)} ×"
 
 
 def _step(step: Step) -> str:

@@ -27,26 +27,23 @@ def exactly(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def number(value: float | None) -> str:
-    """Write a number in four significant digits.
+def number(value: float | None, digits: int = 4) -> str:
+    """Write a number in so many significant digits, or all before its point.
 
-    >>> number(1234.56), number(0.0), number(None)
-    ('1.235e+03', '0', '–')
+    Below a thousandth and from a million on there is an exponent.
+
+    >>> number(1.1166), number(433422.39), number(1e6), number(0.00012345), number(None)
+    ('1.117', '433,422', '1.000e+06', '1.234e-04', '–')
     """
     if value is None:
         return UNKNOWN
-    return f"{value:.3e}" if value and math.isfinite(value) else f"{value:.0f}"
-
-
-def ratio(value: float | None) -> str:
-    """Write a ratio with four decimals, unless it is too large or small for them.
-
-    >>> ratio(8.0), ratio(0.00001154), ratio(2.0**40), ratio(None)
-    ('8.0000', '1.154e-05', '1.100e+12', '–')
-    """
-    if value is None or not 1e-2 <= abs(value) < 1e7:
-        return number(value)
-    return f"{value:.4f}"
+    if not value or not math.isfinite(value):
+        return f"{value:.0f}"
+    written = f"{value:.{digits - 1}e}"
+    power = int(written.partition("e")[2])
+    if -3 <= power < 6:
+        return f"{value:,.{max(digits - 1 - power, 0)}f}"
+    return written
 
 
 def cosine(value: float | None) -> str:
@@ -60,17 +57,6 @@ def cosine(value: float | None) -> str:
     if abs(value) >= _ONE:
         return f"{round(value):.6f}"
     return f"{math.copysign(min(abs(value), 0.999999), value):.6f}"
-
-
-def times(value: float | None) -> str:
-    """Write how many times a norm is another.
-
-    >>> times(3.7391), times(212699.0), times(None)
-    ('3.74', '2.127e+05', '–')
-    """
-    if value is None:
-        return UNKNOWN
-    return f"{value:.2f}" if 0.01 <= value < 100_000 else number(value)
 
 
 def percent(share: float | None, part: object = True, whole: object = False) -> str:

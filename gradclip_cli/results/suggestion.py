@@ -74,9 +74,15 @@ COLUMNS = (
         "the same of the last tenth",
         title="last tenth",
         words="steps",
+        rank=2,
     ),
     Column(
-        "mean_coefficient", "mean_coefficient", "mean over the steps", title="mean", words="three"
+        "mean_coefficient",
+        "mean_coefficient",
+        "mean over the steps",
+        title="mean",
+        words="three",
+        rank=3,
     ),
     Column(
         "worst_coefficient",
@@ -84,6 +90,7 @@ COLUMNS = (
         "the smallest of them",
         title="worst",
         words="number",
+        rank=4,
     ),
     Column(
         "caught",
@@ -91,6 +98,7 @@ COLUMNS = (
         "number of spikes brought down to where a spike begins",
         title="caught",
         words="count",
+        rank=1,
     ),
     Column("missed", "missed", "number of the others", title="missed", words="count"),
     Column("aggressive", "is_aggressive", "whether more than half of the steps are clipped"),

@@ -32,7 +32,8 @@ COLUMNS = (
         "ratio",
         "to the median of the norms before that kept to their range",
         title="× median",
-        words="times",
+        words="number",
+        rank=1,
     ),
     Column(
         "tensor",
@@ -48,6 +49,7 @@ COLUMNS = (
         "number of NaN and infinities",
         title="not finite",
         words="some",
+        rank=2,
     ),
     Column(
         "mark",

@@ -146,7 +146,7 @@ def test_times_2_to_the_16_is_said_in_words(run: Run, write: Any, tmp_path: Path
     said = run("diff", "a.safetensors", "b.safetensors", "--format", "table", cwd=tmp_path)
     assert (said.status, said.err) == (1, "")
     assert said.out.splitlines()[:2] == [
-        "all 5 tensors: B = 65536.0000 · A, cosine 1.000000",
+        "all 5 tensors: B = 65,536 · A, cosine 1.000000",
         "likely a loss scale of 2^16",
     ]
 
@@ -161,7 +161,7 @@ def test_a_multiple_with_a_value_gone_astray_is_a_difference_but_the_factor_is_s
     assert (said.status, said.err) == (1, "")
     assert said.out.splitlines()[1:3] == [
         "1 value newly not finite in B, likely first in head.w at [2, 2]",
-        "elsewhere B = 8.0000 · A, cosine 1.000000",
+        "elsewhere B = 8.000 · A, cosine 1.000000",
     ]
 
 
