@@ -12,7 +12,7 @@ from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import facts, flowed, wrapped
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.comparison import Compared, Comparison
-from gradclip_cli.results.phrases import number
+from gradclip_cli.results.phrases import ratio
 from gradclip_cli.tensors.names import escape, plural
 
 
@@ -60,7 +60,7 @@ _LEGEND = "B/A: of the norms; error: the norm of B - A, as a part of that of A"
 def _foot(found: Comparison, width: int, everything: bool) -> Iterator[Text]:
     whole = found.difference
     if found.compared:
-        norms = [f"A {whole.a.norm!r}", f"B {whole.b.norm!r}", f"B/A {number(whole.ratio)}"]
+        norms = [f"A {whole.a.norm!r}", f"B {whole.b.norm!r}", f"B/A {ratio(whole.ratio)}"]
         first, *rest = flowed(["global norm", *norms], width)
         yield Text.assemble((first[:11], "bold"), first[11:])
         yield from map(Text, rest)

@@ -13,6 +13,7 @@ from gradclip_cli.results.phrases import (
     nonfinite,
     number,
     part_of,
+    ratio,
     steps,
 )
 from gradclip_cli.tensors.names import sides
@@ -54,6 +55,7 @@ CELLS: dict[str, Callable[[Any], str]] = {
     "dtype": lambda value: value or "mixed",
     "shape": lambda value: UNKNOWN if value is None else sides(value),
     "number": number,
+    "ratio": ratio,
     "three": lambda value: f"{value:.3f}",
     "cosine": cosine,
     "part": part_of,
@@ -68,7 +70,10 @@ CELLS: dict[str, Callable[[Any], str]] = {
 }
 """How a column's value is written in the table of a terminal, by what the column calls it."""
 
-BRIEF: dict[str, Callable[[Any], str]] = {"number": lambda value: number(value, 2)}
+BRIEF: dict[str, Callable[[Any], str]] = {
+    "number": lambda value: number(value, 2),
+    "ratio": lambda value: ratio(value, 2),
+}
 """The same where there is little room."""
 
 

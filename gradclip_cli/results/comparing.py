@@ -13,7 +13,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.comparison import Compared, Comparison, Lanes, State, Verdict
-from gradclip_cli.results.phrases import called, cosine, exactly, number
+from gradclip_cli.results.phrases import called, cosine, exactly, number, ratio
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import listed, natural, plural, printable
 
@@ -196,7 +196,7 @@ def _all(count: int) -> str:
 
 
 def _multiple(found: Comparison) -> str:
-    return f"B = {number(found.factor)} · A, cosine {cosine(found.difference.cosine)}"
+    return f"B = {ratio(found.factor)} · A, cosine {cosine(found.difference.cosine)}"
 
 
 def _likely(found: Comparison) -> Iterator[str]:

@@ -18,7 +18,7 @@ COLUMNS = (
     Column("count", "count", "number of values"),
     Column("norm_a", "moments_a.norm", "norm in A", title="norm A", words="number", rank=4),
     Column("norm_b", "moments_b.norm", "norm in B", title="norm B", words="number", rank=3),
-    Column("ratio", "difference.ratio", "norm of B to that of A", title="B/A", words="number"),
+    Column("ratio", "difference.ratio", "norm of B to that of A", title="B/A", words="ratio"),
     Column(
         "cosine",
         "difference.cosine",

@@ -25,7 +25,7 @@ CLIPPED = (
         "clipped.coefficient",
         "what values were multiplied by; empty where there is not one for all",
         title="coefficient",
-        words="number",
+        words="ratio",
         rank=1,
     ),
     Column("clipped", "clipped.clipped", "whether anything changed"),

@@ -46,6 +46,21 @@ def number(value: float | None, digits: int = 4) -> str:
     return written
 
 
+def ratio(value: float | None, digits: int = 4) -> str:
+    """Write a ratio as a number; what is not one has as many digits as it takes to see that.
+
+    >>> ratio(1.0), ratio(1.0004), ratio(0.999996), ratio(1.96512), ratio(None)
+    ('1.000', '1.0004', '0.999996', '1.965', '–')
+    """
+    written = number(value, digits)
+    if value is None or not math.isfinite(value) or abs(value - 1) < 1 - _ONE:
+        return written
+    while float(written.replace(",", "")) == 1:
+        digits += 1
+        written = number(value, digits)
+    return written
+
+
 def cosine(value: float | None) -> str:
     """Write a cosine with six decimals; what is not one is never called one.
 

@@ -159,3 +159,17 @@ def test_small_tensors_have_the_likeness_of_each_by_itself(
 def test_no_likeness_has_no_words_and_any_has_the_first() -> None:
     assert words(0) is None
     assert words(ALL) == "the sign of zero"
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.0004, "1.0004"), (0.99996, "0.99996")])
+def test_a_factor_that_is_not_one_is_never_written_as_one(
+    run: Run, tmp_path: Path, factor: float, told: str
+) -> None:
+    some = {name: values(seed) for seed, name in enumerate("ab")}
+    a = write(tmp_path / "a", **{n: floats("F64", (300,), one) for n, one in some.items()})
+    b = {n: floats("F64", (300,), [factor * value for value in one]) for n, one in some.items()}
+    said = run("diff", a, write(tmp_path / "b", **b), "--format", "table").out
+    assert said.splitlines()[0] == f"all 2 tensors: B = {told} · A, cosine 1.000000"
+    assert f"B/A {told}\n" in said
+    assert said.count(told) == 4
+    assert "1.000 " not in said
