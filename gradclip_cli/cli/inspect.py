@@ -88,7 +88,7 @@ def run(given: Given) -> None:
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
         output.show(shown, form, boundary.stdout(), everything)
-    output.judge(report.gates, given.quiet)
+    output.judge(report, given.quiet)
 
 
 def _gates(report: "Report", given: Given) -> "tuple[Gate, ...]":

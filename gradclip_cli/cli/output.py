@@ -11,13 +11,14 @@ import typer
 
 from gradclip_cli.cli import boundary
 from gradclip_cli.cli.declared import Given
-from gradclip_cli.errors import GradclipError, Status, together
+from gradclip_cli.errors import GradclipError, together
 from gradclip_cli.options import is_number
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
     from gradclip_cli.results.columns import Result
-    from gradclip_cli.results.gates import Gate
+    from gradclip_cli.results.report import Report
+    from gradclip_cli.results.trend import Trend
 
 
 def form_of(given: Given) -> str | None:
@@ -86,16 +87,15 @@ def show(result: "Result", form: str | None, stream: BinaryIO, everything: bool)
         write(piece.encode("utf-8", "backslashreplace"))
 
 
-def judge(gates: "Sequence[Gate]", quiet: bool, unreadable: Sequence[GradclipError] = ()) -> None:
+def judge(found: "Report | Trend", quiet: bool, unreadable: Sequence[GradclipError] = ()) -> None:
     """Say why gates failed, a line each, and what could not be read; end with the status."""
-    for gate in gates:
+    for gate in found.gates:
         if gate.status and not quiet:
             boundary.say(f"gradclip: {gate.says}")
     if unreadable:
         raise together(unreadable)
-    status = max((gate.status for gate in gates), default=Status.OK)
-    if status:
-        raise typer.Exit(status)
+    if found.status:
+        raise typer.Exit(found.status)
 
 
 def save(result: "Result", form: str | None, path: str, force: bool) -> None:

@@ -101,7 +101,7 @@ def run(given: Given) -> None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
-    output.judge(found.gates, given.quiet, [bad.error for bad in found.unreadable])
+    output.judge(found, given.quiet, [bad.error for bad in found.unreadable])
 
 
 def _gates(found: "Trend", given: Given) -> "tuple[Gate, ...]":

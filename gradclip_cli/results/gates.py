@@ -1,5 +1,7 @@
 """What a script asked of a result, answered: a status, and why."""
 
+from collections.abc import Sequence
+
 from gradclip_cli.errors import Status
 from gradclip_cli.frozen import frozen
 
@@ -16,3 +18,8 @@ class Gate:
     says: str = ""
     limit: float | None = None
     tolerance: float | None = None
+
+
+def status(gates: Sequence[Gate]) -> Status:
+    """Give the status that gates come to together: one that cannot judge is trouble, and wins."""
+    return max((gate.status for gate in gates), default=Status.OK)

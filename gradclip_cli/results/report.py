@@ -18,7 +18,7 @@ from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.results.columns import Result, Sheet, Value
 from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf, Written
-from gradclip_cli.results.gates import Gate
+from gradclip_cli.results.gates import Gate, status
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Index, Shape, multi_index
@@ -186,7 +186,7 @@ class Report(Result):
     @property
     def status(self) -> Status:
         """The status with which the command ends; of a gate that cannot judge, trouble."""
-        return max((gate.status for gate in self.gates), default=Status.OK)
+        return status(self.gates)
 
     @property
     def origin(self) -> str:

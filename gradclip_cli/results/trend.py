@@ -7,7 +7,7 @@ from typing import Any
 
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
-from gradclip_cli.results.gates import Gate
+from gradclip_cli.results.gates import Gate, status
 from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.ranges import RangeRule
@@ -111,8 +111,7 @@ class Trend(Result):
     @property
     def status(self) -> Status:
         """The status with which the command ends; what cannot be read or judged is trouble."""
-        read = Status.TROUBLE if self.unreadable else Status.OK
-        return max([read, *(gate.status for gate in self.gates)])
+        return Status.TROUBLE if self.unreadable else status(self.gates)
 
     @property
     def finite_norms(self) -> list[float]:

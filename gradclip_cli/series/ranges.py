@@ -17,7 +17,7 @@ AGAIN = 20  # norms outside one after the other, at a steady level, are the new 
 _FLAT_DEVIATIONS, _FLAT_FOLD = 2.8, math.log(4)  # then: what a person would ask about
 _FOLD = math.log(2)  # of a norm that hardly varies, less is no spike
 _TRIM = 5 * 1.4826  # median absolute deviations: what is farther from the line is no part of it
-_MOST_INSIDE = 5  # one in so many may fall back into the range while a new level is reached
+MOST_INSIDE = 5  # one in so many may fall back into the range while a new level is reached
 _LARGEST = 709.78  # whose exponential float64 holds
 
 Point = tuple[int, float]
@@ -109,7 +109,7 @@ class InRange:
         self._returned = 0
         self._outside.append(point)
         level = self._outside[-AGAIN:]
-        if len(level) == AGAIN and self._inside * _MOST_INSIDE <= AGAIN and _is_steady(level):
+        if len(level) == AGAIN and self._inside * MOST_INSIDE <= AGAIN and _is_steady(level):
             self._window.clear()
             self._window.extend(level)
             self._outside = []

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gradclip_cli.series.ranges import AGAIN, FEW, RangeRule, expected
+from gradclip_cli.series.ranges import AGAIN, FEW, MOST_INSIDE, RangeRule, expected
 from gradclip_cli.series.trajectory import Step
 
 LEAST = 3  # steps outside to the end of a run: fewer may yet come back
@@ -59,7 +59,7 @@ def shifts(steps: Sequence[Step]) -> Iterator[Shift]:
 def _stays(steps: Sequence[Step], outside: Sequence[int], last: int) -> bool:
     """Say whether hardly any norm came back between the first outside and the last of all."""
     inside = sum(steps[at].global_norm < math.inf for at in range(outside[0], last + 1))
-    return outside[-1] >= last - 1 and (inside - len(outside)) * 5 <= len(outside)
+    return outside[-1] >= last - 1 and (inside - len(outside)) * MOST_INSIDE <= len(outside)
 
 
 def _shift(steps: Sequence[Step], begin: int, outside: Sequence[int], anew: Step | None) -> Shift:

@@ -129,7 +129,7 @@ def test_equal_norms_have_a_range_too(norm: float) -> None:
     watch = Watch(RangeRule())
     steps = [watch.step(n, "", Measured(layout, [norm], [norm], {}, norm)) for n in range(60)]
     assert not any(step.mark for step in steps)
-    assert math.isclose(steps[-1].threshold or 0, 2 * norm, rel_tol=0.01) or norm > 1
+    assert steps[-1].threshold == pytest.approx(2 * norm, rel=0.01)
 
 
 # New levels
