@@ -40,6 +40,7 @@ BACKUP = Option(
     "With --in-place: keep each original, its name and this.",
     metavar="SUFFIX",
     group="Where it goes",
+    common=True,
 )
 DRY_RUN = Option(
     "dry_run",
@@ -144,7 +145,7 @@ def command() -> Command:
             "gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero",
             r"gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\d+)' -o clipped/",
             "gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/",
-            "gradclip apply grads/ --clip-norm 1.0 --in-place --exclude '*.bias'",
+            "gradclip apply grads/ --clip-norm 1.0 --in-place --backup .orig",
             "cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect",
         ),
         run,

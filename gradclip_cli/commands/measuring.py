@@ -9,6 +9,7 @@ from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import holds_only_integers
+from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
 Path = str | os.PathLike[str]
@@ -59,7 +60,7 @@ def notes(
     if len(dump.files) > 1:
         said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
-        said.append(f"{dump.ignored:,} other files ignored")
+        said.append(f"{plural(dump.ignored, 'other file')} ignored")
     said += brought(dump)
     tensors = dump.tensors
     if norm_type != 2:

@@ -44,7 +44,11 @@ def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
 
 def notes(trend: Trend) -> str:
     """Say what a reader of the numbers must not miss."""
-    return " · ".join([plural(len(trend.steps), "step"), *map(printable, trend.notes)])
+    read, bad = len(trend.steps), len(trend.unreadable)
+    said = [f"{read:,} of {plural(read + bad, 'step')} read" if bad else plural(read, "step")]
+    if not trend.seeks_shifts:
+        said.append("with --spike no levels are looked for that do not come back")
+    return " · ".join([*said, *map(printable, trend.notes)])
 
 
 def says(trend: Trend) -> str:
@@ -110,7 +114,7 @@ def _standing_out(trend: Trend) -> Iterator[str]:
     elif trend.spikes:
         few = all(spike.step.few_steps for spike in trend.spikes)
         by = ", by few steps" if few else ""
-        yield f"{plural(len(trend.spikes), 'spike')} above {where}{by}:"
+        yield f"{plural(len(trend.spikes), 'spike')} above {where}{by}{_beside(trend)}:"
     if jump is not None and jump.step.threshold is None and jump.times >= _MUCH:
         yield f"{_INDENT}the first {LEAST} steps are not judged; {_jump(jump)}"
     # The first says since when, and the largest matter most; all are told in their order.
@@ -121,6 +125,12 @@ def _standing_out(trend: Trend) -> Iterator[str]:
     if len(trend.spikes) > _SPIKES:
         more = plural(len(trend.spikes) - _SPIKES, "smaller one")
         yield f"{_INDENT}… and {more}"
+
+
+def _beside(trend: Trend) -> str:
+    """Say where the other marks belong: rows are marked before it is known that they stay."""
+    marks = sum(step.mark == "spike" for step in trend.steps) - len(trend.spikes)
+    return f", beside {plural(marks, 'mark')} of the new level" if marks else ""
 
 
 def _excess(spike: Spike) -> float:
@@ -148,7 +158,7 @@ def _shift(shift: Shift) -> str:
         said = ""
     moves = "rises" if shift.rises else "falls"
     said += (
-        f"from step {_step(shift.step)} on the norm {moves} from {number(shift.before)} to "
+        f"from step {_step(shift.step)} on the global norm {moves} from {number(shift.before)} to "
         f"{number(shift.after)}, the median of {plural(shift.count, 'step')}"
     )
     if shift.step.usual.few:

@@ -119,6 +119,11 @@ class Trend(Result):
         return [step.global_norm for step in self.steps if math.isfinite(step.global_norm)]
 
     @property
+    def seeks_shifts(self) -> bool:
+        """Whether the rule tells a level that does not come back from spikes."""
+        return isinstance(self.rule, RangeRule)
+
+    @property
     def judged(self) -> int:
         """Number of steps of which it could be said whether they are spikes."""
         return sum(step.threshold is not None for step in self.steps)

@@ -213,6 +213,32 @@ def test_of_many_spikes_the_first_and_the_largest_are_told(run: Run, tmp_path: P
     assert "; w has 100 % of the squared norm\n" in said
 
 
+# What marks and words say together
+
+
+def test_marks_of_a_new_level_are_told_apart_from_spikes(run: Run, tmp_path: Path) -> None:
+    norms = noise(60)
+    norms[30] *= 5000
+    norms[50:] = [norm * 60 for norm in norms[50:]]
+    paths = write_steps(tmp_path, *({"w": [norm]} for norm in norms))
+    said = run("trend", *paths, "--format", "table", COLUMNS="160").out
+    assert "1 spike above the range of the steps before, beside 10 marks of the new level:" in said
+    assert (
+        "w leaves its range at step 50 and does not come back: from step 50 on the global" in said
+    )
+    alone = run("trend", *paths[:45], "--format", "table", COLUMNS="160").out
+    assert "1 spike above the range of the steps before:\n" in alone
+
+
+def test_with_a_spike_rule_it_is_said_that_no_levels_are_looked_for(
+    run: Run, tmp_path: Path
+) -> None:
+    paths = write_steps(tmp_path, *({"w": [norm]} for norm in noise(40)))
+    said = "with --spike no levels are looked for that do not come back"
+    assert said in run("trend", *paths, "--spike", "6,20", "--format", "table", COLUMNS="160").out
+    assert said not in run("trend", *paths, "--format", "table", COLUMNS="160").out
+
+
 # Gates
 
 
