@@ -31,9 +31,8 @@ from gradclip_cli.results.figures import Written
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
 from gradclip_cli.rewrite import targets
-from gradclip_cli.rewrite.outputs import Plan
+from gradclip_cli.rewrite.outputs import Output, Plan
 from gradclip_cli.rewrite.passes import Outcome, rewrite, rewrite_to_stream
-from gradclip_cli.rewrite.rehearsal import rehearse
 from gradclip_cli.rules.choosing import chosen as chosen_rule
 from gradclip_cli.rules.choosing import with_options
 from gradclip_cli.rules.decision import Decision
@@ -209,7 +208,7 @@ def _written(
     outputs = laid_out(dump, plan.edits)
     if not isinstance(target, targets.Targets):
         if way.dry_run:
-            yield rehearse([(plan, outputs)], crew)[0]
+            yield _rehearsed(plan, outputs, crew)
         else:
             assert target is not None, "only a dry run may have no place"
             yield rewrite_to_stream(outputs[0], plan, crew, target)
@@ -222,7 +221,7 @@ def _written(
     if way.dry_run:
         others = [(place.path, os.stat(one.path).st_size) for one, place in target.companions]
         check_room([*((place.path, output.size) for output, place in due), *others])
-        yield rehearse([(plan, outputs)], crew)[0]
+        yield _rehearsed(plan, outputs, crew)
         return
     with staging(target.all, target.folder) as area:
         staged = [output.at(area.file(place, output.size)) for output, place in due]
@@ -275,6 +274,12 @@ def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
     return {index: found.get(index) or Moments(norm_type=norm_type) for index in chosen}
+
+
+def _rehearsed(plan: Plan, outputs: Sequence[Output], crew: Crew) -> Outcomes:
+    from gradclip_cli.rewrite.rehearsal import rehearse  # no run that writes waits for it
+
+    return rehearse([(plan, outputs)], crew)[0]
 
 
 _OWN = inspect.signature(apply)

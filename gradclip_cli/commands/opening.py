@@ -1,13 +1,11 @@
 """From the operands of a command to a dump that no interrupted run has left half replaced."""
 
 import os
-import shlex
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
 from gradclip_cli.formats.folders import Found, Unreadable, find
-from gradclip_cli.formats.steps import series
 from gradclip_cli.tensors.dump import Dump
 
 
@@ -17,12 +15,16 @@ def gradient(operands: Sequence[str], one_gradient: bool) -> Dump:
     With `one_gradient` they are taken for one all the same.
     """
     files = found(operands)
-    if not one_gradient:
+    if not one_gradient and len(files.files) > 1:
         _refuse_steps(files)
     return opened(files)
 
 
 def _refuse_steps(files: Found) -> None:
+    import shlex
+
+    from gradclip_cli.formats.steps import series  # one file needs none of it, and should not wait
+
     for run in series(files.files):
         common = run.common()
         if common is None:

@@ -7,7 +7,6 @@ seen once that is whole.
 
 import contextlib
 import errno
-import filecmp
 import os
 import shutil
 from collections.abc import Sequence
@@ -47,7 +46,11 @@ def _is_kept(move: Move) -> bool:
     mine, other = stamp(move.path), stamp(move.backup)
     if mine is None or other is None or mine[1:] != other[1:]:
         return False
-    return mine == other or filecmp.cmp(move.path, move.backup, shallow=False)
+    if mine == other:
+        return True
+    import filecmp
+
+    return filecmp.cmp(move.path, move.backup, shallow=False)
 
 
 def _keep(move: Move) -> None:
