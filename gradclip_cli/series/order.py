@@ -101,7 +101,8 @@ def _read(paths: Sequence[str]) -> list[int | str]:
     steps: list[int | str] = []
     for pattern, parts in zip(patterns, _differing(paths), strict=True):
         if not columns or pattern != usual:
-            steps.append(_number(parts))
+            # Beside steps that tell their numbers, any other digits are a part of a name.
+            steps.append(_number(parts, is_sibling=bool(columns)))
         else:
             number = next(numbers)
             steps.append(os.sep.join(parts) if number is None else number)
@@ -133,13 +134,14 @@ def _check_ranks(paths: Sequence[str]) -> None:
             )
 
 
-def _number(parts: Sequence[str]) -> int | str:
+def _number(parts: Sequence[str], is_sibling: bool) -> int | str:
     for part in reversed(parts):
         found = _BEHIND_THE_WORD.search(part)
         if found:
             return _step(found[1])
     digits = [number_of(part) for part in reversed(parts)]
-    digits += [found[0] for part in reversed(parts) if (found := _NUMBER.search(part))]
+    if not is_sibling:
+        digits += [found[0] for part in reversed(parts) if (found := _NUMBER.search(part))]
     return next((_step(some) for some in digits if some), os.sep.join(parts))
 
 

@@ -58,6 +58,10 @@ RUNS: Mapping[str, tuple[Sequence[str], Sequence[int | str]]] = {
         [f"epoch-{epoch}/iter_{step}" for epoch in (1, 2, 10) for step in (100, 200)],
         [f"epoch-{epoch}/iter_{step}" for epoch in (1, 2, 10) for step in (100, 200)],
     ),
+    "tries": (
+        [f"checkpoint-{step}-try2/grads" for step in (500, 1000, 1500, "final")],
+        [500, 1000, 1500, "checkpoint-final-try2"],
+    ),
     "dated": (["2026-01-05_step_15", "2026-01-06_step_16", "2026-02-01_step_9"], [9, 15, 16]),
     "updates": (["update-5/grads", "update-16/grads"], [5, 16]),
     "it": (["it5/grads", "it16/grads"], [5, 16]),
