@@ -139,7 +139,13 @@ def test_without_links_a_copy_is_kept_with_all_that_it_has(here: Path) -> None:
     assert not [path for path in here.rglob("*") if is_ours(path.name)]
 
 
-@pytest.mark.parametrize("call", ["fsync", "unlink", "rename", "replace"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("rename", "replace"),
+        *(pytest.param(call, marks=pytest.mark.heavy) for call in ("fsync", "unlink")),
+    ],
+)
 def test_without_links_a_kill_leaves_what_the_next_run_finishes(call: str, tmp_path: Path) -> None:
     more = (
         f"real, count = os.{call}, int(os.environ['KILL'])\n"

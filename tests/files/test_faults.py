@@ -10,7 +10,7 @@ import re
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,19 +78,18 @@ WAYS = {
 Contents = Mapping[str, bytes | None]
 
 
-PLAIN = {
-    "in place, several",
-    "in place, several, kept",
-    "over a file",
-}  # the others take minutes in all
+PLAIN = {"in place, several", "over a file"}  # the others take minutes in all
+KEPT = "in place, several, kept"
 
 
-def every(ways: Mapping[str, Way] = WAYS) -> pytest.MarkDecorator:
+def every(
+    ways: Mapping[str, Way] = WAYS, plain: Collection[str] = frozenset(PLAIN)
+) -> pytest.MarkDecorator:
     """Run a test for each way to write; most of them only where time is no matter."""
     return pytest.mark.parametrize(
         "way",
         [
-            pytest.param(way, marks=[] if name in PLAIN else pytest.mark.heavy, id=name)
+            pytest.param(way, marks=[] if name in plain else pytest.mark.heavy, id=name)
             for name, way in ways.items()
         ],
     )
@@ -247,7 +246,7 @@ def test_there_are_as_many_kills_as_promised(courses: Mapping[Way, Course]) -> N
     assert 3 * critical >= 40, "SIGINT, SIGTERM and SIGHUP"
 
 
-@every()
+@every(plain={*PLAIN, KEPT})
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_at_any_call_leaves_each_target_old_or_new(
     after: bool, way: Way, courses: Mapping[Way, Course], tmp_path: Path
