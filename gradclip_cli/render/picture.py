@@ -29,26 +29,51 @@ _COLOURS = (53, 54, 55, 61, 25, 31, 30, 36, 35, 77, 113, 149, 185, 227)  # as vi
 _WIDEST = 5  # characters a step
 _MOST_ROWS = 24
 _LABEL_LEAST = 12
+_FEW, _FAR = 0.05, 4.0  # of the values, which make the range so many times as wide
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of logarithms, cut into levels."""
+    """A range of logarithms, cut into levels, the last of which goes on to `top`.
+
+    Where a few values are far above all others, that level is theirs alone: in equal parts the
+    others would look all the same.
+    """
 
     low: float
     high: float
+    top: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last level is that of a few far above."""
+        return self.top > self.high
 
     def level(self, value: float, levels: int) -> int:
         """Give the level of a value; the middle where there is but one value."""
+        if value > self.high:
+            return levels - 1
+        if self.is_open:
+            levels -= 1
         if self.high <= self.low:
-            return levels // 2
+            return 0 if self.is_open else levels // 2
         return min(int((value - self.low) / (self.high - self.low) * levels), levels - 1)
+
+    def begin(self, level: int, levels: int) -> float:
+        """Give where a level begins."""
+        parts = levels - self.is_open
+        return self.low + (self.high - self.low) / parts * level
 
 
 def scale_of(values: Sequence[float]) -> Range | None:
     """Give the range of the finite values; None where there is none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return Range(min(finite), max(finite)) if finite else None
+    finite = sorted(value for value in values if math.isfinite(value))
+    if not finite:
+        return None
+    low, top = finite[0], finite[-1]
+    last = finite[len(finite) - 1 - int(len(finite) * _FEW) :]
+    high, _ = max(itertools.pairwise(last), key=lambda pair: pair[1] - pair[0], default=(top, top))
+    return Range(low, high if (top - low) > _FAR * (high - low) else top, top)
 
 
 def logarithm(norm: float) -> float:
@@ -192,9 +217,13 @@ def _legend(parts: Sequence[Text], width: int) -> Iterator[Text]:
 def _norm_legend(scale: Range | None, norms: Sequence[float]) -> list[Text]:
     if scale is None:
         return []
-    low, high = number(10**scale.low), number(min(10.0 ** min(scale.high, 308.0), 1e308))
+    low, high = _power(scale.low), _power(scale.high)
     parts = [f"norm from {_HEIGHTS[0]} {low} to {_HEIGHTS[-1]} {high}, logarithmic"]
-    if scale.high <= scale.low:
+    if scale.is_open:
+        usual = _HEIGHTS[scale.level(scale.high, len(_HEIGHTS))]
+        parts = [f"norm from {_HEIGHTS[0]} {low} to {usual} {high}, logarithmic"]
+        parts.append(f"{_HEIGHTS[-1]} above, to {_power(scale.top)}")
+    elif scale.high <= scale.low:
         parts = [f"norm {_HEIGHTS[scale.level(scale.low, len(_HEIGHTS))]} {low}"]
     if any(map(math.isnan, norms)):
         parts.append(f"{BAD} not finite")
@@ -204,20 +233,26 @@ def _norm_legend(scale: Range | None, norms: Sequence[float]) -> list[Text]:
 def _shade_legend(scale: Range | None, cells: Sequence[float]) -> list[Text]:
     if scale is None:
         return []
-    step = (scale.high - scale.low) / len(_SHADES)
-    parts = [Text("RMS from" if step else "RMS", "dim")]
+    spread, count = scale.high > scale.low, len(_SHADES)
+    parts = [Text("RMS from" if spread or scale.is_open else "RMS", "dim")]
     for level, shade in enumerate(_SHADES):
-        low = scale.low + step * level
-        if step or level == len(_SHADES) // 2:
-            _, style = _cell(low + step / 2, scale)
-            parts.append(
-                Text.assemble((shade, style), (f" {number(10.0 ** min(low, 308.0))}", "dim"))
+        far = scale.is_open and level == count - 1
+        if spread or far or level == scale.level(scale.low, count):
+            begin = scale.begin(level, count) if spread or far else scale.low
+            _, style = _cell(
+                scale.top if far else begin + (scale.begin(1, count) - scale.low) / 2, scale
             )
+            said = f" {_power(begin)}" + (f" to {_power(scale.top)}" if far else "")
+            parts.append(Text.assemble((shade, style), (said, "dim")))
     if any(map(math.isinf, cells)):
         parts.append(Text(f"{ZERO} zero", "dim"))
     if any(map(math.isnan, cells)):
         parts.append(Text(f"{BAD} not finite", "dim"))
     return parts
+
+
+def _power(value: float) -> str:
+    return number(10.0 ** min(value, 308.0))
 
 
 def row_name(row: tuple[str | None, str | None]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.render.names import broken, steps_shown
-from gradclip_cli.render.picture import rows_shown
+from gradclip_cli.render.picture import rows_shown, scale_of
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.layers import Heat, heat
 from gradclip_cli.series.trajectory import Step
@@ -146,13 +146,21 @@ def _draw_heat(figure: "Figure", axes: "Axes", rows: Heat, steps: int) -> None:
     ]
     finite = np.ma.masked_invalid(drawn)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="white")
-    if finite.count():
-        low, high = float(finite.min()), float(finite.max())
+    scale = scale_of([cell for row in cells for cell in row])
+    if scale is not None:
+        low, high = scale.low, scale.high
         low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
         image = axes.imshow(
             finite, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
         )
-        figure.colorbar(image, ax=axes, pad=0.01, label="log10 of the RMS")
+        above = f", up to {scale.top:.1f}" if scale.is_open else ""
+        figure.colorbar(
+            image,
+            ax=axes,
+            pad=0.01,
+            label=f"log10 of the RMS{above}",
+            extend="max" if scale.is_open else "neither",
+        )
     else:
         axes.set_ylim(max(len(rows.rows), 1) - 0.5, -0.5)
     if zero.any():

@@ -129,6 +129,21 @@ def test_where_steps_share_a_column_the_worst_is_shown(tmp_path: Path) -> None:
     assert drawing.index("×") == 100 * 67 // 400
 
 
+def test_a_few_far_above_do_not_make_the_others_look_all_the_same(tmp_path: Path) -> None:
+    norms = [float(norm) for norm in range(1, 9)] * 8
+    norms[44] = 1e30
+    steps: Steps = [{"a": [norm], "b": [10.0 if n < 30 else 1.0]} for n, norm in enumerate(norms)]
+    lines = lines_of(write_steps(tmp_path, *steps), width=100)
+    for name, faintest, ordinary in (("global norm", "▁", "▁▂▃▄▅▆▇"), ("a", "░", "░▒▓")):
+        drawing = cells(lines, name)
+        assert drawing.index("█") == 44
+        assert set(drawing) == {*ordinary, "█"}
+        assert drawing[0] == faintest or name != "a"
+    assert cells(lines, "b") == "▓" * 30 + "░" * 34
+    assert any("█ above, to 1.000e+30" in line for line in lines)
+    assert any(line.endswith("█ 10.00 to 1.000e+30") for line in lines)
+
+
 @pytest.mark.parametrize("columns", [80, 160])
 def test_a_terminal_gets_a_table_pictures_and_answers_and_nothing_wraps(
     tmp_path: Path, columns: int
