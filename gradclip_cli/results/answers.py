@@ -1,11 +1,16 @@
 """What can be read from a run, in words: one answer a paragraph, the worst first."""
 
+import itertools
+import math
+import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gradclip_cli.results.phrases import called, nonfinite, number, percent
 from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.departures import Departure
 from gradclip_cli.series.findings import FirstNonfinite, Growth, Jump, Spike, Unchanged
-from gradclip_cli.series.layers import Fading
+from gradclip_cli.series.layers import Fading, layer_of
 from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import LEAST
 from gradclip_cli.series.trajectory import Step
@@ -34,6 +39,7 @@ def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
     if beyond:
         yield f"the norm of {plural(beyond, 'step')} is beyond float64", True
     yield from ((said, False) for said in _standing_out(trend))
+    yield from ((said, False) for said in _gone(trend))
     for fading in trend.fading:
         yield _vanishing(fading), False
     if trend.always_zero:
@@ -59,7 +65,8 @@ def says(trend: Trend) -> str:
     standing = [said.strip(" :") for said in _standing_out(trend)]
     if trend.spikes and not trend.shifts:  # of spikes, which are told one by one, the first
         standing = [f"{standing[0]}, the first at step {_step(trend.spikes[0].step)}"]
-    return "; ".join([*worst, *standing[:1]])
+    gone = itertools.islice(_gone(trend), 1)
+    return "; ".join([*worst, *standing[:1], *gone])
 
 
 def _not_finite(first: FirstNonfinite) -> str:
@@ -168,6 +175,40 @@ def _shift(shift: Shift) -> str:
     return said
 
 
+def _gone(trend: Trend) -> Iterator[str]:
+    """Say which tensors left their ranges for good, those of a step together.
+
+    Those that left with a new level of the norm of all are told with it.
+    """
+    told = {(id(step), shift.rises) for shift in trend.shifts for step in (shift.step, shift.began)}
+    together: dict[tuple[int, bool], list[Departure]] = {}
+    for one in trend.departures:
+        if (key := (id(one.step), one.rises)) not in told:
+            together.setdefault(key, []).append(one)
+    for some in itertools.islice(together.values(), _LISTED):
+        yield _departed(some)
+    if len(together) > _LISTED:
+        yield f"{_INDENT}… and others at {plural(len(together) - _LISTED, 'later step')}"
+
+
+def _departed(some: Sequence[Departure]) -> str:
+    one, step = some[0], _step(some[0].step)
+    moves = "rise" if one.rises else "fall"
+    if len(some) == 1:
+        return (
+            f"{called(one.tensor)} leaves its range at step {step} and does not come back: its "
+            f"norm {moves}s from {number(one.before)} to {number(one.after)}"
+        )
+    times = statistics.median(
+        each.after / each.before if each.before else math.inf for each in some
+    )
+    to = f"to {number(times)} times what they were" if math.isfinite(times) else "from 0"
+    return (
+        f"{len(some):,} tensors leave their ranges at step {step} and do not come back, norms "
+        f"{moves} {to}: {_listed([each.tensor for each in some])}"
+    )
+
+
 def _spike(spike: Spike) -> str:
     step = spike.step
     said = f"norm {number(step.global_norm)}"
@@ -196,6 +237,9 @@ def _stale(trend: Trend) -> Iterator[str]:
         where = f"from step {_step(one.first)} to {_step(one.last)}, in {one.count:,} steps"
         if one.count == len(trend.steps):
             where = f"in all {one.count:,} steps"
+        if 1 < len(some) == sum(map(bool, one.last.measured.norms)):
+            yield f"all tensors have the same values {where}: one gradient, saved again"
+            continue
         tensors = plural(len(some), "tensor has", "tensors have")
         yield f"{tensors} the same values {where}: {_listed([each.tensor for each in some])}"
     if len(together) > _LISTED:
@@ -215,6 +259,13 @@ def _step(step: Step) -> str:
 
 
 def _listed(names: Sequence[str | None]) -> str:
-    shown = ", ".join(map(called, names[:_LISTED]))
-    rest = len(names) - _LISTED
+    """List names, or the layers that have them where that is shorter, the rest counted."""
+    layers = Counter(map(layer_of, names))
+    if len(names) > _LISTED and 2 * len(layers) <= len(names):
+        each = [f"{called(layer)} ({count:,})" for layer, count in layers.items()]
+        rest = sum(list(layers.values())[_LISTED:])
+    else:
+        each = list(map(called, names))
+        rest = len(names) - _LISTED
+    shown = ", ".join(each[:_LISTED])
     return f"{shown} … and {rest:,} more" if rest > 0 else shown

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from gradclip_cli.results import answers
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series import findings
+from gradclip_cli.series.departures import departures
 from gradclip_cli.series.layers import fading
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import shifts
@@ -19,12 +20,14 @@ def trend_of(
 ) -> Trend:
     """Read what is to be said from steps in order, among which bad ones cannot be read."""
     new_levels = tuple(shifts(steps))
+    spikes = tuple(findings.spikes(steps, new_levels))
     found = Trend(
         tuple(steps),
         rule,
         findings.first_nonfinite(steps),
-        tuple(findings.spikes(steps, new_levels)),
+        spikes,
         new_levels,
+        tuple(departures(steps, [spike.step for spike in spikes])),
         findings.largest_jump(steps),
         fading(steps),
         tuple(findings.always_zero(steps)),

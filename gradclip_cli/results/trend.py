@@ -8,6 +8,7 @@ from typing import Any
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.gates import Gate, status
+from gradclip_cli.series.departures import Departure
 from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.ranges import RangeRule
@@ -75,10 +76,11 @@ SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 class Trend(Result):
     """A run over its steps, in order, and what can be said of it; `unreadable` ones stand apart.
 
-    `shifts` are levels that did not come back, where a spike is far above that; `largest_jump` is
-    from one step to the next. `fading` are the layers along which the norm falls geometrically,
-    `always_zero` the tensors that are in every step and have no other value in any, `unchanged`
-    those with the same bits in steps one after the other.
+    `shifts` are levels that did not come back, where a spike is far above that; `departures` are
+    the tensors that left their own range for good, whether or not the global norm shows it;
+    `largest_jump` is from one step to the next. `fading` are the layers along which the norm falls
+    geometrically, `always_zero` the tensors that are in every step and have no other value in any,
+    `unchanged` those with the same bits in steps one after the other.
     """
 
     steps: tuple[Step, ...]
@@ -86,6 +88,7 @@ class Trend(Result):
     first_nonfinite: FirstNonfinite | None
     spikes: tuple[Spike, ...]
     shifts: tuple[Shift, ...]
+    departures: tuple[Departure, ...]
     largest_jump: Jump | None
     fading: tuple[Fading, ...]
     always_zero: tuple[str | None, ...]
@@ -168,6 +171,7 @@ class Trend(Result):
             "first_nonfinite": _first_nonfinite(self.first_nonfinite),
             "spikes": [_spike(spike) for spike in self.spikes],
             "shifts": [_shift(shift) for shift in self.shifts],
+            "departures": [_departure(one) for one in self.departures],
             "largest_jump": _jump(self.largest_jump),
             "vanishing": [
                 {
@@ -248,6 +252,16 @@ def _shift(shift: Shift) -> Mapping[str, Any]:
         "began": shift.began.step,
         "first": [named(name, "tensor") for name in shift.first],
         "leaving": shift.leaving,
+    }
+
+
+def _departure(one: Departure) -> Mapping[str, Any]:
+    return {
+        "step": one.step.step,
+        **named(one.tensor, "tensor"),
+        "rises": one.rises,
+        "norm_before": one.before,
+        "norm_after": one.after,
     }
 
 

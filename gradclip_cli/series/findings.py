@@ -143,7 +143,7 @@ class Unchanged:
 
 
 def unchanged(rows: Sequence[Step | Unreadable]) -> Iterable[Unchanged]:
-    """Give the tensors that stay as they are in three steps or more, or in all of two.
+    """Give the tensors that stay as they are in three steps or more, or all in two.
 
     Zeros are none, nor what is not finite, nor what has no fingerprint. What cannot be read ends
     what stays: nobody knows how it was there.
@@ -151,12 +151,17 @@ def unchanged(rows: Sequence[Step | Unreadable]) -> Iterable[Unchanged]:
     steps = [None if isinstance(row, Unreadable) else row for row in rows]
     least = min(_STALE, max(sum(step is not None for step in steps), 2))
     runs: dict[str | None, tuple[str, Step, Step, int]] = {}
+    earlier: dict[str | None, str] = {}
+    again: set[int] = set()  # steps in which all is as in the one before
     for step in [*steps, None]:
         prints = {} if step is None else _prints(step)
+        if step is not None and len(prints) > 1 and prints == earlier:
+            again.add(id(step))
+        earlier = prints
         for name, (known, first, last, count) in list(runs.items()):
             if prints.get(name) != known:
                 del runs[name]
-                if count >= least:
+                if count >= least or id(last) in again:
                     yield Unchanged(name, first, last, count)
         if step is not None:
             for name, found in prints.items():

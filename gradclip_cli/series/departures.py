@@ -1,0 +1,100 @@
+"""Tensors that left their own range for good, however little the norm of all shows of it.
+
+One tensor of a hundred can grow tenfold, or die, while the global norm stays where it was.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gradclip_cli.series.trajectory import Layout, Step
+
+LEAST = 5  # steps on either side: fewer are no range, or may yet come back
+_FOLD = 3.0  # times, between the two ranges: of less a person would not ask
+_AT_ONCE = 2**16  # norms that are looked at together
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A tensor whose norms from `step` on are all above those before, or all below.
+
+    `before` and `after` are the median norms on either side. Between the two ranges lies a factor
+    of three or more, and at least what the range before spans.
+    """
+
+    tensor: str | None
+    step: Step
+    before: float
+    after: float
+
+    @property
+    def rises(self) -> bool:
+        """Whether the new range is the higher one."""
+        return self.after > self.before
+
+
+def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[Departure]:
+    """Give the tensors that left, in the order of their steps; steps `apart` count in nothing.
+
+    Nor does a norm in a step where the tensor has a value that is not finite.
+    """
+    aside = set(map(id, apart))
+    steps = [step for step in steps if id(step) not in aside]
+    names = list(dict.fromkeys(name for step in steps for name in step.measured.layout.names))
+    width = max(_AT_ONCE // max(len(steps), 1), 1)
+    found: list[tuple[int, Departure]] = []
+    for begin in range(0, len(names) if len(steps) >= 2 * LEAST else 0, width):
+        some = names[begin : begin + width]
+        norms = _norms(steps, some)
+        for column, place in _left(norms):
+            before, after = map(np.nanmedian, np.split(norms[:, column], [place]))
+            found.append(
+                (place, Departure(some[column], steps[place], float(before), float(after)))
+            )
+    yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))
+
+
+def _norms(steps: Sequence[Step], names: Sequence[str | None]) -> Array:
+    """Give the norms of some tensors, a row a step, a column a name; NaN where there is none."""
+    norms = np.full((len(steps), len(names)), math.nan)
+    places: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = {}
+    for row, step in zip(norms, steps, strict=True):
+        measured = step.measured
+        if id(measured.layout) not in places:
+            places[id(measured.layout)] = _places(measured.layout, names)
+        columns, tensors = places[id(measured.layout)]
+        row[columns] = np.asarray(measured.norms)[tensors]
+        if measured.nonfinite:
+            row[columns[np.isin(tensors, list(measured.nonfinite))]] = math.nan
+    return norms
+
+
+def _places(
+    layout: Layout, names: Sequence[str | None]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Give which of the names a layout has, and where."""
+    pairs = [(column, layout.place_of.get(name)) for column, name in enumerate(names)]
+    known = np.array([pair for pair in pairs if pair[1] is not None], dtype=np.intp).reshape(-1, 2)
+    return known[:, 0], known[:, 1]
+
+
+def _left(norms: Array) -> Iterator[tuple[int, int]]:
+    """Give the columns whose values left their range for good, and the row with which they did."""
+    with np.errstate(all="ignore"):
+        high, low = np.fmax.accumulate(norms)[:-1], np.fmin.accumulate(norms)[:-1]
+        floor = np.fmin.accumulate(norms[:0:-1])[::-1]
+        roof = np.fmax.accumulate(norms[:0:-1])[::-1]
+        times = np.fmax(floor / high, low / roof)  # 0 / 0 is no number, and no step of this kind
+        enough = times >= np.fmax(high / low, _FOLD)
+    known = ~np.isnan(norms)
+    for column in np.flatnonzero(enough.any(axis=0)):
+        count = np.cumsum(known[:, column])
+        sides = (count[:-1] >= LEAST) & (count[-1] - count[:-1] >= LEAST)
+        places = np.flatnonzero(enough[:, column] & sides & known[1:, column])
+        if places.size:
+            yield int(column), int(places[np.argmax(times[places, column])]) + 1
