@@ -40,7 +40,10 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 # The only rooms, quarters or modules, in which a library or a module that can do harm is used.
 ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
-    "numpy": {"compare", "engine", "measure", "render.plot", "rewrite", "rules", "tensors.codecs"},
+    "numpy": {
+        *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
+        *("series.departures", "tensors.codecs"),
+    },
     "rich": {"render"},
     "safetensors": {"formats.safetensors"},
     "typer": {"cli"},
