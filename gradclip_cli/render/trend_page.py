@@ -133,7 +133,10 @@ class TrendPage(Page):
 
     def _unreadable(self, label: str, bad: Unreadable) -> str:
         room = self.screen.width - self._label - len(GAP)
-        said = [*wrapped(f"{bad.mark}: {printable(bad.problem)}", room)]
+        problem = printable(bad.problem)
+        if width_of(f"{bad.mark}: {problem}") > room:
+            problem = problem.partition(": ")[0] + ": see below"
+        said = [*wrapped(f"{bad.mark}: {problem}", room)]
         blocks = [broken(label, self._label), said]
         return side_by_side(blocks, [self._label, room], [not self._numbers, True])
 

@@ -80,6 +80,8 @@ def _not_finite(first: FirstNonfinite) -> str:
 
 
 def _around(first: FirstNonfinite) -> Iterator[str]:
+    if others := [name for name in first.with_nan if name != first.tensor]:
+        yield f"{_INDENT}NaN in {_listed(others)} as well"
     if first.infinite:
         why = "the first to overflow"
         if first.dtype in _NARROW:

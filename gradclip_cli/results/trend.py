@@ -215,6 +215,7 @@ def _first_nonfinite(first: FirstNonfinite | None) -> Mapping[str, Any] | None:
         "index": first.found.first,
         "tensors": first.tensors,
         "infinite": first.infinite,
+        "with_nan": first.with_nan,
         "before": None if before is None else SHEET.by_name(before),
     }
 

@@ -21,7 +21,7 @@ class FirstNonfinite:
     """The first step with a value that is not finite, and the one before it.
 
     `infinite` are its tensors with infinities and no NaN: where a value overflows there is an
-    infinity first, and NaN follow from it.
+    infinity first, and NaN follow from it. `with_nan` are all others.
     """
 
     step: Step
@@ -30,6 +30,7 @@ class FirstNonfinite:
     found: Nonfinite
     tensors: int
     infinite: tuple[str | None, ...]
+    with_nan: tuple[str | None, ...]
     before: Step | None
 
 
@@ -64,6 +65,7 @@ def first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
                 bad[first],
                 len(bad),
                 tuple(layout.names[tensor] for tensor in sorted(bad) if not bad[tensor].nan),
+                tuple(layout.names[tensor] for tensor in sorted(bad) if bad[tensor].nan),
                 steps[place - 1] if place else None,
             )
     return None

@@ -312,6 +312,7 @@ def test_the_first_step_that_is_not_finite_is_named_with_the_one_before(tmp_path
     text = done.stdout.decode()
     assert "not finite, first at step 2, likely in a at [1] (1 +inf); in 2 of 2 tensors\n" in text
     assert "infinities without NaN in a: the first to overflow\n" in text
+    assert "  NaN in b as well\n" in text
     assert "the step before, 1: norm 100.2, 26.78 × the median before" in text
     assert "largest |x| 100.0 in a, 99.8 % of the squared norm in a\n" in text
 

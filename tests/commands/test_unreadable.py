@@ -198,6 +198,7 @@ def test_the_table_has_the_row_in_its_place_and_the_answers(
     assert said.status == 2
     lines = said.out.splitlines()
     assert lines[2 + at].split()[:3] == [str(at), "unreadable:", "truncated:"]
+    assert lines[2 + at].endswith(": see below")
     assert "all values are finite" in lines
     assert any(line.startswith(f"step {at} cannot be read: {CUT}") for line in lines)
     rows = strict(run("trend", *paths, "--json").out)["steps"]
