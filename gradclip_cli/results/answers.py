@@ -80,13 +80,13 @@ def _not_finite(first: FirstNonfinite) -> str:
 
 
 def _around(first: FirstNonfinite) -> Iterator[str]:
-    if others := [name for name in first.with_nan if name != first.tensor]:
-        yield f"{_INDENT}NaN in {_listed(others)} as well"
     if first.infinite:
         why = "the first to overflow"
         if first.dtype in _NARROW:
             why = f"{first.dtype} ends at {binary_of(first.dtype).largest:,.0f}"
         yield f"{_INDENT}infinities without NaN in {_listed(first.infinite)}: {why}"
+    if others := [name for name in first.with_nan if name != first.tensor]:
+        yield f"{_INDENT}NaN in {_listed(others)} as well"
     if first.before is None:
         yield f"{_INDENT}there is no step before it"
     else:
