@@ -3,6 +3,7 @@
 Bad values are told by words, not by colour alone.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import CELLS, facts, flowed, wrapped
 from gradclip_cli.results.columns import Result, Sheet
 from gradclip_cli.results.figures import CLIPPED
-from gradclip_cli.results.phrases import UNKNOWN, number
+from gradclip_cli.results.phrases import UNKNOWN, number, those
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import escape, plural
 
@@ -81,10 +82,13 @@ def _clipped(clipped: "Clipped", report: Report, width: int) -> Iterator[Text]:
     if ruling is not None and ruling.rule.told:
         lines.append(("rule", ruling.rule.told))
     lines.append(("norm before", repr(clipped.norm_before)))
+    handled = report.handled
+    if handled is not None and handled.found:
+        done = f"{handled.says(bool(would_be))}: {those(handled.tensors)}"
+        lines.append(("not finite", done + handled.afterwards))
     if ruling is not None:
         lines.append(("limit", ruling.rule.bound))
-    if clipped.coefficient is not None:
-        lines.append(("coefficient", repr(clipped.coefficient)))
+    lines += _coefficient(clipped, report, would_be)
     some = (would_be.strip() or "yes") if clipped.clipped else "no"
     if clipped.clipped and ruling is not None and not ruling.rule.is_joint:
         some = f"{ruling.changed:,} of {plural(len(report.tensors), 'tensor')}"
@@ -105,6 +109,32 @@ def _clipped(clipped: "Clipped", report: Report, width: int) -> Iterator[Text]:
         first, *rest = flowed(values, width - widest - 2)
         yield Text.assemble((title.ljust(widest), "bold"), "  ", first)
         yield from (Text(" " * (widest + 2) + line) for line in rest)
+
+
+def _coefficient(clipped: "Clipped", report: Report, would_be: str) -> Iterator[tuple[str, ...]]:
+    """Give the coefficient, and what it makes of values where it is that of no finite norm."""
+    handled, norm = report.handled, clipped.norm_before
+    assert handled is not None
+    become, becomes = ("would become",) * 2 if would_be else ("become", "becomes")
+    mixed = f"finite values {become} 0, infinities nan"
+    if clipped.coefficient is not None:
+        said = []
+        if math.isnan(clipped.coefficient) and handled.after == handled.count:
+            said.append(f"the norm is {norm!r}, so every value {becomes} nan")
+        elif not clipped.coefficient and math.isinf(norm) and handled.found:
+            said.append(f"the norm is {norm!r}, so {mixed}")
+        yield "coefficient", repr(clipped.coefficient), *said
+        return
+    each = [row.clipped for row in report.tensors if row.clipped is not None]
+    said = []
+    spoilt = [one.norm_before for one in each if math.isnan(one.coefficient or 0)]
+    if spoilt:
+        where = "nan" if any(map(math.isnan, spoilt)) else "inf"
+        said.append(f"nan where the norm is {where}: there every value {becomes} nan")
+    if any(one.coefficient == 0 and math.isinf(one.norm_before) for one in each):
+        said.append(f"0 where the norm is inf: there {mixed}")
+    if said:
+        yield "coefficient", *said
 
 
 def _foot(report: Report, width: int) -> Iterator[Text]:

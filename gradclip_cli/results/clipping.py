@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.results.figures import Clipped, Clipping, Ruling
+from gradclip_cli.results.figures import Clipped, Clipping, Handled, Ruling
 from gradclip_cli.rewrite.edits import Scale
 from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.rules.decision import Decision
@@ -48,6 +48,14 @@ def clipping(
         {index: part for index, (part, _) in zip(moments, parts, strict=True)},
         _of_all(rule, terms, decision, parts, [*moments.values()]),
         Ruling(rule, terms.eps, terms.like, sum(changed), found),
+        Handled(
+            terms.nonfinite if terms.like is None else "propagate",
+            terms.like,
+            sum(before.nonfinite for before in moments.values()),
+            tuple(tensors[index].name for index, before in moments.items() if before.nonfinite),
+            sum(after.nonfinite for _, after in parts),
+            sum(before.count for before in moments.values()),
+        ),
     )
 
 

@@ -13,9 +13,9 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.culprits import likely_first
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.comparison import Compared, Comparison, Lanes, State, Verdict
-from gradclip_cli.results.phrases import called, cosine, exactly, number, ratio
+from gradclip_cli.results.phrases import called, cosine, exactly, number, ratio, those
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import listed, natural, plural, printable
+from gradclip_cli.tensors.names import natural, plural, printable
 
 _MOST_UNREADABLE = 5
 _FEW_IDENTICAL = 5
@@ -90,7 +90,7 @@ def comparison(
     same = [row.name for row in ordered if row.state == "identical"]
     notes = [*notes]
     if same and len(same) <= _FEW_IDENTICAL and len(same) < len(ordered):
-        notes.insert(0, f"identical: {listed([called(name) for name in same], _FEW_IDENTICAL)}")
+        notes.insert(0, f"identical: {those(same, _FEW_IDENTICAL)}")
     files_a, files_b = files
     found = Comparison(
         tuple(ordered),

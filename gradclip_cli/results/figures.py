@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.frozen import frozen
 from gradclip_cli.results.columns import Column, Value
+from gradclip_cli.tensors.names import plural
 
 if TYPE_CHECKING:
     from gradclip_cli.rules.rule import Rule
-    from gradclip_cli.rules.terms import Like
+    from gradclip_cli.rules.terms import Like, Nonfinite
 
 CLIPPED = (
     Column(
@@ -101,6 +102,51 @@ class Ruling:
 
 
 @frozen
+class Handled:
+    """What became of the values that are not finite: `found` of them, by a policy.
+
+    They are in `tensors`, names in the order of the dump. Of all `count` values `after` are not
+    finite afterwards, measured from what was written. `like` is the framework that they were left
+    to.
+    """
+
+    policy: "Nonfinite"
+    like: "Like | None"
+    found: int
+    tensors: tuple[str | None, ...]
+    after: int
+    count: int
+
+    def says(self, would_be: bool = False) -> str:
+        """Say what was done to them, or in a dry run would be."""
+        be = "would be " if would_be else ""
+        tensors = plural(len(self.tensors), "tensor")
+        these = f"{plural(self.found, 'value')} in {tensors}"
+        if self.like is not None:
+            return f"{these} {be}left to {self.like}"
+        if self.policy == "skip":
+            one = len(self.tensors) == 1
+            be = be or ("is " if one else "are ")
+            return f"{these}, which {be}left as {'it is' if one else 'they are'}"
+        return f"{these} {be}{'set to 0' if self.policy == 'zero' else 'passed on'}"
+
+    @property
+    def afterwards(self) -> str:
+        """How many values are not finite then, where it is another number than they were."""
+        if self.after == self.found or self.policy == "zero":
+            return ""
+        return f"; afterwards {self.after:,} of {plural(self.count, 'value')}"
+
+    def values(self) -> dict[str, Any]:
+        """Give what JSON says of it."""
+        return {
+            "nonfinite_policy": self.policy,
+            "nonfinite_tensors": len(self.tensors),
+            "nonfinite_after": self.after,
+        }
+
+
+@frozen
 class WhatIf:
     """What clipping by a rule would do; None throughout where it would be refused.
 
@@ -152,8 +198,12 @@ class Written:
 
 @frozen
 class Clipping:
-    """What clipping did to each tensor, by the dump's index, and to all, and by which rule."""
+    """What clipping did to each tensor, by the dump's index, and to all, and by which rule.
+
+    `handled` says what became of values that are not finite.
+    """
 
     tensors: Mapping[int, Clipped]
     together: Clipped
     ruling: Ruling
+    handled: Handled

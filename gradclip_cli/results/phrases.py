@@ -4,6 +4,7 @@ What is rounded is never rounded to something that it is not: nearly all is not 
 """
 
 import math
+from collections.abc import Sequence
 
 from gradclip_cli.measure.laws import Sums
 from gradclip_cli.tensors.names import escape
@@ -16,6 +17,16 @@ _ONE = 1 - 1e-12  # what is nearer to one than arithmetic can tell
 def called(name: str | None) -> str:
     """Write a tensor's name among words, whole."""
     return UNNAMED if name is None else escape(name)
+
+
+def those(names: Sequence[str | None], most: int = 3) -> str:
+    """Write the first of some tensors' names, and how many more there are.
+
+    >>> those(["a", "b"]), those(["a", None, "c", "d"], 2)
+    ('a, b', 'a, the unnamed tensor and 2 more')
+    """
+    shown = ", ".join(map(called, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def exactly(value: float) -> str:

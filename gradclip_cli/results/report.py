@@ -17,7 +17,15 @@ from gradclip_cli.measure.laws import Sums
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.results.columns import Result, Sheet, Value
-from gradclip_cli.results.figures import CLIPPED, SUBNORMAL, Clipped, Ruling, WhatIf, Written
+from gradclip_cli.results.figures import (
+    CLIPPED,
+    SUBNORMAL,
+    Clipped,
+    Handled,
+    Ruling,
+    WhatIf,
+    Written,
+)
 from gradclip_cli.results.gates import Gate, status
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
@@ -120,11 +128,11 @@ class Report(Result):
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
     `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
-    `notes` are sentences that a reader must not miss, `clipped` and `ruling` say what `apply` did,
-    and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one entry for each
-    rule that `inspect` was asked about. `written` says where `apply` wrote: two results that differ
-    in nothing else are equal. `unread` chosen tensors could not be decoded; the `verdict` is the
-    sentence to read first, and `gates` are the answers to what a script asked.
+    `notes` are sentences that a reader must not miss, `clipped`, `ruling` and `handled` say what
+    `apply` did, and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one
+    entry for each rule that `inspect` was asked about. `written` says where `apply` wrote: two
+    results that differ in nothing else are equal. `unread` chosen tensors could not be decoded; the
+    `verdict` is the sentence to read first, and `gates` are the answers to what a script asked.
     """
 
     rows: tuple[Row, ...]
@@ -142,6 +150,7 @@ class Report(Result):
     unread: int = 0
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
+    handled: Handled | None = None
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -258,7 +267,7 @@ class Report(Result):
         for gate in self.gates:
             if gate.limit is not None:
                 summary |= {"limit": gate.limit, "tolerance": gate.tolerance}
-        for said in (self.clipped, self.ruling, self.written):
+        for said in (self.clipped, self.ruling, self.handled, self.written):
             summary |= {} if said is None else said.values()
         return summary
 

@@ -56,6 +56,7 @@ def report(
         clipped=None if clipping is None else clipping.together,
         worst=ordered[0] if ordered else None,
         ruling=None if clipping is None else clipping.ruling,
+        handled=None if clipping is None else clipping.handled,
         unread=unread,
     )
     say = _verdict if clipping is None else _of_clipping
@@ -147,6 +148,9 @@ def _of_clipping(report: Report) -> str:
     """Say what clipping came to."""
     assert report.clipped is not None
     before, after = report.clipped.norm_before, report.clipped.norm_after
-    if not report.clipped.clipped:
-        return f"not clipped: the global norm is {before!r}"
-    return f"clipped: the global norm was {before!r} and is {after!r}"
+    said = f"not clipped: the global norm is {before!r}"
+    if report.clipped.clipped:
+        said = f"clipped: the global norm was {before!r} and is {after!r}"
+    if report.handled is None or not report.handled.found:
+        return said
+    return f"{said}; not finite: {report.handled.says()}{report.handled.afterwards}"

@@ -1,5 +1,6 @@
 """A decision as a framework would have come to it: a recipe a tensor instead of an equation."""
 
+import math
 from collections.abc import Hashable, Sequence
 
 from gradclip_cli.errors import GradclipError
@@ -59,5 +60,7 @@ def followed(
         None if rule.by == "values" else 1.0 if edit is None else edit.recipe.coefficient
         for edit in edits
     ]
-    one = coefficients[0] if rule.is_joint and len({*coefficients}) == 1 else None
+    # A set takes two NaN for one only where they are the same object.
+    distinct = {math.nan if one != one else one for one in coefficients}
+    one = coefficients[0] if rule.is_joint and len(distinct) == 1 else None
     return Decision(norm, one, tuple(edits), tuple(coefficients))
