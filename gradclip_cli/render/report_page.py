@@ -89,11 +89,10 @@ def _clipped(clipped: "Clipped", report: Report, width: int) -> Iterator[Text]:
     if ruling is not None:
         lines.append(("limit", ruling.rule.bound))
     lines += _coefficient(clipped, report, would_be)
-    some = (would_be.strip() or "yes") if clipped.clipped else "no"
+    some = "yes" if clipped.clipped else "no"
     if clipped.clipped and ruling is not None and not ruling.rule.is_joint:
         some = f"{ruling.changed:,} of {plural(len(report.tensors), 'tensor')}"
-        some += " would be" if would_be else ""
-    lines.append(("clipped", some))
+    lines.append(("would clip" if would_be else "clipped", some))
     measured = f"measured from what {would_be or 'was '}written"
     lines.append(("norm after", repr(clipped.norm_after), measured))
     if clipped.flushed:

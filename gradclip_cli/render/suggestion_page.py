@@ -9,8 +9,7 @@ from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.phrases import steps
-from gradclip_cli.results.suggestion import CAVEAT, RECOMMENDED, Suggestion
-from gradclip_cli.tensors.names import plural
+from gradclip_cli.results.suggestion import CAVEAT, REASON, RECOMMENDED, Suggestion
 
 
 class SuggestionPage(Page):
@@ -36,12 +35,11 @@ class SuggestionPage(Page):
 def _words(suggestion: Suggestion) -> Iterator[tuple[str, str]]:
     best = suggestion.best
     if suggestion.excluded:
-        left = plural(
-            suggestion.excluded, "step without a finite norm is", "steps without a finite norm are"
-        )
-        yield f"{left} left out; {suggestion.steps:,} remain", "bold red"
+        yield suggestion.left_out, "bold red"
+    if suggestion.warning:
+        yield suggestion.warning, "bold red"
     if best is None:
-        yield suggestion.says, ""
+        yield suggestion.verdict, ""
     else:
         yield f"recommended: --clip-norm {suggestion.recommended:g}", "bold"
         clipped = f"it clips {steps(best.clipped)} of all steps"
@@ -49,6 +47,7 @@ def _words(suggestion: Suggestion) -> Iterator[tuple[str, str]]:
             total = best.caught + best.missed
             clipped += f" and misses {best.missed:,} of {total:,} spikes"
         yield f"the {RECOMMENDED}th percentile of the norms of {suggestion.basis}; {clipped}", ""
+        yield REASON, ""
     harsh = [one.name for one in suggestion.candidates if one.is_aggressive]
     if harsh:
         yield f"extremely aggressive, more than 50 % of the steps clipped: {', '.join(harsh)}", ""

@@ -4,15 +4,20 @@ All of it is arithmetic on what was recorded; a run that had been clipped otherw
 another way.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
+from gradclip_cli.results.gates import Gate, status
+from gradclip_cli.results.phrases import those
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.limits import autoclip, by_limit, zclip
 from gradclip_cli.series.ranges import FEW
+from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import percentile
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, plural
@@ -21,6 +26,10 @@ PERCENTILES = (50, 75, 90, 95, 99)
 RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
 AGGRESSIVE = 0.5  # the same: more than half of the steps clipped is extremely aggressive
 FIXED = (1.0, 5.0)
+REASON = (
+    f"why the {RECOMMENDED}th: some nine of ten such steps stay as they are; there the Deep "
+    "Learning Tuning Playbook begins"
+)
 CAVEAT = (
     "these norms were recorded under the run's own clipping and learning rate; with another limit "
     "it would have taken another path"
@@ -111,10 +120,11 @@ SHEET = Sheet("suggestion", COLUMNS, "candidate", {"candidate": "candidates"}, l
 class Suggestion(Result):
     """What was tried, and the limit that is recommended; None where no step gives one.
 
-    `steps` have a finite norm, `excluded` have none. `percentiles` are of the norms of `used` of
-    these: those before the step `until`, the first that is a spike or reaches a higher level, and
-    from the step `since` on, the last that reached a lower one; all of them where there is neither.
-    Limits are given in three digits.
+    `steps` have a finite norm, `excluded` are left out: of these `unreadable` could not be read,
+    the others have none. `percentiles` are of the norms of `used` of the steps: those before the
+    step `until`, the first that is a spike or reaches a higher level, and from the step `since` on,
+    the last that reached a lower one; all of them where there is neither. Limits are given in three
+    digits. `risen` is a level that is higher for good, where few tensors left their ranges first.
     """
 
     steps: int
@@ -125,6 +135,9 @@ class Suggestion(Result):
     used: int = 0
     until: int | str | None = None
     since: int | str | None = None
+    unreadable: int = 0
+    risen: Shift | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def best(self) -> Candidate | None:
@@ -133,17 +146,55 @@ class Suggestion(Result):
 
     @property
     def finite(self) -> bool:
-        """Whether the norm of each step is finite."""
+        """Whether each step was read and its norm is finite."""
         return not self.excluded
 
     @property
-    def says(self) -> str:
+    def verdict(self) -> str:
         """What is recommended, and by which steps."""
         if self.recommended is None:
             return "no limit can be recommended: no step has a norm that is finite and above 0"
         return (
             f"recommended: --clip-norm {self.recommended:g}, the {RECOMMENDED}th percentile of the "
             f"norms of {self.basis}"
+        )
+
+    @property
+    def says(self) -> str:
+        """The verdict, how many steps were left out, and which gates failed."""
+        left = [self.left_out] if self.excluded else []
+        return "; ".join([self.verdict, *left, *(one.says for one in self.gates if one.status)])
+
+    @property
+    def status(self) -> Status:
+        """The status with which the command ends; what cannot be read or judged is trouble."""
+        return Status.TROUBLE if self.unreadable else status(self.gates)
+
+    @property
+    def left_out(self) -> str:
+        """How many steps were left out, and why."""
+        kinds = {
+            "without a finite norm": self.excluded - self.unreadable,
+            "that cannot be read": self.unreadable,
+        }
+        why = [f"{count:,} {what}" for what, count in kinds.items() if count]
+        return f"{plural(self.excluded, 'step')} left out: {', '.join(why)}; {self.steps:,} remain"
+
+    @property
+    def warning(self) -> str:
+        """What speaks against a limit; empty where nothing does."""
+        if self.risen is None:
+            return ""
+        one = len(self.risen.first) == 1
+        first = f"{those(self.risen.first)} left {'its range' if one else 'their ranges'} first"
+        of = (
+            "one tensor is a reason to look at that tensor"
+            if one
+            else ("few tensors is a reason to look at these")
+        )
+        return (
+            f"from step {escape(str(self.risen.step.step))} on the global norm is higher for good, "
+            f"and {first}: a lasting rise of {of}, not to clip all"
         )
 
     @property
@@ -162,7 +213,7 @@ class Suggestion(Result):
     @property
     def origin(self) -> str:
         """What was read."""
-        return f"{plural(self.steps, 'step')} with a finite norm, {self.excluded:,} without"
+        return f"{plural(self.steps, 'step')} with a finite norm, {self.excluded:,} left out"
 
     __repr__ = Result.__repr__
 
@@ -189,7 +240,8 @@ class Suggestion(Result):
             "used": self.used,
             "until": self.until,
             "since": self.since,
-            "notes": [CAVEAT],
+            "unreadable": self.unreadable,
+            "notes": [*filter(None, [self.warning]), CAVEAT],
         }
 
     def beside(self) -> Mapping[str, Any]:
@@ -198,11 +250,16 @@ class Suggestion(Result):
 
 
 def suggest(trend: Trend) -> Suggestion:
-    """Try limits on the norms of a run; its steps without a finite norm are counted, not used."""
+    """Try limits on the norms of a run; what has no finite norm is counted, not used."""
     steps = [step for step in trend.steps if math.isfinite(step.global_norm)]
-    excluded = len(trend.steps) - len(steps)
+    unreadable = len(trend.unreadable)
+    excluded = len(trend.steps) - len(steps) + unreadable
+    risen = _risen(trend)
+    nothing = Suggestion(
+        *(0, excluded, (), (), None), unreadable=unreadable, risen=risen, gates=trend.gates
+    )
     if not steps:
-        return Suggestion(0, excluded, (), (), None)
+        return nothing
     norms = [step.global_norm for step in steps]
     healthy = _healthy(trend, steps)
     ordered = sorted(norms[healthy.start : healthy.stop])
@@ -239,10 +296,27 @@ def suggest(trend: Trend) -> Suggestion:
     since, until = (
         steps[at].step if 0 < at < len(steps) else None for at in (healthy.start, healthy.stop)
     )
-    return Suggestion(
-        *(len(steps), excluded, percentiles, tuple(candidates), recommended),
-        *(len(healthy), until, since),
+    return dataclasses.replace(
+        nothing,
+        steps=len(steps),
+        percentiles=percentiles,
+        candidates=tuple(candidates),
+        recommended=recommended,
+        used=len(healthy),
+        until=until,
+        since=since,
     )
+
+
+def _risen(trend: Trend) -> Shift | None:
+    """Give the last shift, if it is to a higher level and at most half of the tensors began it.
+
+    No more began it than it names.
+    """
+    shift = trend.shifts[-1] if trend.shifts else None
+    if shift is None or not shift.rises or not 0 < shift.leaving == len(shift.first):
+        return None
+    return shift if 2 * shift.leaving <= len(shift.step.measured.layout.names) else None
 
 
 def _healthy(trend: Trend, steps: Sequence[Step]) -> range:

@@ -88,7 +88,7 @@ def test_no_odd_run_breaks_the_figure(odd: Trend, kind: str) -> None:
 
 def test_no_odd_run_breaks_the_suggestion(odd: Trend) -> None:
     found = suggest(odd)
-    assert found.steps + found.excluded == len(odd.steps)
+    assert found.steps + found.excluded == len(odd.steps) + len(odd.unreadable)
 
 
 # In characters

@@ -170,7 +170,7 @@ def test_suggest_says_in_words_what_to_do_and_what_to_mind(run: Run, paths: list
     said = run("trend", *paths, "--suggest", "--format", "table", COLUMNS="160")
     text = said.out
     assert text.startswith("candidate ")
-    assert "1 step without a finite norm is left out; 15 remain\n" in text
+    assert "1 step left out: 1 without a finite norm; 15 remain\n" in text
     recommended = of_python(paths).recommended
     assert recommended is not None
     assert f"recommended: --clip-norm {recommended:g}\n" in text
@@ -178,6 +178,7 @@ def test_suggest_says_in_words_what_to_do_and_what_to_mind(run: Run, paths: list
         "the 90th percentile of the norms of the 12 steps before step 12, the first that explodes"
     )
     assert f"{words}, few steps; it clips " in text
+    assert "why the 90th: some nine of ten such steps stay as they are; there the " in text
     assert "extremely aggressive, more than 50 % of the steps clipped: " in text
     assert "these norms were recorded under the run's own clipping and learning rate" in text
     assert len(text.splitlines()) <= 24
@@ -213,3 +214,66 @@ def test_suggest_in_json_is_strict_and_whole(run: Run, paths: list[str]) -> None
     assert [row for row in rows if row["row"] == "candidate"] == [
         {"row": "candidate", **entry} for entry in whole["candidates"]
     ]
+
+
+def test_steps_that_cannot_be_read_are_left_out_and_counted(run: Run, paths: list[str]) -> None:
+    cut = Path(paths[3])
+    cut.write_bytes(cut.read_bytes()[:40])
+    said = run("trend", *paths, "--suggest", "--format", "table", COLUMNS="160")
+    left = "2 steps left out: 1 without a finite norm, 1 that cannot be read; 14 remain"
+    assert left in said.out.splitlines()
+    whole = strict(run("trend", *paths, "--suggest", "--json").out)
+    assert (whole["steps"], whole["excluded"], whole["unreadable"]) == (14, 2, 1)
+    assert (whole["finite"], whole["status"]) == (False, said.status) == (False, 2)
+    assert left in whole["says"]
+
+
+def test_the_status_in_json_is_that_of_the_process(run: Run, paths: list[str]) -> None:
+    said = run("trend", *paths, "--suggest", "--json", "--fail-spike")
+    assert (said.status, strict(said.out)["status"]) == (1, 1)
+    assert said.err.removeprefix("gradclip: ").strip() in strict(said.out)["says"]
+
+
+def risen(folder: Path, *rising: str, later: float = 1.0) -> list[str]:
+    """Write a run of four tensors, in which some rise for good at step 30, to fall again later."""
+    steps = [
+        {
+            name: [(1 + 0.1 * (step % 2)) * (_level(step, later) if name in rising else 1)]
+            for name in "abcd"
+        }
+        for step in range(90)
+    ]
+    return write_steps(folder, *steps)
+
+
+def _level(step: int, later: float) -> float:
+    return 1.0 if step < 30 else 100.0 if step < 60 else 100.0 * later
+
+
+@pytest.mark.parametrize(
+    ("rising", "words"),
+    [
+        ("b", "b left its range first: a lasting rise of one tensor is a reason to look at that "),
+        ("bc", "b, c left their ranges first: a lasting rise of few tensors is a reason to look "),
+    ],
+)
+def test_a_lasting_rise_of_few_tensors_is_a_reason_to_look_at_them(
+    run: Run, tmp_path: Path, rising: str, words: str
+) -> None:
+    paths = risen(tmp_path, *rising)
+    text = run("trend", *paths, "--suggest", "--format", "table", COLUMNS="240").out
+    warning = f"from step 30 on the global norm is higher for good, and {words}"
+    assert warning in text
+    assert text.index(warning) < text.index("recommended: ")
+    (first, _) = strict(run("trend", *paths, "--suggest", "--json").out)["notes"]
+    assert first.startswith(warning)
+    assert first.endswith(", not to clip all")
+
+
+@pytest.mark.parametrize(("rising", "later"), [("abcd", 1.0), ("abc", 1.0), ("b", 0.01)])
+def test_a_rise_of_most_tensors_or_one_that_is_over_is_no_such_reason(
+    run: Run, tmp_path: Path, rising: str, later: float
+) -> None:
+    paths = risen(tmp_path, *rising, later=later)
+    assert gradclip_cli.trend(*paths).shifts[0].rises
+    assert "higher for good" not in run("trend", *paths, "--suggest", "--format", "table").out
