@@ -83,11 +83,15 @@ def run(given: Given) -> None:
         )
     report = dataclasses.replace(report, gates=_gates(report, given))
     if not given.quiet:
+        from gradclip_cli.render.registry import form_for
+
         shown = report if group is None else grouped(report, group)
-        rows = [row for row in shown.rows if any(row.bad)] if given.bad_only else shown.rows
+        stream = boundary.stdout()
+        rows = shown.telling if form_for(form, stream) == "table" else shown.rows
+        rows = tuple(row for row in rows if any(row.bad)) if given.bad_only else rows
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
-        output.show(shown, form, boundary.stdout(), everything)
+        output.show(shown, form, stream, everything)
     output.judge(report, given.quiet)
 
 

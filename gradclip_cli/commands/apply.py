@@ -133,7 +133,7 @@ def apply(
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
-    done = report(dump, moments, said, came_to)
+    done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 
 

@@ -71,7 +71,8 @@ def inspect(
         spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p, fingerprint)
         unread = len(undecodable(dump, selection))
-        seen = report(dump, moments, notes(dump, chosen, selection, p), unread=unread)
+        said = notes(dump, chosen, selection, p)
+        seen = report(dump, moments, said, unread=unread, selection=selection)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if

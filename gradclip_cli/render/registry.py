@@ -32,9 +32,11 @@ PAGES = {
 def renderer(
     form: str | None, sheet: "Sheet", stream: BinaryIO | None, everything: bool = False
 ) -> "Renderer":
-    """Give what writes a result; no format means a table on a terminal, TSV elsewhere."""
-    terminal = stream is not None and stream.isatty()
-    made: Renderer = load(RENDERERS[form or ("table" if terminal else "tsv")])(
-        sheet, stream, everything
-    )
+    """Give what writes a result."""
+    made: Renderer = load(RENDERERS[form_for(form, stream)])(sheet, stream, everything)
     return made
+
+
+def form_for(form: str | None, stream: "BinaryIO | None") -> str:
+    """Give the output format: if none is asked for, the table on a terminal, TSV elsewhere."""
+    return form or ("table" if stream is not None and stream.isatty() else "tsv")

@@ -40,7 +40,7 @@ class ReportPage(Page):
         foot = list(_foot(report, width))
         chances = [*_what_if(report.what_if, width)] if report.what_if else []
         below = sum(part.plain.count("\n") + 1 for part in chances) + 1 if chances else 0
-        rows: Sequence[Row] = report.rows
+        rows: Sequence[Row] = report.telling
         sheet = self.sheet
         if report.clipped is not None:
             lines = list(_clipped(report.clipped, report, width))
@@ -148,6 +148,9 @@ def _foot(report: Report, width: int) -> Iterator[Text]:
         yield from map(Text, rest)
         style = "bold red" if moments.nonfinite else ""
         yield from (Text(line, style) for line in wrapped(report.verdict, width))
+        if report.excluded:
+            left = f"{plural(report.excluded, 'tensor')} not measured: excluded by the selection"
+            yield from (Text(line, "dim") for line in wrapped(left, width))
     told = [plural(moments.count, "value"), *report.notes]
     told += [gate.says for gate in report.gates if gate.says and not gate.status]
     if report.measured == report.total:

@@ -40,7 +40,7 @@ class Row:
     `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares
     (of |x|^p for another norm), None where that is zero or not finite; `together` are the moments
     of all measured tensors. A group has no shape, its dtype is that of all its tensors or None;
-    what no pattern matched has no name.
+    what no pattern matched has no name. What the user's patterns leave out is `excluded`.
     """
 
     kind: Literal["tensor", "group"]
@@ -54,6 +54,7 @@ class Row:
     share: float | None = None
     clipped: Clipped | None = None
     together: Moments | None = field(default=None, repr=False, compare=False)
+    excluded: bool = False
 
     @property
     def measured(self) -> bool:
@@ -127,7 +128,8 @@ def _minus(size: float | None) -> float:
 class Report(Result):
     """A dump: its rows, worst first, and the moments of the measured tensors together.
 
-    `total` tensors are in the dump, `measured` of them count. `files` are the labels of its files,
+    `total` tensors are in the dump, `measured` of them count, `excluded` were left out by the
+    user's patterns. `files` are the labels of its files,
     `notes` are sentences that a reader must not miss, `clipped`, `ruling` and `handled` say what
     `apply` did, and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one
     entry for each rule that `inspect` was asked about. `written` says where `apply` wrote: two
@@ -151,11 +153,17 @@ class Report(Result):
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
     handled: Handled | None = None
+    excluded: int = 0
 
     @property
     def tensors(self) -> tuple[Row, ...]:
         """The rows that are tensors."""
         return tuple(row for row in self.rows if row.kind == "tensor")
+
+    @property
+    def telling(self) -> tuple[Row, ...]:
+        """The rows that a person is shown: without those that the user's patterns left out."""
+        return tuple(row for row in self.rows if not row.excluded)
 
     @property
     def global_norm(self) -> float:
@@ -257,6 +265,7 @@ class Report(Result):
             "overflow": self.overflows,
             "measured": self.measured,
             "total": self.total,
+            "excluded": self.excluded,
             "files": self.files,
             "ignored": self.ignored,
             "notes": self.notes,

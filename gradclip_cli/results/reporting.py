@@ -11,6 +11,7 @@ from gradclip_cli.results.ranking import worst_first
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.names import plural
+from gradclip_cli.tensors.selection import Selection
 
 
 def report(
@@ -19,11 +20,14 @@ def report(
     notes: Iterable[str] = (),
     clipping: Clipping | None = None,
     unread: int = 0,
+    selection: Selection | None = None,
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count.
 
-    Of these `unread` were chosen and could not be decoded.
+    Of these `unread` were chosen and could not be decoded; others a `selection` leaves out.
     """
+    tensors = dump.tensors
+    chosen = range(len(tensors)) if selection is None else {*selection.chosen(tensors)}
     whole = merge(moments.values())
     norm = whole.norm
     norms = {index: part.norm for index, part in moments.items()}
@@ -41,8 +45,9 @@ def report(
             share_of(norms[index], whole, norm) if index in norms else None,
             clipped.get(index),
             whole,
+            index not in chosen,
         )
-        for index, tensor in enumerate(dump.tensors)
+        for index, tensor in enumerate(tensors)
     ]
     ordered = worst_first(rows)
     found = Report(
@@ -58,6 +63,7 @@ def report(
         ruling=None if clipping is None else clipping.ruling,
         handled=None if clipping is None else clipping.handled,
         unread=unread,
+        excluded=len(tensors) - len(chosen),
     )
     say = _verdict if clipping is None else _of_clipping
     return dataclasses.replace(found, verdict=say(found))

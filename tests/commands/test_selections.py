@@ -1,5 +1,6 @@
 """Near misses: patterns that match nothing, limits in a row, numbers that name no file."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 import gradclip_cli
 from gradclip_cli.tensors.selection import Selection
+from tests.dumps import Stored, floats, write_safetensors
 from tests.readers import strict
-from tests.running import Run, one_error
+from tests.running import Run, on_terminal, one_error
 from tests.steps import write_steps
 
 NAMES = ["layers.0.attn.q_proj.weight", "layers.0.mlp.bias", "head.weight"]
@@ -122,3 +124,54 @@ def test_a_number_that_is_no_file_is_taken_for_a_forgotten_option(
 def test_a_number_that_is_a_file_is_one(run: Run, dump: str, tmp_path: Path) -> None:
     Path(dump).rename(tmp_path / "5")
     assert run("inspect", "5", "--clip-norm", "1", cwd=tmp_path).status == 0
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Give a folder with a dump of four gradients and a counter."""
+    tensors: dict[str, Stored] = {
+        f"layers.{at}.w": floats("F32", (2,), [3.0 + at, 4.0]) for at in range(4)
+    }
+    write_safetensors(tmp_path / "in.safetensors", {**tensors, "step": ("I64", (), bytes(8))})
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("order", [(), ("--sort", "name"), ("--sort", "name", "--reverse")])
+def test_a_terminal_has_no_rows_for_what_is_left_out_and_says_how_many_that_is(
+    mixed: Path, order: tuple[str, ...], columns: int
+) -> None:
+    wish = ("inspect", "in.safetensors", "--include", "layers.[13].w", *order)
+    shown = on_terminal(*wish, cwd=mixed, columns=columns)
+    assert {row.split()[0] for row in shown.rows} == {"layers.1.w", "layers.3.w"}
+    said = " ".join(line.strip() for line in shown.lines)
+    assert "3 tensors not measured: excluded by the selection" in said
+    (top,) = on_terminal(*wish, "--top", "1", cwd=mixed, columns=columns).rows
+    assert top.split()[0] == shown.rows[0].split()[0]
+
+
+def test_what_is_not_measured_for_another_reason_keeps_its_row(mixed: Path) -> None:
+    shown = on_terminal("inspect", "in.safetensors", "--exclude", "layers.[012].w", cwd=mixed)
+    assert [row.split()[0] for row in shown.rows] == ["layers.3.w", "step"]
+    assert "3 tensors not measured: excluded by the selection" in shown.lines
+    shown = on_terminal("inspect", "in.safetensors", cwd=mixed)
+    assert len(shown.rows) == 5
+    assert not [line for line in shown.lines if "not measured" in line]
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "md", "json", "jsonl"])
+def test_other_formats_have_them_all(run: Run, mixed: Path, form: str) -> None:
+    wish = ("inspect", mixed / "in.safetensors", "--include", "layers.[13].w", "--format", form)
+    said = run(*wish).out
+    assert all(f"layers.{at}.w" in said for at in range(4))
+    assert "step" in said
+    if form == "json":
+        found = json.loads(said)
+        assert [row["measured"] for row in found["tensors"]] == [True] * 2 + [False] * 3
+        assert (found["measured"], found["excluded"], found["total"]) == (2, 3, 5)
+
+
+def test_python_shows_the_same_table(mixed: Path) -> None:
+    found = gradclip_cli.inspect(mixed / "in.safetensors", include=["layers.[13].w"])
+    assert "layers.0.w" not in str(found)
+    assert len(found.rows) == 5
