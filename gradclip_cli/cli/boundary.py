@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType, MappingProxyType
 from typing import BinaryIO
 
@@ -175,7 +175,7 @@ def _bare(name: str) -> str:
 
 def say(line: str) -> None:
     """Write a line to standard error."""
-    _say(f"{printable(line)}\n")
+    _say_lines([line])
 
 
 def _complain(error: GradclipError) -> int:
@@ -183,8 +183,23 @@ def _complain(error: GradclipError) -> int:
     lines = [f"gradclip: {subject}{error.problem}", *(f"  {detail}" for detail in error.details)]
     if error.hint:
         lines.append(f"hint: {error.hint}")
-    _say("".join(f"{printable(line)}\n" for line in lines))
+    _say_lines(lines)
     return error.status
+
+
+_FURTHER = "    "  # more than the details of an error, which are lines of their own
+
+
+def _say_lines(lines: Sequence[str]) -> None:
+    """Write lines to standard error, on a terminal in as many as its width takes."""
+    safe = [*map(printable, lines)]
+    if sys.stderr is not None and sys.stderr.isatty():
+        from gradclip_cli.render.screen import of
+        from gradclip_cli.render.words import message
+
+        width = of(sys.stderr.buffer).width
+        safe = [part for line in safe for part in message(line, width, _FURTHER)]
+    _say("".join(f"{line}\n" for line in safe))
 
 
 def _say(text: str) -> None:

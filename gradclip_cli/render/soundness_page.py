@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from gradclip_cli.render.page import Page
-from gradclip_cli.render.words import wrapped
+from gradclip_cli.render.words import message
 from gradclip_cli.results.columns import Result
 from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.names import plural, printable
@@ -25,7 +25,7 @@ class SoundnessPage(Page):
         assert isinstance(result, Soundness)
         if not self._for_a_person:
             return [f"{printable(note)}\n" for note in result.notes]
-        return [f"{line}\n" for said in _said(result) for line in wrapped(said, self.screen.width)]
+        return [f"{line}\n" for said in _said(result) for line in message(said, self.screen.width)]
 
     @property
     def _for_a_person(self) -> bool:

@@ -1,6 +1,7 @@
 """How values are written for a person: the cells of tables, and lines that fit a width."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -116,6 +117,39 @@ def wrapped(text: str, width: int) -> Iterator[str]:
             yield line[:end]
             line = indent + line[end:]
     yield line
+
+
+def message(text: str, width: int, further: str = _INDENT) -> Iterator[str]:
+    """Break what is said of files at its spaces; what is longer than a line stays whole.
+
+    So a path can be copied, and a command with a quoted program, which would be another in two
+    lines: it goes on to the end of the text. The terminal breaks them where it must. Later lines
+    are indented `further`.
+
+    >>> list(message("hint: convert it with this: sh -c 'a longer one' FILE", 12))
+    ['hint:', '  convert it', "  with this: sh -c 'a longer one' FILE"]
+    """
+    line = text[: len(text) - len(text.lstrip(" "))]
+    indent = line + further
+    for word in _copied(text, width):
+        is_room = cell_len(f"{line} {word}") <= width or cell_len(indent + word) > width
+        if line.strip() and (not is_room or cell_len(line) > width):
+            yield line
+            line = indent
+        line += f" {word}" if line.strip() else word
+    yield line
+
+
+_PROGRAM = re.compile(r"(?<!\S)'[^']* [^']*'")
+
+
+def _copied(text: str, width: int) -> list[str]:
+    """Give the words of a text, a command that has no room on a line as one of them."""
+    for quoted in _PROGRAM.finditer(text):
+        if cell_len(quoted[0]) > width:
+            told, colon, command = text[: quoted.start()].rpartition(": ")
+            return [*(told + colon).strip(" ").split(" "), command + text[quoted.start() :]]
+    return text.lstrip(" ").split(" ")
 
 
 def flowed(parts: Iterable[str], width: int) -> Iterator[str]:

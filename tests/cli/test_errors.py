@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from gradclip_cli.errors import GradclipError, RefusedError, Status
 from tests.dumps import safetensors_bytes
 from tests.folders import untouched
-from tests.running import Said, ordinary_user, program, real, run_here
+from tests.running import Said, on_terminal, ordinary_user, program, real, run_here
 
 THREE_FOUR = struct.pack("<2f", 3, 4)
 
@@ -329,6 +329,43 @@ def test_the_hint_about_what_no_command_is_given_names_none(
     said = run_here(capfd, argument)
     check_complaint(said, 2)
     assert said.err.splitlines()[-1] == "hint: gradclip --help shows what can be given"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("wrong", FAULTS.values(), ids=FAULTS.keys())
+def test_on_a_terminal_it_is_broken_at_spaces_and_nowhere_else(
+    wrong: Wrong, columns: int, yard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if wrong.said.startswith("-o: 2 files"):
+        pytest.skip("where stdout is a terminal another thing is wrong first")
+    shown = on_terminal(*wrong.arguments.split(), columns=columns, cwd=yard)
+    piped = run_here(capfd, *wrong.arguments.split()).err
+    assert shown.status == 2
+    assert " ".join(shown.lines).split() == piped.split()
+    assert len([line for line in shown.lines if line[:4] != "    "]) == len(piped.splitlines())
+    for line in shown.lines:
+        assert len(line) <= columns or len(line.split()[-1]) + 4 > columns, "but for a long word"
+
+
+def test_what_is_to_be_copied_stays_whole_on_a_terminal(yard: Path) -> None:
+    np.savez("a.npz", x=np.ones(3))
+    path = f"{'far/' * 30}x.npy"
+    command = "python -c 'import sys, numpy, safetensors.numpy as s; s.save_file("
+    for arguments in ("inspect a.npz", "check a.npz"):
+        shown = on_terminal(*arguments.split(), cwd=yard)
+        (line,) = [line for line in shown.lines if "convert it: " in line]
+        assert command in line
+        assert line.rstrip(")").endswith("sys.argv[2])' FILE NEW.safetensors")
+    shown = on_terminal("inspect", path, cwd=yard)
+    assert shown.lines[0] == f"gradclip: {path}:"
+    assert shown.lines[1] == "    no such file or directory"
+
+
+def test_what_a_gate_says_fits_a_terminal(yard: Path) -> None:
+    shown = on_terminal("inspect", "x.npy", "--fail-above", "1.23456789e-300", columns=40, cwd=yard)
+    begin = next(at for at, line in enumerate(shown.lines) if line.startswith("gradclip: "))
+    assert len(shown.lines[begin:]) > 1
+    assert max(map(len, shown.lines)) <= 40
 
 
 @pytest.mark.parametrize(
