@@ -103,11 +103,15 @@ def elided(name: str, width: int) -> str:
 def wrapped(text: str, width: int) -> Iterator[str]:
     """Break a text at its spaces into lines of a width, the later ones indented by two more.
 
-    Nothing is left out: a word that is longer than a line goes on in the next.
+    Nothing is left out: a word that is longer than a line goes on in the next. What is read as one
+    stays together, as a number and its unit.
+
+    >>> list(wrapped("the norm grew to 9.808 × the median", 22))
+    ['the norm grew to', '  9.808 × the median']
     """
     line = text[: len(text) - len(text.lstrip(" "))]
     indent = line + _INDENT
-    for word in text.split():
+    for word in _units(_joined(text).split(), width - len(indent)):
         if line.strip() and cell_len(f"{line} {word}") > width:
             yield line
             line = indent
@@ -117,6 +121,27 @@ def wrapped(text: str, width: int) -> Iterator[str]:
             yield line[:end]
             line = indent + line[end:]
     yield line
+
+
+_JOINT = "\0"  # in place of a space at which no line ends
+_READ_AS_ONE = re.compile(
+    r"(?<=\d) (?=[%×]|NaN\b|[+-]inf\b)"  # a number and its unit
+    r"|(?<=×) (?=the median\b)|(?<=× the) (?=median\b)"
+    r"|(?<=\d,) (?=[\d, ]*\])"  # an index: [0, 3]
+    r"|(?<=\bstep) (?=\d)"
+    r"|(?<!\S)--?[a-z][-a-z]* (?=['A-Z\d])"  # an option and its value
+)
+
+
+def _joined(text: str) -> str:
+    return _READ_AS_ONE.sub(lambda found: found[0].replace(" ", _JOINT), text)
+
+
+def _units(joined: Iterable[str], width: int) -> Iterator[str]:
+    """Give what stays together, its words one by one where it is wider than a line."""
+    for unit in joined:
+        whole = unit.replace(_JOINT, " ")
+        yield from [whole] if cell_len(whole) <= width else unit.split(_JOINT)
 
 
 def message(text: str, width: int, further: str = _INDENT) -> Iterator[str]:
@@ -131,7 +156,7 @@ def message(text: str, width: int, further: str = _INDENT) -> Iterator[str]:
     """
     line = text[: len(text) - len(text.lstrip(" "))]
     indent = line + further
-    for word in _copied(text, width):
+    for word in _units(_copied(text, width), width - len(indent)):
         is_room = cell_len(f"{line} {word}") <= width or cell_len(indent + word) > width
         if line.strip() and (not is_room or cell_len(line) > width):
             yield line
@@ -148,8 +173,9 @@ def _copied(text: str, width: int) -> list[str]:
     for quoted in _PROGRAM.finditer(text):
         if cell_len(quoted[0]) > width:
             told, colon, command = text[: quoted.start()].rpartition(": ")
-            return [*(told + colon).strip(" ").split(" "), command + text[quoted.start() :]]
-    return text.lstrip(" ").split(" ")
+            before = _joined(told + colon).strip(" ").split(" ")
+            return [*before, command + text[quoted.start() :]]
+    return _joined(text.lstrip(" ")).split(" ")
 
 
 def flowed(parts: Iterable[str], width: int) -> Iterator[str]:
