@@ -25,6 +25,7 @@ from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
+from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.clipping import clipping
 from gradclip_cli.results.figures import Written
@@ -33,11 +34,12 @@ from gradclip_cli.results.reporting import report
 from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.outputs import Output, Plan
 from gradclip_cli.rewrite.passes import Outcome, rewrite, rewrite_to_stream
+from gradclip_cli.rewrite.proof import prove
 from gradclip_cli.rules.choosing import chosen as chosen_rule
 from gradclip_cli.rules.choosing import with_options
 from gradclip_cli.rules.decision import Decision
 from gradclip_cli.rules.rule import Rule
-from gradclip_cli.rules.terms import Like, Nonfinite
+from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
@@ -119,15 +121,17 @@ def apply(
         if one_pass:
             decision = decided(rule, terms, dump, dict.fromkeys(chosen))
         else:
-            moments = measured(dump, chosen, workers, progress, terms.norm_type)
+            moments = measured(dump, chosen, workers, progress, terms.norm_type, prints=True)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
             decision = aim.decided(dump, moments, hands)
-        plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass)
+        watched = () if one_pass or dry_run else frozenset(chosen)
+        plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
         with _written(dump, plan, target, way, hands) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
+            prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
     came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
@@ -140,6 +144,11 @@ def apply(
 def signature() -> inspect.Signature:
     """Give what `apply` can be given, the options of the rules that there are now included."""
     return with_options(_OWN)
+
+
+def _is_finite(terms: Terms) -> bool:
+    """Say whether the policy lets no value stay that is not finite."""
+    return terms.nonfinite in ("refuse", "zero")
 
 
 def _rewrites_all(decision: Decision) -> bool:
@@ -211,7 +220,9 @@ def _written(
             yield _rehearsed(plan, outputs, crew)
         else:
             assert target is not None, "only a dry run may have no place"
-            yield rewrite_to_stream(outputs[0], plan, crew, target)
+            outcomes, last = rewrite_to_stream(outputs[0], plan, crew, target)
+            yield outcomes
+            target(last)
         return
     due = [
         (output, place)
@@ -273,7 +284,8 @@ def _where(
 def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict[int, Moments]:
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
-    return {index: found.get(index) or Moments(norm_type=norm_type) for index in chosen}
+    nothing = of_nothing(norm_type, prints=True)
+    return {index: found.get(index) or nothing for index in chosen}
 
 
 def _rehearsed(plan: Plan, outputs: Sequence[Output], crew: Crew) -> Outcomes:

@@ -103,8 +103,9 @@ class _FileReader(Reader):
 class FileSource(Source):
     """A regular file, as it was when its header was read: opened anew by each worker.
 
-    Any change is noticed: device, inode, size and modification time are compared before and after
-    the reading.
+    Device, inode, size and times are compared before and after the reading: that of modification,
+    and that of the last change of anything, which nobody can put back. What a process changes that
+    has the file mapped may show in none of them.
     """
 
     path: str
@@ -113,13 +114,14 @@ class FileSource(Source):
     inode: int
     size: int
     modified_ns: int
+    changed_ns: int
 
     @classmethod
     def of(cls, descriptor: int, path: str, label: str) -> "FileSource":
         """Describe an open regular file; raises `GradclipError` for anything else."""
         status = os.fstat(descriptor)
         check_regular(status.st_mode, label)
-        return cls(path, label, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(path, label, *_stamp(status))
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -128,8 +130,8 @@ class FileSource(Source):
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """Device, inode, size in bytes, modification time in nanoseconds."""
-        return self.device, self.inode, self.size, self.modified_ns
+        """Device, inode, size in bytes, times of modification and change in nanoseconds."""
+        return self.device, self.inode, self.size, self.modified_ns, self.changed_ns
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:
@@ -144,22 +146,27 @@ class FileSource(Source):
             os.close(descriptor)
 
     def _compare(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if stamp == self.stamp:
+        if _stamp(os.fstat(descriptor)) == self.stamp:
             return
         now = FileSource.of(descriptor, self.path, self.label)
         if now.size != self.size:
             change = f"its size went from {self.size:,} to {now.size:,} bytes"
         elif now.identity != self.identity:
             change = "another file took its place"
-        else:
+        elif now.modified_ns != self.modified_ns:
             change = "it was written to"
+        else:
+            change = "its times or attributes were changed, and perhaps more"
         raise GradclipError(
             self.label,
             f"changed while gradclip was reading it: {change}",
             "wait until the program that writes it has finished, then run gradclip again",
         )
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, *times
 
 
 def check_regular(mode: int, label: str) -> None:

@@ -41,8 +41,14 @@ def measure_tensors(
         else:
             found[index] = part
     found |= {index: merge(some) for index, some in parts.items()}
-    nothing = _printed(Moments(norm_type=norm_type), 0) if prints else Moments(norm_type=norm_type)
+    nothing = of_nothing(norm_type, prints)
     return {index: found.get(index, nothing) for index in chosen}
+
+
+def of_nothing(norm_type: float, prints: bool) -> Moments:
+    """Give the moments of a tensor without values."""
+    nothing = Moments(norm_type=norm_type)
+    return _printed(nothing, 0) if prints else nothing
 
 
 def _measured(

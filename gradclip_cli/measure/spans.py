@@ -149,10 +149,15 @@ def blocks(reader: Reader, span: Span, parts: int = 1) -> Iterator[tuple[int, St
 
     The bytes are a scratch array, overwritten by the next block.
     """
-    itemsize = span.dtype.itemsize
+    for first, size in pieces(span, parts):
+        stored: Stored = scratch("stored", "u1", size)
+        reader.read_exactly(stored.data, span.offset + first * span.dtype.itemsize)
+        yield first, stored
+
+
+def pieces(span: Span, parts: int = 1) -> Iterator[tuple[int, int]]:
+    """Cut a span into blocks: give each one's first value's number in the span, and its size."""
     rows = BLOCK // ROW if span.small else max(BLOCK // ROW // parts, 1)
     step = rows * ROW // span.dtype.lanes
     for first in range(0, span.count, step):
-        stored: Stored = scratch("stored", "u1", min(step, span.count - first) * itemsize)
-        reader.read_exactly(stored.data, span.offset + first * itemsize)
-        yield first, stored
+        yield first, min(step, span.count - first) * span.dtype.itemsize

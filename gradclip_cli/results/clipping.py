@@ -70,7 +70,7 @@ def _of(
     """Give what became of the tensor at a position, and its moments afterwards."""
     edit, coefficient = decision.edits[at], decision.coefficients[at]
     outcome = outcomes.get(index)
-    after = before if outcome is None else outcome.after
+    after = (outcome and outcome.after) or before
     replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
     if isinstance(edit, Scale):
         clipped = edit is not None and coefficient != 1

@@ -5,6 +5,7 @@ once when it is encoded. `first` is the number of the block's first value in the
 order; complex values take two lanes. An edit is data: it crosses threads, processes and machines.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,6 +37,13 @@ class Edit:
     def apply(self, values: Values, first: int, lanes: int) -> Floats:
         """Give the results for a block of values."""
         raise NotImplementedError
+
+    def range(self, norm: float, count: int) -> tuple[float, float] | None:
+        """Give between what the L2 norm of finite values comes to lie, but for rounding.
+
+        `norm` is what `count` of them have before. None where the edit promises nothing of it.
+        """
+        return None
 
     @property
     def kind(self) -> Hashable:
@@ -71,6 +79,10 @@ class Scale(Edit):
     def apply(self, values: Values, first: int, lanes: int) -> Floats:
         """Give the products."""
         return product(values, self.coefficient, self.zero_nonfinite, lanes)
+
+    def range(self, norm: float, count: int) -> tuple[float, float] | None:
+        """Give the one norm that it can come to."""
+        return self.coefficient * norm, self.coefficient * norm
 
     @property
     def kind(self) -> Hashable:
@@ -120,6 +132,10 @@ class ScaleUnits(Edit):
         factors = np.repeat(self.coefficients[numbers], lanes)
         return product(values, factors, self.zero_nonfinite, lanes)
 
+    def range(self, norm: float, count: int) -> tuple[float, float] | None:
+        """Give what the least coefficient and the largest would come to."""
+        return float(self.coefficients.min()) * norm, float(self.coefficients.max()) * norm
+
 
 @dataclass(frozen=True, slots=True)
 class Clamp(Edit):
@@ -135,10 +151,20 @@ class Clamp(Edit):
         """Give the values between the limits; what is at a limit stays, a zero with its sign."""
         return clamped(product(values, 1.0, self.zero_nonfinite, lanes), self.low, self.high)
 
+    def range(self, norm: float, count: int) -> tuple[float, float] | None:
+        """Give 0, and what all have together that are as large as the limits allow."""
+        most = max(abs(self.low), abs(self.high)) * math.sqrt(count)
+        return 0.0, min(most, norm) if self.low <= 0 <= self.high else most
+
     @property
     def kind(self) -> Hashable:
         """What edits have in common that may share a span."""
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Edit):
+    """Nothing is done to the values, whose bytes are copied; but they are looked at."""
 
 
 @dataclass(frozen=True, slots=True)

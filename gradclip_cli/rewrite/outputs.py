@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.files.writing import Room
 from gradclip_cli.measure.spans import Work, cut
-from gradclip_cli.rewrite.edits import Edit
+from gradclip_cli.rewrite.edits import Edit, Keep
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
+
+_KEEP = Keep()
 
 Edits = Sequence[Edit | None]
 """An edit for each tensor of a dump; None leaves it as it is."""
@@ -61,8 +63,8 @@ class Output:
         return any(self.own(edits))
 
 
-Given = tuple[Reader, Room]
-"""What a task works with: the source's reader, and room for the result."""
+Given = tuple[Reader, Room | None]
+"""What a task works with: the source's reader, and room for the result, if it is to be written."""
 
 
 class Desk(Protocol):
@@ -99,7 +101,7 @@ class Patch:
     """A span that is edited and written at `offset` as `dtype`, and measured by norms of a type.
 
     With `measures_before` it is measured as it was, too; with `counts_subnormal` it is known how
-    many values become so.
+    many values become so; with `prints` there are fingerprints of what was read.
     """
 
     place: Desk
@@ -110,6 +112,7 @@ class Patch:
     measures_before: bool
     norm_type: float
     counts_subnormal: bool = False
+    prints: bool = False
 
     @property
     def size(self) -> int:
@@ -132,12 +135,17 @@ Task = Copy | Patch
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be made of a dump: the edits, and what is measured while they are made."""
+    """What is to be made of a dump: the edits, and what is measured while they are made.
+
+    The tensors `watched`, by the dump's index, are known by their fingerprints: of what was read of
+    them, edited or not, there are such as well.
+    """
 
     edits: Edits
     norm_type: float = 2.0
     measures_before: bool = False
     counts_subnormal: bool = False
+    watched: Collection[int] = ()
 
     def tasks(self, output: Output, place: Desk, size: int) -> list[Task]:
         """Cut an output into pieces of at most `size` bytes, in the order of its bytes."""
@@ -146,7 +154,7 @@ class Plan:
 
     def patches(self, output: Output, place: Desk, size: int) -> Iterator[Patch]:
         """Cut what is edited of an output into pieces of at most `size` bytes."""
-        own = output.own(self.edits)
+        own = self._own(output)
         alike: dict[Hashable, list[int]] = {}
         kinds = {id(edit): edit.kind for edit in own if edit is not None}
         for index, edit in enumerate(own):
@@ -168,11 +176,17 @@ class Plan:
                     self.measures_before,
                     self.norm_type,
                     self.counts_subnormal,
+                    bool(self.watched),
                 )
+
+    def _own(self, output: Output) -> Edits:
+        """Give what is done with the tensors of an output, looking at them included."""
+        pairs = zip(output.indices, output.own(self.edits), strict=True)
+        return [edit or (_KEEP if index in self.watched else None) for index, edit in pairs]
 
     def _copies(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
         source = output.file.source
-        for start, end, offset in _kept(output, output.own(self.edits)):
+        for start, end, offset in _kept(output, self._own(output)):
             for begin in range(start, end, size):
                 length = min(size, end - begin)
                 yield Copy(place, source, begin, length, offset + begin - start)

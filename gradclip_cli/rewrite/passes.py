@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradclip_cli.engine.crew import Crew
+from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.engine.sweep import swept
-from gradclip_cli.files.source import Reader
+from gradclip_cli.files.source import FileSource, Reader
 from gradclip_cli.files.writing import Room, Writer, cloned
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import by, merged
 from gradclip_cli.measure.meter import Meter
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.measure.spans import SPAN_BYTES, blocks
-from gradclip_cli.rewrite.edits import tabulated
+from gradclip_cli.measure.prints import Prints
+from gradclip_cli.measure.spans import SPAN_BYTES, blocks, pieces
+from gradclip_cli.rewrite.edits import Keep, tabulated
 from gradclip_cli.rewrite.outputs import Copy, Given, Output, Patch, Plan, Task
 from gradclip_cli.tensors.codecs import Stored, decode, encode, sparse
 
@@ -43,19 +45,26 @@ def _if_measured(parts: list[Moments | None]) -> Moments | None:
     return merge(known) if known else None
 
 
+def _if_read(parts: list[int | None]) -> int | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
 @frozen
 class Outcome:
     """What rewriting a tensor came to; `before` only where it was asked for.
 
-    `changed` says whether any byte is another than before, `subnormal` how many values became so,
-    0 where that was not asked for.
+    `after` is None where the bytes were copied. `changed` says whether any byte is another than
+    before, `subnormal` how many values became so, 0 where that was not asked for, and `read` is the
+    fingerprint of what was read, to which those of spans add up, None where that was not.
     """
 
-    after: Moments = by(merge)
-    before: Moments | None = by(_if_measured)
-    saturated: int = by(sum)
-    changed: bool = by(any)
-    subnormal: int = by(sum)
+    after: Moments | None = by(_if_measured)
+    before: Moments | None = by(_if_measured, None)
+    saturated: int = by(sum, 0)
+    changed: bool = by(any, False)
+    subnormal: int = by(sum, 0)
+    read: int | None = by(_if_read, None)
 
 
 Results = Iterable[tuple[int, Outcome]]
@@ -79,6 +88,20 @@ class _FileDesk:
             yield reader, writer.room
 
 
+@dataclass(frozen=True, slots=True)
+class _CloneDesk:
+    """A file that shares all blocks of an output's source, and so is written already."""
+
+    output: Output
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Given]:
+        with open(self.output.path, "rb", buffering=0) as stream:
+            source = FileSource.of(stream.fileno(), self.output.path, self.output.label)
+        with source.opened() as reader:
+            yield reader, None
+
+
 def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outcome]:
     """Write each output to its path, which exists and has its size (pass 2).
 
@@ -87,8 +110,11 @@ def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
     tasks = [
         task
         for output in outputs
-        if output.changes(plan.edits) or not _cloned(output)
-        for task in plan.tasks(output, _FileDesk(output), SPAN_BYTES)
+        for task in (
+            plan.tasks(output, _FileDesk(output), SPAN_BYTES)
+            if output.changes(plan.edits) or not _cloned(output)
+            else plan.patches(output, _CloneDesk(output), SPAN_BYTES)
+        )
     ]
     size = sum(task.size for task in tasks)
     share = size // (_SHARES * crew.workers)
@@ -110,15 +136,22 @@ class _StreamDesk:
 
 def rewrite_to_stream(
     output: Output, plan: Plan, crew: Crew, write: Callable[[bytes], object]
-) -> dict[int, Outcome]:
-    """Give an output's bytes to `write`, in order (pass 2)."""
+) -> tuple[dict[int, Outcome], bytes]:
+    """Give an output's bytes to `write`, in order (pass 2), but for the last of them.
+
+    These are given with what came of each tensor, so that a reader who is to get no whole result
+    can be left without them.
+    """
     tasks = plan.tasks(output, _StreamDesk(output), STREAM_BYTES)
     found: list[tuple[int, Outcome]] = []
     size = sum(task.size for task in tasks)
+    last = b""
     for data, results in swept(crew, _bytes_of, tasks, "writing", size, enough=0):
-        write(data.tobytes())
+        if last:
+            write(last)
+        last = data.tobytes()
         found += results
-    return together(found)
+    return together(found), last
 
 
 def _cloned(output: Output) -> bool:
@@ -142,6 +175,7 @@ def _done(task: Task, given: Given) -> Results:
     reader, room = given
     if isinstance(task, Patch):
         return patched(task, reader, room)
+    assert room is not None, "what is not looked at is not read for nothing"
     _copied(task, reader, room)
     return ()
 
@@ -155,10 +189,16 @@ def _copied(copy: Copy, reader: Reader, room: Room) -> None:
             data[:] = np.frombuffer(copy.literal, np.uint8, data.size, start)
 
 
-def patched(patch: Patch, reader: Reader, room: Room) -> Results:
+def patched(patch: Patch, reader: Reader, room: Room | None) -> Results:
     """Edit a span block by block; gives what it came to."""
     span, indices = patch.work.span, patch.work.indices
-    before = Meter(span, span.dtype, patch.norm_type) if patch.measures_before else None
+    if isinstance(patch.edit, Keep):
+        return zip(indices, _kept(patch, reader, room), strict=True)
+    assert room is not None, "what is edited is written"
+    prints = Prints(span) if patch.prints else None
+    before = None
+    if patch.measures_before:
+        before = Meter(span, span.dtype, patch.norm_type, prints=True)
     after = Meter(span, patch.dtype, patch.norm_type)
     saturated = subnormal = 0
     changed = [False] * len(indices)
@@ -166,6 +206,8 @@ def patched(patch: Patch, reader: Reader, room: Room) -> Results:
     for first, stored in blocks(reader, span, _PARTS):
         if before is not None:
             before.add(stored)
+        if prints is not None:
+            prints.add(stored)
         count = stored.size // span.dtype.itemsize
         itemsize = patch.dtype.itemsize
         data = room(patch.offset + first * itemsize, count * itemsize)
@@ -178,9 +220,27 @@ def patched(patch: Patch, reader: Reader, room: Room) -> Results:
     others = [0] * (len(indices) - 1)  # of tensors that share a span the first has the counts
     befores = before.moments() if before is not None else [None] * len(indices)
     outcomes = map(
-        Outcome, after.moments(), befores, (saturated, *others), changed, (subnormal, *others)
+        Outcome,
+        after.moments(),
+        befores,
+        (saturated, *others),
+        changed,
+        (subnormal, *others),
+        [None] * len(indices) if prints is None else prints.totals(),
     )
     return zip(indices, outcomes, strict=True)
+
+
+def _kept(patch: Patch, reader: Reader, room: Room | None) -> Iterable[Outcome]:
+    """Copy a span, if there is room for it, and look at what is copied."""
+    span = patch.work.span
+    prints = Prints(span)
+    for first, size in pieces(span):
+        begin = first * span.dtype.itemsize
+        data = scratch("stored", "u1", size) if room is None else room(patch.offset + begin, size)
+        reader.read_exactly(data.data, span.offset + begin)
+        prints.add(data)
+    return [Outcome(None, read=total) for total in prints.totals()]
 
 
 def _newly_subnormal(stored: Stored, data: Stored, patch: Patch) -> int:

@@ -219,7 +219,7 @@ def test_a_pipe_never_looks(plugin: Path, tmp_path: Path) -> None:
 
 
 def test_a_dump_of_integers_in_a_format_that_cannot_grow_says_so() -> None:
-    source = FileSource("x", "x", 0, 0, 0, 0)
+    source = FileSource("x", "x", 0, 0, 0, 0, 0)
     tensor = Tensor("x", numeric("i", 32), (1,), source, 0, 4)
     with pytest.raises(GradclipError, match="cannot be laid out anew"):
         registry.Format("x", (".x",), bool, lambda *_: ()).promoted(b"", [tensor], ())

@@ -155,7 +155,7 @@ def test_a_norm_within_eps_of_the_limit_is_scaled_too() -> None:
 
 def test_the_global_rule_takes_eps_too() -> None:
     moments = [measure(np.array([3.0, 4.0]))]
-    tensor = Tensor("g", FLOAT64, (2,), FileSource("g", "g", 0, 0, 16, 0), 0, 16)
+    tensor = Tensor("g", FLOAT64, (2,), FileSource("g", "g", 0, 0, 16, 0, 0), 0, 16)
     decision = decide(ClipByGlobalNorm(5.0), Terms(eps=1e-6), [tensor], moments)
     (edit,) = decision.edits
     assert isinstance(edit, Scale)
