@@ -1,15 +1,20 @@
 """Norms of the units of tensors: of slices along some axes, each unit a number of its own.
 
-What of a tensor is measured is scaled by a power of two before, so that the powers of its largest
-value do not overflow. Sums of blocks are added with the rounding errors kept beside.
+Values are divided by a power of two before their powers are taken, so that none overflows: by that
+of their tensor's largest, which is known already. Where this lets a power vanish that may be all
+that its unit has, the tensor is measured once more with a power of two for each unit, that of its
+own largest value. Sums of blocks are added with the rounding errors kept beside.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
@@ -25,32 +30,41 @@ from gradclip_cli.tensors.names import quoted
 
 MOST_UNITS = 1 << 22
 
+_ONE = 0.5  # a size whose exponent is 0: nothing is scaled
+_FAINT = 2.0**-960  # a power so small is held with fewer digits, or not at all
+_FEW = 2.0**-900  # and does not count where its unit has more
+
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums by unit, rounded, and beside them what rounding took away."""
+    """Sums by unit, rounded, and beside them what rounding took away.
+
+    `faint` says that a value's power was too small for float64 to hold all its digits.
+    """
 
     rounded: Floats
     errors: Floats
+    faint: bool = False
 
     def plus(self, more: Floats) -> "_Sums":
         total = self.rounded + more
         larger = np.abs(self.rounded) >= np.abs(more)
         lost = np.where(larger, (self.rounded - total) + more, (more - total) + self.rounded)
-        return _Sums(total, self.errors + np.where(np.isfinite(total), lost, 0))
+        return _Sums(total, self.errors + np.where(np.isfinite(total), lost, 0), self.faint)
 
 
 @dataclass(frozen=True, slots=True)
 class _Slices:
-    """How a tensor's units lie, the power of two that its values are divided by, and the norm's p.
+    """How a tensor's units lie, the powers of two that values are divided by, and the norm's p.
 
-    Values that are not finite count as 0 if `finite_only`.
+    The exponents are one for all units, or one for each. Values that are not finite count as 0 if
+    `finite_only`.
     """
 
     shape: Shape
     axes: tuple[int, ...]
     fortran: bool
-    exponent: int
+    exponents: NDArray[np.intc]
     p: float
     finite_only: bool
 
@@ -64,7 +78,8 @@ class _Slices:
     def together(self, sums: _Sums, part: _Sums) -> _Sums:
         if self.p == math.inf:
             return _Sums(np.maximum(sums.rounded, part.rounded), part.errors)
-        return sums.plus(part.rounded).plus(part.errors)
+        added = sums.plus(part.rounded).plus(part.errors)
+        return dataclasses.replace(added, faint=sums.faint or part.faint)
 
     def norms(self, sums: _Sums) -> Floats:
         total = sums.rounded + sums.errors
@@ -73,7 +88,7 @@ class _Slices:
         roots = total
         if self.p != math.inf:
             roots = np.sqrt(total) if self.p == 2 else total ** (1 / self.p)
-        return np.ldexp(roots, self.exponent)
+        return np.ldexp(roots, self.exponents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,29 +135,49 @@ def unit_norms(
     """Give the norms of the units of the tensors that have axes, in C order of `slices.units_of`.
 
     `axes` are those that a norm is over, by the tensor's index; `moments` say how large its values
-    are. Values that are not finite count as 0 if `finite_only`. A unit whose values are all less
-    than 2**-500 of the tensor's largest may come out as 0.
+    are. Values that are not finite count as 0 if `finite_only`.
     """
-    slices = {
-        index: _Slices(
-            tensors[index].shape,
-            some,
-            tensors[index].fortran,
-            math.frexp(moments[index].max_abs or 0.0)[1],
-            norm_type,
-            finite_only,
-        )
-        for index, some in axes.items()
-    }
+
+    def slices(index: int, exponents: NDArray[np.intc], p: float = norm_type) -> _Slices:
+        tensor = tensors[index]
+        return _Slices(tensor.shape, axes[index], tensor.fortran, exponents, p, finite_only)
+
+    measured = partial(_summed, tensors, crew)
+    with np.errstate(all="ignore"):
+        alike = norm_type in (0, math.inf)  # no powers, nothing to be scaled
+        each = {
+            index: slices(index, _exponents(_ONE if alike else moments[index].max_abs or 0.0))
+            for index in axes
+        }
+        sums = measured(each)
+        faint = [
+            index for index in axes if sums[index].faint and np.any(sums[index].rounded < _FEW)
+        ]
+        if faint:
+            largest = measured(
+                {index: slices(index, _exponents(_ONE), math.inf) for index in faint}
+            )
+            each |= {index: slices(index, _exponents(largest[index].rounded)) for index in faint}
+            sums |= measured({index: each[index] for index in faint})
+        return {index: each[index].norms(sums[index]) for index in axes}
+
+
+def _exponents(sizes: Floats | float) -> NDArray[np.intc]:
+    return np.frexp(sizes)[1]
+
+
+def _summed(
+    tensors: Sequence[Tensor], crew: Crew, slices: Mapping[int, _Slices]
+) -> dict[int, _Sums]:
+    """Sum up the units of the tensors that have slices, by index."""
     sums = {index: each.nothing() for index, each in slices.items()}
     parts = (
-        _Part(work, tuple(slices[index] for index in work.indices)) for work in cut(tensors, axes)
+        _Part(work, tuple(slices[index] for index in work.indices)) for work in cut(tensors, slices)
     )
-    size = sum(tensors[index].size for index in axes)
-    with np.errstate(all="ignore"):
-        for index, part in swept(crew, _measured, parts, "measuring units", size):
-            sums[index] = slices[index].together(sums[index], part)
-        return {index: each.norms(sums[index]) for index, each in slices.items()}
+    size = sum(tensors[index].size for index in slices)
+    for index, part in swept(crew, _measured, parts, "measuring units", size):
+        sums[index] = slices[index].together(sums[index], part)
+    return sums
 
 
 def _measured(part: _Part, reader: Reader) -> Iterator[tuple[int, _Sums]]:
@@ -162,17 +197,24 @@ def _measured(part: _Part, reader: Reader) -> Iterator[tuple[int, _Sums]]:
 
 def _added(sums: _Sums, slices: _Slices, values: Values, lanes: int, start: int) -> _Sums:
     """Add what a block's values come to; few at a time, so that few roundings follow each other."""
-    sizes = np.ldexp(values.astype(np.float64), -slices.exponent)
-    sizes = np.abs(sizes) if lanes == 1 else np.hypot(sizes[0::2], sizes[1::2])
+    wide = values.astype(np.float64)
+    numbers = unit_numbers(slices.shape, slices.axes, start, wide.size // lanes, slices.fortran)
+    exponents = slices.exponents
+    if exponents.ndim:
+        exponents = np.repeat(exponents[numbers], lanes)
+    wide = np.ldexp(wide, -exponents)
+    sizes = np.abs(wide) if lanes == 1 else np.hypot(wide[0::2], wide[1::2])
     if slices.finite_only:
         sizes[~np.isfinite(sizes)] = 0
-    numbers = unit_numbers(slices.shape, slices.axes, start, sizes.size, slices.fortran)
     if slices.p == math.inf:
         largest = sums.rounded.copy()
         np.maximum.at(largest, numbers, sizes)
         return _Sums(largest, sums.errors)
     powers = (sizes != 0).astype(np.float64) if slices.p == 0 else sizes**slices.p
     powers[np.isnan(sizes)] = math.nan
+    if not sums.faint and slices.p != 0 and np.any(small := powers < _FAINT):
+        is_faint = bool(np.any(values.reshape(-1, lanes)[small]))  # and no zero
+        sums = dataclasses.replace(sums, faint=is_faint)
     step = max(ROW, slices.units)
     for at in range(0, sizes.size, step):
         some = slice(at, at + step)

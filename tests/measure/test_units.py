@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 import gradclip_cli
 from gradclip_cli import GradclipError
+from gradclip_cli.commands.opening import found, opened
+from gradclip_cli.engine.crew import crew
 from gradclip_cli.measure import units
+from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.results.report import Report
 from gradclip_cli.rules.adaptively import unit_axes
 from tests.dumps import LANES, floats, lanes, read_safetensors, write_npy, write_safetensors
@@ -131,6 +134,66 @@ def test_the_norm_of_each_slice_is_kept_and_slices_within_the_limit_do_not_chang
     np.testing.assert_allclose(np.load(target), expected, rtol=1e-13)
     kept = np.broadcast_to(norms < limit * (1 - 1e-12), shape)
     np.testing.assert_array_equal(np.load(target)[kept], array[kept])
+
+
+FAR = [5e-324, 3e-310, 1e-200, 1e-30, 1e-3, 0.5, 1.0, 3.0, 1e10, 1e30, 1e200, 4e307]
+
+
+def _scaled_norm(values: Sequence[float], p: float) -> float:
+    """Give the norm by the largest value and the others' ratios to it, none of which overflows."""
+    largest = max(values, default=0.0)
+    if not largest or p == math.inf:
+        return largest
+    if p == 0:
+        return float(sum(value != 0 for value in values))
+    total: float = math.fsum((value / largest) ** p for value in values) ** (1 / p)
+    return largest * total
+
+
+@given(
+    values=some.lists(
+        some.lists(some.sampled_from([0.0, *FAR]), min_size=2, max_size=2), min_size=1, max_size=6
+    ),
+    p=some.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 12.0, 50.0, 512.0, math.inf]),
+    copies=some.sampled_from([1, 3000]),
+    as_complex=some.booleans(),
+)
+def test_each_slice_has_a_scale_of_its_own_however_small_beside_another(
+    values: list[list[float]],
+    p: float,
+    copies: int,
+    as_complex: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    array = np.tile(np.array(values), (copies, 1))
+    path = tmp_path_factory.mktemp("far") / "a.npy"
+    np.save(path, array * (1j if as_complex else 1.0))
+    tensors = opened(found([str(path)])).tensors
+    with crew(1, None) as hands:
+        moments = measure_tensors(tensors, [0], hands, p)
+        norms = units.unit_norms(tensors, {0: (1,)}, moments, hands, p)[0]
+    expected = [_scaled_norm(row, p) for row in array.tolist()]
+    np.testing.assert_allclose(norms, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("array", "p"),
+    [
+        ([[1e200], [1e30]], 2),
+        ([[1e30], [1e-3]], 12),
+        ([[1e10], [0.5]], 50),
+        ([[1e4], [5.0]], 100),
+        ([[2.0, 1.0], [0.1, 0.1]], 400),
+    ],
+)
+def test_a_slice_far_smaller_than_another_is_clipped_too(
+    array: list[list[float]], p: float, tmp_path: Path
+) -> None:
+    limit = array[1][0] / 10
+    options: dict[str, Any] = {"per_tensor": True, "axes": (1,), "norm_type": p}
+    (found,), _ = written(tmp_path, {"a": np.array(array)}, clip_norm=limit, **options)
+    for row in found:
+        assert _scaled_norm(row.tolist(), p) == pytest.approx(limit, rel=1e-12)
 
 
 def test_units_of_large_tensors_are_right_across_blocks_and_workers(tmp_path: Path) -> None:
