@@ -44,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs"),
     },
+    "regex": {"tensors.patterns"},
     "rich": {"render"},
     "safetensors": {"formats.safetensors"},
     "typer": {"cli"},

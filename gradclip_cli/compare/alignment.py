@@ -5,14 +5,13 @@ to strip or to rename is changed in both dumps before they are compared.
 """
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
-from gradclip_cli.tensors.patterns import replacing
+from gradclip_cli.tensors.patterns import Pattern, shown
 
 Rename = Callable[[str], str]
 
@@ -33,19 +32,19 @@ def renaming(prefixes: Sequence[str] = (), renames: Sequence[str] = ()) -> Renam
     def aligned(name: str) -> str:
         while prefix := next(filter(name.startswith, prefixes), None):
             name = name.removeprefix(prefix)
-        for pattern, new in rules:
-            name = pattern.sub(new, name)
+        for rule in rules:
+            name = rule.replaced(name)
         return name
 
     return aligned
 
 
-def _rule(rename: str) -> tuple[re.Pattern[str], str]:
+def _rule(rename: str) -> Pattern:
     text, equals, new = rename.rpartition("=")
     hint = r"for example --rename '^layers\.(\d+)=blocks.\1'"
     if not equals or not text:
-        raise GradclipError("--rename", f"{rename!r} is not REGEX=NEW", hint)
-    return replacing("--rename", text, new, hint), new
+        raise GradclipError("--rename", f"{shown(rename)} is not REGEX=NEW", hint)
+    return Pattern("--rename", text, hint, new)
 
 
 def renamed(tensors: Iterable[Tensor], rename: Rename, label: str) -> list[Tensor]:

@@ -3,14 +3,14 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.registry import suffixes
 from gradclip_cli.formats.steps import is_counted, number_of
 from gradclip_cli.tensors.names import escape, natural
-from gradclip_cli.tensors.patterns import compiled
+from gradclip_cli.tensors.patterns import Pattern, shown
 
 _NUMBER = re.compile("[0-9]+")
 _BEHIND_THE_WORD = re.compile("step[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
@@ -176,25 +176,15 @@ def _step(text: str) -> int | str:
 
 
 def _matched(paths: Sequence[str], step_from: str) -> list[int | str]:
-    step_of = _searching(step_from)
+    pattern = Pattern("--step-from", step_from, r"give a pattern such as 'step-(\d+)'")
     steps = []
     for path in paths:
-        step = step_of(path)
+        step = pattern.found(path)
         if step is None:
             raise GradclipError(
                 "--step-from",
-                f"{step_from!r} does not match {path}",
+                f"{shown(step_from)} does not match {path}",
                 "the pattern is searched for in each path as it was given",
             )
         steps.append(_step(step))
     return steps
-
-
-def _searching(step_from: str) -> Callable[[str], str | None]:
-    pattern = compiled("--step-from", step_from, r"give a pattern such as 'step-(\d+)'")
-
-    def step(path: str) -> str | None:
-        found = pattern.search(path)
-        return None if found is None else found[1 if pattern.groups else 0]
-
-    return step

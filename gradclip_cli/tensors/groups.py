@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.tensors.patterns import compiled
+from gradclip_cli.tensors.patterns import Pattern, shown
+
+_DIGITS = 9
 
 
 def group_of(wish: str, option: str = "--group-by") -> Callable[[str], str | None]:
@@ -15,22 +17,17 @@ def group_of(wish: str, option: str = "--group-by") -> Callable[[str], str | Non
     >>> group_of("2")("layers.10.mlp.weight"), group_of(r"layers\.(\d+)")("layers.10.mlp.weight")
     ('layers.10', '10')
     """
-    if wish.isdecimal() and int(wish) > 0:
-        parts = int(wish)
+    if wish.isdecimal() and wish.strip("0"):
+        parts = int(wish) if len(wish) <= _DIGITS else None  # no name has so many
         return lambda name: ".".join(name.split(".")[:parts])
-    pattern = compiled(
+    pattern = Pattern(
         option, wish, r"give a number of name parts, or a pattern such as 'layers\.(\d+)'"
     )
     if not pattern.groups:
         raise GradclipError(
             option,
-            f"{wish!r} has no group to name the {'rows' if option == '--group-by' else 'groups'} "
-            "by",
+            f"{shown(wish)} has no group to name the "
+            f"{'rows' if option == '--group-by' else 'groups'} by",
             r"put parentheses around what makes the group, as in 'layers\.(\d+)'",
         )
-
-    def group(name: str) -> str | None:
-        found = pattern.search(name)
-        return found[1] if found else None
-
-    return group
+    return pattern.found
