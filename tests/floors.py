@@ -51,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     # of the standard library
     "ast": {"formats.npy"},
     "concurrent": {"engine.crew", "files.writing"},
-    "fcntl": {"files.marks", "files.writing"},
+    "fcntl": {"files.marks", "files.refusals", "files.writing"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
         *("files.journal", "formats.safetensors", "render.delimited", "render.json"),

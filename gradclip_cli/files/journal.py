@@ -14,6 +14,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.backups import keep, take_back
 from gradclip_cli.files.marks import JOURNAL, is_still, lock, remove, run_of, token_of
 from gradclip_cli.files.moves import Move, move_into_place, stamp
+from gradclip_cli.files.rollback import REFUSALS, release, roll_back
 from gradclip_cli.files.system import flush
 
 LIMIT = 1 << 26  # bytes of a journal: half a million files
@@ -70,12 +71,18 @@ def _finish_dead(descriptor: int, run: str, folder: str) -> None:
         )
     try:
         kept = finish(due)
+        release(moves)
     except OSError as error:
-        raise GradclipError(
-            folder,
-            f"a gradclip that was stopped left some files replaced and others not: {reason(error)}",
-            "run gradclip on them where it may write, and it replaces the rest",
-        ) from error
+        if error.errno in REFUSALS and roll_back(moves, status.st_mtime_ns):
+            take_back(moves)
+            kept = []
+        else:
+            raise GradclipError(
+                folder,
+                "a gradclip that was stopped left some files replaced and others not: "
+                f"{reason(error)}",
+                "run gradclip on them where it may write, and it replaces the rest",
+            ) from error
     marked = {folder, *(move.folder for move in moves)} - {os.path.dirname(run)}
     for each in (*marked, os.path.dirname(run)):
         remove(os.path.join(each, os.path.basename(run)))  # first: a mark leading nowhere is swept

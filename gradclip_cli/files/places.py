@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import is_ours
+from gradclip_cli.files.refusals import check_replaceable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def check_place(path: str, label: str, force: bool) -> None:
         return
     if not force:
         raise GradclipError(label, "already exists", "to replace it, add --force")
+    check_replaceable(path, label)
     if not os.access(path, os.W_OK):
         raise GradclipError(label, "is read-only", "allow writing with: chmod u+w FILE")
 

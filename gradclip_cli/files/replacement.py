@@ -14,6 +14,7 @@ from gradclip_cli.files.backups import keep, take_back
 from gradclip_cli.files.journal import finish, reason, settle, written
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
 from gradclip_cli.files.moves import Move, move_into_place, stamp
+from gradclip_cli.files.rollback import REFUSALS, hold, release, roll_back
 from gradclip_cli.files.system import flush, naming, write_at
 
 
@@ -29,6 +30,7 @@ class Replacement:
         self.stuck = False
         self._folders: dict[str, str] = {}
         self._descriptor = -1
+        self._held: Sequence[Move] = ()
 
     def join(self, folder: str) -> None:
         """Mark a folder, so that what is staged there is known to be under way."""
@@ -50,6 +52,7 @@ class Replacement:
 
         An error that comes before the first move leaves every target as it was; `check` may raise
         one, when nothing but the moves is left to do. What is to be kept is kept just before them.
+        Where the system refuses one of several moves, those before it are taken back.
         """
         several = len(moves) > 1 or any(move.suffix for move in moves)
         # In one order, so that no two wait for each other.
@@ -71,6 +74,9 @@ class Replacement:
             take_back(moves)
             raise
         try:
+            if several:
+                self._held = moves
+                hold(moves)
             for move in moves:
                 move_into_place(move)
                 done += 1
@@ -78,6 +84,13 @@ class Replacement:
             if not done:  # nobody has seen a new file yet: all of it can still be called off
                 take_back(moves)
                 raise
+            if getattr(error, "errno", None) in REFUSALS and roll_back(moves):
+                take_back(moves)
+                raise GradclipError(
+                    moves[done].path,
+                    f"cannot be replaced: {reason(error)}; no file was changed",
+                    "write to a new folder with -o FOLDER/",
+                ) from error
             try:
                 self._finish(moves)
             except OSError:
@@ -108,6 +121,7 @@ class Replacement:
     def close(self) -> None:
         """Take the marks away, unless the next run needs them."""
         if not self.stuck:
+            release(self._held)
             with contextlib.suppress(OSError):
                 self.void()
             for folder in self._folders:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import Target, check_folder, check_name, target
+from gradclip_cli.files.refusals import check_replaceable
 from gradclip_cli.formats.folders import INDEX_SUFFIX
 from gradclip_cli.formats.registry import called, ending_of
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
@@ -49,6 +50,7 @@ def in_place(dump: Dump, suffix: str = "") -> Targets:
                 f"the file has {links} hard links; replacing it would leave the others as they are",
                 "write to another file with -o, or make it a file of its own first: cp FILE NEW",
             )
+        check_replaceable(path, file.source.label)
         if not os.access(path, os.W_OK):
             raise GradclipError(
                 file.source.label, "the file is read-only", "allow writing with: chmod u+w FILE"
