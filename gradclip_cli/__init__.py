@@ -86,7 +86,7 @@ _HOMES = {
     "trend": "commands.trend",
 }
 
-_FUNCTIONS = ("apply", "check", "diff", "inspect", "trend")
+_FUNCTIONS = ("apply", "check", "diff", "inspect", "suggest", "trend")
 
 __all__ = ["__version__", *_HOMES]
 

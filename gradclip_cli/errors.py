@@ -24,7 +24,7 @@ class Status(enum.IntEnum):
     TERMINATED = 143
 
 
-class GradclipError(Exception):
+class GradclipError(ValueError):
     """Something that the user can mend: what it is about, what was found, and the way out.
 
     `subject` is a path or an option, `details` are further lines. All three survive pickling, so
@@ -67,11 +67,27 @@ class RefusedError(GradclipError):
     status = Status.VERDICT
 
 
+class SystemRefusedError(GradclipError, OSError):
+    """What the system refused, in words; an `OSError` as well, for whoever waits for one."""
+
+
+class MissingFileError(SystemRefusedError, FileNotFoundError):
+    """A file or a folder that is not there."""
+
+
+class NotAllowedError(SystemRefusedError, PermissionError):
+    """A file or a folder that one has no right to."""
+
+
 def worded(error: OSError) -> GradclipError:
     """Put what the system refused into words: what it was about, why, and a way out."""
     path = error.filename if isinstance(error.filename, str) else ""
     problem = (error.strerror or str(error)).lower()
-    return GradclipError(path, problem, _WAYS_OUT.get(error.errno or 0, ""))
+    kinds = (MissingFileError, FileNotFoundError), (NotAllowedError, PermissionError)
+    kind = next((own for own, known in kinds if isinstance(error, known)), SystemRefusedError)
+    said = kind(path, problem, _WAYS_OUT.get(error.errno or 0, ""))
+    said.errno, said.filename, said.strerror = error.errno, error.filename, error.strerror
+    return said
 
 
 _WAYS_OUT = {

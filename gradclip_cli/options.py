@@ -6,12 +6,20 @@ a wrong one is told in one line as every other error is.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import constant
+
+Path = str | os.PathLike[str]
+"""What names a file or a folder."""
+
+Count = Annotated[int, "above 0"]
+"""A whole number that counts something."""
 
 
 @constant
@@ -29,9 +37,10 @@ class Option:
 
     `name` is the parameter's. An option without a `metavar` is a flag. `parse` reads its text,
     `choices` are all that it may be, which its help names where it says `{choices}`; `many` can be
-    given again. `group` is its heading in the help; `common` ones are shown by `-h`, all by
-    `--help`. `apart` are options that it cannot go with, and the hints. `elsewhere` are flags that
-    other tools have for it: they are not taken, but whoever gives one is told of this.
+    given again. `takes` is what Python is given for it, where nothing else here tells. `group` is
+    its heading in the help; `common` ones are shown by `-h`, all by `--help`. `apart` are options
+    that it cannot go with, and the hints. `elsewhere` are flags that other tools have for it: they
+    are not taken, but whoever gives one is told of this.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Option:
     short: str = ""
     choices: Collection[str] = ()
     many: bool = False
+    takes: Any = str
     default: Any = None
     needs: Need | None = None
     apart: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +74,16 @@ class Option:
     def is_switch(self) -> bool:
         """Whether it takes no value."""
         return not self.metavar
+
+    @property
+    def annotation(self) -> Any:
+        """What a Python function may be given for it."""
+        if self.is_switch:
+            return bool
+        kind = Literal[tuple(self.choices)] if self.choices else self.takes
+        if self.parse is not None:
+            kind = self.parse.__annotations__["return"]
+        return kind | None
 
 
 @constant
@@ -88,7 +108,7 @@ def flag_of(name: str) -> str:
 def number(name: str, example: str, several: str = "") -> Callable[[str], float]:
     """Give a parser for an option's number that says in one line what is wrong.
 
-    `several` says what to do with more than one.
+    `several` says what to do with more than one. Its `example` is what Python's errors show.
     """
 
     def parse(text: str) -> float:
@@ -100,6 +120,7 @@ def number(name: str, example: str, several: str = "") -> Callable[[str], float]
                 hint = f"give one number{several}"
             raise GradclipError(flag_of(name), f"{text!r} is not a number", hint) from None
 
+    parse.example = example  # type: ignore[attr-defined] # a function, for whom Typer asks
     return parse
 
 
@@ -126,3 +147,28 @@ def count(name: str) -> Callable[[str], int]:
         )
 
     return parse
+
+
+def nearest(
+    name: str, names: Iterable[str], elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> str | None:
+    """Give the name that was probably meant; None where none is close.
+
+    `elsewhere` says what some of the names are called by other tools.
+
+    >>> nearest("--fomat", ["--format", "--sort"]), nearest("--versoin", ["--reverse"])
+    ('--format', None)
+    >>> nearest("--max_norm", ["--clip-norm"], {"--clip-norm": ["max-norm"]})
+    '--clip-norm'
+    """
+    import difflib
+
+    bare = {_bare(other): one for one, others in elsewhere.items() for other in others}
+    bare |= {_bare(one): one for one in names}
+    found = difflib.get_close_matches(_bare(name), bare, 1)
+    return bare[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    """Write a name as all may be written: what they begin with makes none alike."""
+    return name.lstrip("-").replace("_", "-").lower()

@@ -16,6 +16,7 @@ from gradclip_cli import __version__
 from gradclip_cli.cli import boundary
 from gradclip_cli.cli.declared import COMMANDS, ELSEWHERE, load, typed
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.options import nearest
 
 
 class _Commands(typer.core.TyperGroup):
@@ -53,7 +54,7 @@ def check_name(name: str) -> None:
     """Raise `GradclipError` where there is no such command, naming the nearest."""
     if name in COMMANDS:
         return
-    meant = boundary.nearest(name, COMMANDS, ELSEWHERE)
+    meant = nearest(name, COMMANDS, ELSEWHERE)
     question = f". Did you mean {meant!r}?" if meant else ""
     raise GradclipError(
         "", f"no such command {name!r}{question}", "gradclip --help shows what can be given"

@@ -93,8 +93,6 @@ def run(given: Given) -> None:
 
 def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
     if in_place:
-        if path is not None:
-            raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
         return False
     if (dry_run and path is None) or not (path in (None, "-") or _is_stdout(path)):
         return False

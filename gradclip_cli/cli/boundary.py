@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FrameType, MappingProxyType
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError, Status, worded
+from gradclip_cli.options import nearest
 from gradclip_cli.tensors.names import printable
 
 _SIGNALS = {
@@ -146,31 +147,6 @@ def _worded(error: Exception) -> GradclipError:
     lines = message.replace(": Value error, ", ": ").strip().splitlines()
     first = f"{lines[0][0].lower()}{lines[0][1:].rstrip('.')}" if lines else "no command is given"
     return GradclipError("", first, f"{command} --help shows what can be given")
-
-
-def nearest(
-    name: str, names: Iterable[str], elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({})
-) -> str | None:
-    """Give the name that was probably meant; None where none is close.
-
-    `elsewhere` says what some of the names are called by other tools.
-
-    >>> nearest("--fomat", ["--format", "--sort"]), nearest("--versoin", ["--reverse"])
-    ('--format', None)
-    >>> nearest("--max_norm", ["--clip-norm"], {"--clip-norm": ["max-norm"]})
-    '--clip-norm'
-    """
-    import difflib
-
-    bare = {_bare(other): one for one, others in elsewhere.items() for other in others}
-    bare |= {_bare(one): one for one in names}
-    found = difflib.get_close_matches(_bare(name), bare, 1)
-    return bare[found[0]] if found else None
-
-
-def _bare(name: str) -> str:
-    """Write a name as all may be written: what they begin with makes none alike."""
-    return name.lstrip("-").replace("_", "-").lower()
 
 
 def say(line: str) -> None:

@@ -4,6 +4,7 @@ The help is written here too, since it is made of the same data: `-h` shows what
 examples, `--help` everything, in groups.
 """
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import typer
 import typer.core
 import typer.main
 
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import constant
 from gradclip_cli.options import Operand, Option
 
@@ -128,6 +130,8 @@ class _Command(typer.core.TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # Typer's parser signs only some
+            if isinstance(error, _UnparsedError):
+                raise error.error from None
             complaint: Any = error
             if getattr(complaint, "ctx", ctx) is None:
                 complaint.ctx = ctx
@@ -162,11 +166,30 @@ def _option(option: Option) -> inspect.Parameter:
         option.flag,
         *([option.short] if option.short else []),
         metavar=option.metavar or None,
-        parser=option.parse,
+        parser=None if option.parse is None else _parser(option.parse),
         help=option.told,
         show_default=False,
     )
     return _parameter(option.name, Annotated[kind, made], option.default)
+
+
+class _UnparsedError(Exception):
+    """Carries what a parser raises past Typer, which puts each `ValueError` in words of its own."""
+
+    def __init__(self, error: GradclipError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _parser(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    @functools.wraps(parse)
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except GradclipError as error:
+            raise _UnparsedError(error) from error
+
+    return parsed
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -17,7 +17,7 @@ from gradclip_cli.commands.deciding import (
     refuse_unclippable,
     refuse_undecodable,
 )
-from gradclip_cli.commands.measuring import Path, listed, measured, notes
+from gradclip_cli.commands.measuring import listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
@@ -27,6 +27,7 @@ from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.options import Count, Path
 from gradclip_cli.results.clipping import clipping
 from gradclip_cli.results.figures import Written
 from gradclip_cli.results.report import Report
@@ -65,7 +66,7 @@ def apply(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
@@ -92,6 +93,8 @@ def apply(
         for name, value in options.items()
     }
     rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
+    if in_place and output is not None:
+        raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
     if backup is not None:
         if not in_place:
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")

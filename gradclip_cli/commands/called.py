@@ -1,48 +1,41 @@
-"""The functions as Python calls them: their errors name parameters, not what is typed."""
+"""The functions as Python calls them: what they are given is checked, and errors speak Python."""
 
 import functools
-import re
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from gradclip_cli.errors import GradclipError, RefusedError
-
-_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
-_OUTPUT = re.compile(r"(?<![\w-])-o\b")
-_COMMAND = re.compile(r"\bgradclip (apply|check|diff|inspect|trend)\b")
-_TYPED = re.compile(r"[|>]")  # in what is to be typed at a prompt
+from gradclip_cli.commands.given import checked
+from gradclip_cli.commands.spoken import Spoken
+from gradclip_cli.errors import GradclipError, worded
 
 
 def public(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function with the same parameters, whose errors speak of these."""
+    """Give a function with the same parameters, whose errors speak of these.
+
+    What it is given is as `given.checked` has it. What the system refuses is a `GradclipError` too.
+    """
+    # What rules add to the parameters is known only by their table, which may grow.
+    whole = getattr(sys.modules[function.__module__], "signature", None)
+
+    def signature() -> inspect.Signature:
+        found: inspect.Signature = inspect.signature(function) if whole is None else whole()
+        return found
 
     @functools.wraps(function)
-    def called(*arguments: Any, **options: Any) -> Any:
+    def called(*arguments: Any, **given: Any) -> Any:
+        own = signature()
         try:
-            return function(*arguments, **options)
+            plain, options = checked(function.__name__, own, arguments, given)
+            return function(*plain, **options)
         except GradclipError as error:
-            error.subject, error.problem, error.hint = map(
-                _in_python, (error.subject, error.problem, error.hint)
-            )
-            error.details = tuple(map(_in_python, error.details))
-            if type(error) in (GradclipError, RefusedError):  # as they are pickled
-                error.args = (error.subject, error.problem, error.hint, error.details)
+            Spoken(own).put(error)
             raise
+        except OSError as refused:
+            said = worded(refused)
+            Spoken(own).put(said)
+            raise said from refused
 
-    # What rules add to the parameters is known only by their table.
-    whole = getattr(sys.modules[function.__module__], "signature", None)
-    if whole is not None:
-        called.__signature__ = whole()  # type: ignore[attr-defined] # for help() and editors
+    called.__signature__ = signature()  # type: ignore[attr-defined] # for help() and editors
     return called
-
-
-def _in_python(text: str) -> str:
-    """Write parameters in place of options.
-
-    >>> _in_python("--clip-norm"), _in_python("name a file with -o, or add --in-place")
-    ('clip_norm', 'name a file with output, or add in_place')
-    """
-    text = _FLAG.sub(lambda flag: flag[1].replace("-", "_"), text)
-    text = _OUTPUT.sub("output", text)
-    return text if _TYPED.search(text) else _COMMAND.sub(r"gradclip_cli.\1", text)

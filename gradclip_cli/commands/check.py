@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from gradclip_cli.commands.measuring import Path, listed
+from gradclip_cli.commands.measuring import listed
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.source import StreamSource
 from gradclip_cli.formats.folders import Place, find
 from gradclip_cli.formats.opening import is_no_dump
+from gradclip_cli.options import Path
 from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.dump import Dump
 

@@ -148,7 +148,7 @@ def refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], terms: Terms) -
         called([file for file in dump.files if any(tensors[i].source is file.source for i in bad)]),
         f"{len(bad):,} of {len(moments):,} tensors hold values that are not finite; nothing was "
         "written",
-        "--nonfinite zero writes 0 for them, skip leaves those tensors as they are",
+        "--nonfinite zero writes 0, --nonfinite skip leaves their tensors alone",
         _listed(lines),
     )
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeGuard
 
-from gradclip_cli.commands.measuring import Path, brought
+from gradclip_cli.commands.measuring import brought
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
 from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
@@ -20,6 +20,7 @@ from gradclip_cli.formats.folders import Unreadable
 from gradclip_cli.formats.opening import STDIN, name_by_file
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.options import Count, Path
 from gradclip_cli.results.comparing import compared, comparison
 from gradclip_cli.results.comparison import Compared, Comparison
 from gradclip_cli.results.unreadable import with_unreadable
@@ -41,7 +42,7 @@ def diff(
     rename: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    workers: int | None = None,
+    workers: Count | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     r"""Compare two dumps, each a file, a folder or `-`, tensor by tensor.

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
-from gradclip_cli.commands.measuring import Path, listed, measured, notes
+from gradclip_cli.commands.measuring import listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
 from gradclip_cli.tensors.gradients import gradients, undecodable
@@ -28,9 +29,9 @@ def inspect(
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
     norm_type: float | None = None,
-    clip_norm: float | Sequence[float] = (),
+    clip_norm: float | Sequence[float] | None = None,
     fingerprint: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
@@ -44,7 +45,7 @@ def inspect(
     what is stored. Raises `GradclipError` for a path that is
     no sound dump, and where nothing is selected.
     """
-    limits = [clip_norm] if isinstance(clip_norm, int | float) else clip_norm
+    limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     p = 2.0
     chances: Sequence[tuple[Rule, Terms]] = ()
     given = {

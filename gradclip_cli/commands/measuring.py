@@ -5,26 +5,31 @@ from collections.abc import Sequence
 
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.options import Path
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import holds_only_integers
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
-
-Path = str | os.PathLike[str]
 
 # Bytes that are measured in the time that it takes to start threads, and to see to a tensor.
 _WORTH_THREADS = 1 << 20
 _WORTH_A_TENSOR = 8 << 10
 
 
-def listed(paths: Sequence[Path | Sequence[Path]]) -> list[str]:
-    """Give paths that are named one by one, or as one list."""
+def listed(paths: Sequence[Path | Sequence[Path]], what: str = "file", how: str = "") -> list[str]:
+    """Give paths that are named one by one, or as one list.
+
+    Raises `GradclipError` where there are none; `what` and `how` say what each is to be.
+    """
     found: list[str] = []
     for path in paths:
         some = [path] if isinstance(path, str | os.PathLike) else path
         found += [os.fspath(one) for one in some]
+    if not found:
+        raise GradclipError("", f"no {what} is named", f"name files or folders{how}")
     return found
 
 

@@ -6,12 +6,13 @@ as they are known.
 
 import contextlib
 import dataclasses
+import math
 import os
 import stat
 from array import array
 from collections.abc import Callable, Sequence
 
-from gradclip_cli.commands.measuring import Path, listed, notes
+from gradclip_cli.commands.measuring import listed, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
@@ -23,6 +24,7 @@ from gradclip_cli.formats.opening import STDIN
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.options import Count, Path
 from gradclip_cli.results.following import trend_of
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.cache import Cache, FileKey, Key
@@ -30,7 +32,7 @@ from gradclip_cli.series.cache import cache as opened_cache
 from gradclip_cli.series.order import Operand, are_ranks
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.recorded import is_report, read_report
-from gradclip_cli.series.spikes import SpikeRule
+from gradclip_cli.series.spikes import LEAST, SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
 from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dump import Dump, multi_index
@@ -56,7 +58,7 @@ def trend(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     progress: Progress | None = None,
     audience: Audience | None = None,
 ) -> Trend:
@@ -69,14 +71,18 @@ def trend(
     time. What cannot be read is `unreadable` in the result. Raises `GradclipError` where nothing
     can be.
     """
-    paths = listed(steps)
-    if not paths:
-        raise GradclipError("", "no step is named", "name files or folders, one for each step")
+    paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     if cache is not None:
         paths = _without(paths, os.fspath(cache))
     rule = spike or RangeRule()
+    if not 0 < rule.deviations < math.inf or rule.window < LEAST:
+        raise GradclipError(
+            "--spike",
+            f"{rule!r} is not a rule for spikes",
+            f"give deviations above 0, and a window of {LEAST} or more",
+        )
     selection = Selection(include, exclude)
     operands, said = steps_of(paths, step_from, one_gradient)
     places = [_Place(operand, selection) for operand in operands]

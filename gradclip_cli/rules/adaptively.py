@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.options import Need, Option, number
+from gradclip_cli.options import Need, Option, Path, number
 from gradclip_cli.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ PARAMS = Option(
     "params",
     "The parameters for --agc, found by name.",
     metavar="PATH",
+    takes=Path,
     group="Rule",
     needs=Need("agc", "adaptive clipping, the rule that goes by parameters", _ADAPTIVE),
 )
@@ -70,7 +71,7 @@ class ClipAdaptively(Rule):
 
     clipping: float
     layout: Layout = "jax"
-    params: str = ""
+    params: Path = ""
 
     word: ClassVar[str] = "agc"
     keys: ClassVar[tuple[str, ...]] = ("agc", "agc_layout")
@@ -116,7 +117,7 @@ class ClipAdaptively(Rule):
     @property
     def parameters(self) -> str:
         """The dump of the parameters."""
-        return self.params
+        return str(self.params)
 
     def axes_of(self, tensor: "Tensor") -> tuple[int, ...]:
         """Give the axes that the norms of a tensor's units are over."""

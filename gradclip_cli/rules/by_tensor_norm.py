@@ -27,6 +27,7 @@ AXES = Option(
     "axes",
     "With --per-tensor: each slice's norm, over these axes.",
     metavar="I,J",
+    takes=int | Sequence[int] | str,
     group="Rule",
     needs=Need(
         "per_tensor",
@@ -109,14 +110,15 @@ class ClipByNorm(Rule):
         return {"axes": self.axes}
 
 
-def parsed_axes(given: str | Sequence[int]) -> tuple[int, ...]:
+def parsed_axes(given: str | int | Sequence[int]) -> tuple[int, ...]:
     """Read axes as an option or a sequence has them; raises `GradclipError` where they are none."""
     try:
         some = given.split(",") if isinstance(given, str) else given
+        some = [some] if isinstance(some, int) else some
         return tuple(int(axis) for axis in some)
     except ValueError:
         raise GradclipError(
-            AXES.flag, f"{given!r} are no axes", "give whole numbers, counted from 0, as in 0,1"
+            AXES.flag, f"{given!r} are no axes", "give whole numbers, counted from 0: --axes 0,1"
         ) from None
 
 

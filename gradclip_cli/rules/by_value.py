@@ -20,6 +20,7 @@ CLIP_VALUE = Option(
     "clip_value",
     "Keep each value between -V and V, or LO and HI.",
     metavar="V|LO,HI",
+    takes=float | Sequence[float] | str,
     group="Rule",
     common=True,
     elsewhere=("clip-grad-value", "max-value", "min-value", "max-delta"),
@@ -140,5 +141,5 @@ def _in_order(low: float, high: float, given: object) -> tuple[float, float]:
         f"the lower limit {low!r} is above the upper {high!r}"
         if low > high
         else f"{given!r} is not a limit for values",
-        "give a number above 0, or two: LO,HI, for example -1.0,1.0",
+        "give a number above 0, or two, the lower first: --clip-value -1.0,1.0",
     )

@@ -45,7 +45,12 @@ def with_options(own: inspect.Signature) -> inspect.Signature:
     """Give what a function can be given that takes the options of the rules that there are now."""
     kept = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
     chosen = [
-        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=option.default,
+            annotation=option.annotation,
+        )
         for option in options()
         if option.name not in own.parameters
     ]

@@ -35,6 +35,8 @@ def read_report(path: str, selection: Selection) -> Measured:
         with open(path, encoding="utf-8") as stream:
             rows = [json.loads(line, parse_constant=_refuse) for line in stream]
         return _measured(rows, selection)
+    except GradclipError:  # of the selection
+        raise
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise GradclipError(
             path,

@@ -179,7 +179,7 @@ FAULTS = {
     "limits the wrong way round": Wrong(
         "apply x.npy --clip-value 2,1 -o out",
         "--clip-value: the lower limit 2.0 is above the upper 1.0",
-        "LO,HI",
+        "two, the lower first",
     ),
     "a known norm for another rule": Wrong(
         f"apply x.npy {CLIP} --per-tensor --use-norm 5",
