@@ -13,6 +13,12 @@ What each command does is a function, which gives what the command prints:
 - `suggest(trend)`: what limits would have done to its norms; a `Suggestion`.
 - `check(*paths)`: whether files are sound; a `Soundness` of a `Checked` each.
 
+Arrays in memory are clipped by functions with TensorFlow's names and arguments:
+
+- `clip_by_global_norm(t_list, clip_norm)` gives clipped arrays, and `global_norm(t_list)`.
+- `clip_by_norm(t, clip_norm)`, `clip_by_average_norm(t, clip_norm)` and
+  `clip_by_value(t, low, high)` give one array; `inspect({"name": array})` is a `Report`.
+
 Of each result, `print` shows a screen, `repr` two lines, `says` the verdict. What goes wrong is:
 
 - `GradclipError`: what somebody can mend; it says what was found, and has a hint.
@@ -37,6 +43,11 @@ if TYPE_CHECKING:
     from gradclip_cli.commands.apply import apply as apply
     from gradclip_cli.commands.check import check as check
     from gradclip_cli.commands.diff import diff as diff
+    from gradclip_cli.commands.in_memory import clip_by_average_norm as clip_by_average_norm
+    from gradclip_cli.commands.in_memory import clip_by_global_norm as clip_by_global_norm
+    from gradclip_cli.commands.in_memory import clip_by_norm as clip_by_norm
+    from gradclip_cli.commands.in_memory import clip_by_value as clip_by_value
+    from gradclip_cli.commands.in_memory import global_norm as global_norm
     from gradclip_cli.commands.inspect import inspect as inspect
     from gradclip_cli.commands.trend import trend as trend
     from gradclip_cli.errors import GradclipError as GradclipError
@@ -80,13 +91,22 @@ _HOMES = {
     "Trend": "results.trend",
     "apply": "commands.apply",
     "check": "commands.check",
+    "clip_by_average_norm": "commands.in_memory",
+    "clip_by_global_norm": "commands.in_memory",
+    "clip_by_norm": "commands.in_memory",
+    "clip_by_value": "commands.in_memory",
+    "global_norm": "commands.in_memory",
     "diff": "commands.diff",
     "inspect": "commands.inspect",
     "suggest": "results.suggestion",
     "trend": "commands.trend",
 }
 
-_FUNCTIONS = ("apply", "check", "diff", "inspect", "suggest", "trend")
+_FUNCTIONS = (
+    *("apply", "check", "diff", "inspect", "suggest", "trend"),
+    *("clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "clip_by_value"),
+    "global_norm",
+)
 
 __all__ = ["__version__", *_HOMES]
 

@@ -135,6 +135,8 @@ def _take(value: Any, kind: Any) -> Any:
         return _each(value, get_args(kind)[0])
     if origin is Callable:
         return _if(callable(value), value)
+    if origin is Mapping:
+        return _if(isinstance(value, Mapping), value)
     if origin in _PLAIN:
         return _PLAIN[origin][0](value)
     return _if(isinstance(value, origin) or _does_as(value, origin), value)
@@ -255,11 +257,12 @@ def _words(kind: Any) -> str:
     if origin in (Sequence, tuple):
         one = alternatives(get_args(kind)[0])[0]
         return f"a list of {_PLURALS.get(get_origin(one) or one, 'them')}"
-    if origin is Callable:
-        return "a function"
+    if origin in _LOOSE:
+        return _LOOSE[origin]
     return _PLAIN[origin][1] if origin in _PLAIN else f"a {origin.__name__}"
 
 
+_LOOSE = {Callable: "a function", Mapping: "a dict of arrays"}
 _PLURALS = {float: "numbers", int: "whole numbers", str: "texts", os.PathLike: "paths"}
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
+from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.selection import Selection
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    *paths: Path | Sequence[Path],
+    *paths: Path | Sequence[Path] | Mapping[str, Any],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
@@ -35,7 +36,7 @@ def inspect(
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Measure dumps: files, or folders of them, together one gradient.
+    """Measure dumps: files, or folders of them, together one gradient, or a dict of arrays.
 
     The steps of a run are none, and refused, unless `one_gradient` says so. `include` and `exclude`
     are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
@@ -60,7 +61,7 @@ def inspect(
         p = norm_type_of(norm_type)
         if limits or given:
             chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
-    dump = gradient(listed(paths), one_gradient)
+    dump = _dump(paths, one_gradient)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
@@ -81,6 +82,15 @@ def inspect(
         hands = stack.enter_context(crew(workers, progress))
         told = what_if(settled(dump, spools), moments, aims, hands)
     return dataclasses.replace(seen, what_if=told)
+
+
+def _dump(paths: Sequence[Any], one_gradient: bool) -> Dump:
+    """Give the dump of paths, or of a dict of arrays."""
+    if any(isinstance(path, Mapping) for path in paths):
+        from gradclip_cli.commands.arrays import of_dict
+
+        return of_dict(paths)
+    return gradient(listed(paths), one_gradient)
 
 
 def signature() -> Signature:

@@ -33,6 +33,15 @@ def listed(paths: Sequence[Path | Sequence[Path]], what: str = "file", how: str 
     return found
 
 
+def few(size: int, tensors: int) -> bool:
+    """Say whether so many bytes of so many tensors are not worth more than one worker.
+
+    Where what is done for a tensor takes longer than what is done for its values, workers would but
+    wait for each other's interpreter.
+    """
+    return size < _WORTH_THREADS + tensors * _WORTH_A_TENSOR
+
+
 def measured(
     dump: Dump,
     chosen: Sequence[int],
@@ -44,9 +53,7 @@ def measured(
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     tensors = dump.tensors
     size = sum(tensors[index].size for index in chosen)
-    # A stream can be read only in order. And where what is done for a tensor takes longer than
-    # what is done for its values, workers would but wait for each other's interpreter.
-    alone = has_stream(dump) or size < _WORTH_THREADS + len(chosen) * _WORTH_A_TENSOR
+    alone = has_stream(dump) or few(size, len(chosen))  # a stream can be read only in order
     with crew(1 if alone else workers, progress) as hands:
         moments = measure_tensors(tensors, chosen, hands, norm_type, prints)
     finish(dump)

@@ -20,6 +20,7 @@ _FLAG = re.compile(
     rf"(?: (?P<value>'[^']*'|[A-Z][A-Z|,]*\b/?|\S+/$|{_NUMBERS}(?![\w.])|[a-z][a-z-]*\b))?"
     r"(?P<others>(?: or [a-z][a-z-]*)*)"
 )
+_SELECTED = re.compile(r"(?: by name:| with)? --(?:in|ex)clude(?: '[^']*')?")
 _SIDE_BY_SIDE = re.compile(r"(\b[a-z_]+=(?:'[^']*'|\([^)]*\)|[^\s,;]+)) (?=[a-z_]+=)")
 _CALL = re.compile(
     r"\bgradclip (apply|check|diff|inspect|trend)\b(?: ('[^']*'|[\w./~*-]+)(?=$|;))?"
@@ -46,6 +47,8 @@ class Spoken:
         """Give a text with parameters in place of options, and calls in place of commands."""
         if _SHELL.search(text):
             return text
+        if "exclude" not in self._parameters:
+            text = _SELECTED.sub("", text).rstrip(":")
         text = _SIDE_BY_SIDE.sub(r"\1, ", _FLAG.sub(self._said, text))
         return _CALL.sub(_called, text)
 

@@ -23,7 +23,7 @@ from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.prints import Prints
 from gradclip_cli.measure.spans import SPAN_BYTES, blocks, pieces
 from gradclip_cli.rewrite.edits import Keep, tabulated
-from gradclip_cli.rewrite.outputs import Copy, Given, Output, Patch, Plan, Task
+from gradclip_cli.rewrite.outputs import Copy, Desk, Given, Output, Patch, Plan, Task
 from gradclip_cli.tensors.codecs import Stored, decode, encode, sparse
 
 STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
@@ -120,6 +120,12 @@ def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
     share = size // (_SHARES * crew.workers)
     enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
     return together(swept(crew, _done, tasks, "writing", size, enough))
+
+
+def rewrite_at(place: Desk, output: Output, plan: Plan, crew: Crew) -> dict[int, Outcome]:
+    """Do all that an output takes at a place that gives room for it, as `rewrite` does in files."""
+    tasks = plan.tasks(output, place, SPAN_BYTES)
+    return together(swept(crew, _done, tasks, "writing", sum(task.size for task in tasks)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,18 @@ def lanes_of(name: str) -> int:
     return 2 if name.startswith("complex") else 1
 
 
+def without_letter(name: str) -> DType | None:
+    """Give the dtype of a name for which NumPy has no letter; None where it is not known.
+
+    >>> without_letter("bfloat16")
+    DType(name='bfloat16', kind='float', bits=16, words='<u2')
+    """
+    if name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        return None
+    bits = 16 if name == "bfloat16" else 8
+    return DType(name, "float", bits, "<u2" if bits == 16 else "|u1")
+
+
 FLOAT64 = DType("float64", "float", 64, "<f8")
 
 _KINDS: dict[str, tuple[str, Kind]] = {
