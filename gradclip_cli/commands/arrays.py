@@ -84,15 +84,9 @@ def array_of(name: str, value: Any, counts: bool = True) -> Array:
             name, "is a masked array, whose mask would be lost", f"give {name}.filled(0)"
         )
     try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            array = np.from_dlpack(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            array = np.asarray(float(value))
-        else:
-            array = np.asarray(value)
+        array = _asked(value)
     except Exception as error:  # of any library, for any reason
         raise _untaken(name, value, error) from error
-    array = np.asarray(array)
     kind = array.dtype.kind
     if kind == "O":
         raise GradclipError(
@@ -104,6 +98,20 @@ def array_of(name: str, value: Any, counts: bool = True) -> Array:
         return _floating(array)
     _dtype(name, array)
     return array
+
+
+def _asked(value: Any) -> Array:
+    """Give what a value says that its array is; raises what its library does where it is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return np.asarray(float(value))
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    try:
+        return np.asarray(value)
+    except Exception:
+        if not hasattr(value, "numpy"):
+            raise
+        return np.asarray(value.numpy())  # TensorFlow's bfloat16 without dimensions knows only so
 
 
 def _floating(array: Array) -> Array:

@@ -39,6 +39,18 @@ class MemorySource(Source):
     ends: tuple[int, ...]
     path: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MemorySource):
+            return NotImplemented
+        return self.label == other.label and self._views == other._views
+
+    @property
+    def _views(self) -> list[memoryview]:
+        return [memoryview(piece) for piece in self.pieces]
+
+    def __hash__(self) -> int:
+        return hash((self.label, self.ends))
+
     @classmethod
     def of(cls, label: str, pieces: Sequence[Any]) -> "MemorySource":
         """Give the source of some buffers, in order."""

@@ -11,6 +11,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.memory import MemorySource
 from gradclip_cli.files.source import FileSource, Front, Reader, Source, Stream, StreamSource
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
@@ -63,6 +64,16 @@ class TestStreams(SourceContract):
         path.write_bytes(DATA)
         with path.open("rb", buffering=0) as stream:
             yield StreamSource("data", Stream(stream.fileno()))
+
+
+class TestMemory(SourceContract):
+    """Buffers, one behind the other."""
+
+    @pytest.fixture
+    def source(self) -> Source:
+        return MemorySource.of(
+            "data", [b"", DATA[:100], b"", b"", bytearray(DATA[100:101]), DATA[101:], b""]
+        )
 
 
 # A source of our own
