@@ -7,6 +7,7 @@ mend is a `GradclipError`; anything else that is raised is a bug and keeps its t
 import enum
 import errno
 from collections.abc import Sequence
+from typing import Any, Self
 
 _LISTED = 5
 
@@ -70,6 +71,20 @@ class RefusedError(GradclipError):
 class SystemRefusedError(GradclipError, OSError):
     """What the system refused, in words; an `OSError` as well, for whoever waits for one."""
 
+    def refused(self, error: OSError) -> Self:
+        """Take over what an `OSError` says of itself."""
+        self.errno, self.filename, self.strerror = error.errno, error.filename, error.strerror
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, OSError(self.errno, self.strerror, self.filename))
+
+
+def _again(
+    kind: type[SystemRefusedError], said: tuple[Any, ...], error: OSError
+) -> SystemRefusedError:
+    return kind(*said).refused(error)
+
 
 class MissingFileError(SystemRefusedError, FileNotFoundError):
     """A file or a folder that is not there."""
@@ -85,9 +100,7 @@ def worded(error: OSError) -> GradclipError:
     problem = (error.strerror or str(error)).lower()
     kinds = (MissingFileError, FileNotFoundError), (NotAllowedError, PermissionError)
     kind = next((own for own, known in kinds if isinstance(error, known)), SystemRefusedError)
-    said = kind(path, problem, _WAYS_OUT.get(error.errno or 0, ""))
-    said.errno, said.filename, said.strerror = error.errno, error.filename, error.strerror
-    return said
+    return kind(path, problem, _WAYS_OUT.get(error.errno or 0, "")).refused(error)
 
 
 _WAYS_OUT = {

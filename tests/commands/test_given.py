@@ -228,6 +228,7 @@ def test_what_the_system_refuses_is_an_error_of_both_kinds(name: str, tmp_path: 
     assert error.filename == missing
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (type(error), str(error))
+    assert (again.errno, again.filename) == (error.errno, error.filename)
 
 
 SAID = {
@@ -289,9 +290,16 @@ ANYTHING = st.one_of(
         ]
     ),
 )
+OF_ARRAYS: dict[str, dict[str, Any]] = {
+    "clip_by_average_norm": {"t": [3.0], "clip_norm": 1},
+    "clip_by_global_norm": {"t_list": [3.0], "clip_norm": 1},
+    "clip_by_norm": {"t": [3.0], "clip_norm": 1},
+    "clip_by_value": {"t": [3.0], "clip_value_min": -1, "clip_value_max": 1},
+    "global_norm": {"t_list": [3.0]},
+}
 PARAMETERS = [
     (name, parameter)
-    for name in NAMES[:4] + NAMES[5:]
+    for name in (*NAMES[:4], *NAMES[5:], *OF_ARRAYS)
     for parameter in inspect.signature(getattr(api, name)).parameters
     if (name, parameter) != ("trend", "cache")  # which is written
 ]
@@ -318,6 +326,8 @@ def test_any_value_gives_a_result_or_an_error_in_words(
     arguments, options = [run], dict[str, Any]()
     if name == "diff":
         arguments = [run, run]
+    if name in OF_ARRAYS:
+        arguments, options = [], {**OF_ARRAYS[name]}
     if name == "apply":
         options = {"dry_run": True, "clip_norm": 1.0}
     if name == "apply" and parameter == "in_place" and value is True:

@@ -28,7 +28,8 @@ def values(dtype: Any, scale: float = 3.0) -> list[Any]:
 
 
 def same(mine: Any, theirs: Any) -> None:
-    mine, theirs = np.asarray(mine), np.asarray(theirs)
+    # TensorFlow's bfloat16 without dimensions is no array to NumPy, but its `numpy()` is.
+    mine, theirs = np.asarray(mine), np.asarray(getattr(theirs, "numpy", lambda: theirs)())
     assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
     assert mine.tobytes() == theirs.tobytes()
 
