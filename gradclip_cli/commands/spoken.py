@@ -23,7 +23,8 @@ _FLAG = re.compile(
 _SELECTED = re.compile(r"(?: by name:| with)? --(?:in|ex)clude(?: '[^']*')?")
 _SIDE_BY_SIDE = re.compile(r"(\b[a-z_]+=(?:'[^']*'|\([^)]*\)|[^\s,;]+)) (?=[a-z_]+=)")
 _CALL = re.compile(
-    r"\bgradclip (apply|check|diff|inspect|trend)\b(?: ('[^']*'|[\w./~*-]+)(?=$|;))?"
+    r"(?P<told>: )?\bgradclip (apply|check|diff|inspect|trend)\b"
+    r"(?(told)(?: (?P<path>'[^']*'|[^' ;]+)(?=$|;))?)"
 )
 _SHELL = re.compile(r" [|>] ")  # in what is to be typed at a prompt, and is left so
 
@@ -101,7 +102,7 @@ def _bare(flag: str) -> str:
 
 
 def _called(found: re.Match[str]) -> str:
-    path = found[2]
+    call, path = f"{found['told'] or ''}gradclip_cli.{found[2]}", found["path"]
     if path is None:
-        return f"gradclip_cli.{found[1]}"
-    return f"gradclip_cli.{found[1]}({path if path.startswith(chr(39)) else repr(path)})"
+        return call
+    return f"{call}({path})" if path.startswith("'") else f"{call}({path!r})"

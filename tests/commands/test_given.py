@@ -243,6 +243,8 @@ SAID = {
     "leave --eps out": "leave eps out",
     "leave it out with --exclude 'PATTERN'": "leave it out with exclude='PATTERN'",
     "follow them: gradclip trend run/": "follow them: gradclip_cli.trend('run/')",
+    "the norm that gradclip inspect reported": "the norm that gradclip_cli.inspect reported",
+    "follow them: gradclip trend 'my run'; or": "follow them: gradclip_cli.trend('my run'); or",
     "anew: gradclip inspect DUMP --format jsonl > FILE": (
         "anew: gradclip inspect DUMP --format jsonl > FILE"
     ),
