@@ -87,6 +87,13 @@ def show(result: "Result", form: str | None, stream: BinaryIO, everything: bool)
         write(piece.encode("utf-8", "backslashreplace"))
 
 
+def remark(found: "Trend", form: str | None) -> None:
+    """Say at a terminal what was found, where stdout leads elsewhere and has rows alone."""
+    watched = sys.stderr is not None and sys.stderr.isatty() and not boundary.stdout().isatty()
+    if watched and form in (None, "tsv", "csv", "md"):
+        boundary.say(f"gradclip: {found.says}")
+
+
 def judge(found: "Report | Trend", quiet: bool, unreadable: Sequence[GradclipError] = ()) -> None:
     """Say why gates failed, a line each, and what could not be read; end with the status."""
     for gate in found.gates:

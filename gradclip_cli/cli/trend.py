@@ -93,6 +93,7 @@ def run(given: Given) -> None:
     found = dataclasses.replace(found, gates=_gates(found, given))
     if shows:
         audience.end(found)
+        output.remark(found, form)
     elif not given.quiet:
         from gradclip_cli.results.suggestion import suggest
 

@@ -61,6 +61,8 @@ def _foot(found: Comparison, width: int, everything: bool) -> Iterator[Text]:
     whole = found.difference
     if found.compared:
         norms = [f"A {whole.a.norm!r}", f"B {whole.b.norm!r}", f"B/A {ratio(whole.ratio)}"]
+        if whole.a.nonfinite or whole.b.nonfinite:
+            norms[-1] += " of what is finite in both"
         first, *rest = flowed(["global norm", *norms], width)
         yield Text.assemble((first[:11], "bold"), first[11:])
         yield from map(Text, rest)

@@ -92,7 +92,7 @@ def picture(steps: Sequence[Step], screen: Screen) -> Iterator[Text]:
     room = min(room, max(_LABEL_LEAST, screen.width // 2))
     columns = _columns(len(steps), screen.width - room - 2)
     norms = [logarithm(step.global_norm) for step in steps]
-    yield from _lines(["global norm"], room, _sparkline(_binned(norms, columns), columns))
+    yield from _lines(["global norm"], room, _sparkline(norms, columns))
     if shown.shared:
         yield from (Text(line, "dim") for line in broken(shown.shared, screen.width))
     yield from _heat_map(drawn, shown.names, room, columns)
@@ -148,10 +148,10 @@ def _lines(names: Sequence[str], room: int, drawn: Text) -> Iterator[Text]:
     yield from map(Text, rest)
 
 
-def _sparkline(values: Sequence[float | None], columns: _Columns) -> Text:
-    scale = scale_of([value for value in values if value is not None])
+def _sparkline(values: Sequence[float], columns: _Columns) -> Text:
+    scale = scale_of(values)
     line = Text()
-    for value in values:
+    for value in _binned(values, columns):
         style = "bold red" if value is not None and math.isnan(value) else ""
         if value is None or scale is None or not math.isfinite(value):
             mark = BAD if value is not None and math.isnan(value) else ZERO

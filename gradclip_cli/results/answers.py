@@ -21,6 +21,7 @@ _LISTED = 5  # names beyond these are counted
 _SPIKES = 4
 _INDENT = "  "
 _MUCH = 4.0  # times the step before: what a person would ask about
+_ONE_VALUE = 0.99  # of a norm: the magnitude of a value that is to blame alone
 _NEARLY_ALL = 0.999  # of the squared norm: named, whether or not it grew
 
 # The dtypes in which gradients overflow: where an infinity comes from.
@@ -59,14 +60,14 @@ def notes(trend: Trend) -> str:
 
 def says(trend: Trend) -> str:
     """Say in a sentence what has to be known first."""
-    if trend.first_nonfinite is not None:
-        return _not_finite(trend.first_nonfinite)
     worst = [said.strip() for said, bad in paragraphs(trend) if bad]
     standing = [said.strip(" :") for said in _standing_out(trend)]
     if trend.spikes and not trend.shifts:  # of spikes, which are told one by one, the first
         standing = [f"{standing[0]}, the first at step {_step(trend.spikes[0].step)}"]
-    gone = itertools.islice(_gone(trend), 1)
-    return "; ".join([*worst, *standing[:1], *gone])
+    elif not trend.shifts and worst:
+        standing = []
+    found = (itertools.islice(some, 1) for some in (standing, _gone(trend), _stale(trend)))
+    return "; ".join([*worst, *itertools.chain(*found)])
 
 
 def _not_finite(first: FirstNonfinite) -> str:
@@ -87,6 +88,11 @@ def _around(first: FirstNonfinite) -> Iterator[str]:
         yield f"{_INDENT}infinities without NaN in {_listed(first.infinite)}: {why}"
     if others := [name for name in first.with_nan if name != first.tensor]:
         yield f"{_INDENT}NaN in {_listed(others)} as well"
+    after = plural(first.behind, "step")
+    if first.later:
+        yield f"{_INDENT}so are {first.later:,} of the {after} after it"
+    elif first.behind:
+        yield f"{_INDENT}finite again in the {after} after it"
     if first.before is None:
         yield f"{_INDENT}there is no step before it"
     else:
@@ -216,6 +222,8 @@ def _spike(spike: Spike) -> str:
     said = f"norm {number(step.global_norm)}"
     if step.ratio is not None:
         said += f", {number(step.ratio)} × the median before"
+    if (size := step.largest) is not None and size >= _ONE_VALUE * step.global_norm:
+        said += ", nearly all of it in one value"
     if spike.grown:
         said += f"; share of {', '.join(map(_growth, spike.grown))}"
     is_told = step.worst in [growth.tensor for growth in spike.grown]

@@ -163,7 +163,7 @@ def _verdict(found: Comparison) -> Iterator[str]:
         identical = found.counts.get("identical", 0)
         yield f"equal within tolerance: {plural(total, 'tensor')}, {identical:,} of them identical"
     elif found.verdict == "multiple":
-        yield f"{_all(found.compared)}: {_multiple(found)}"
+        yield f"{_all(found)}: {_multiple(found)}"
         yield from _likely(found)
     elif found.verdict == "unreadable":
         files = plural(len(found.unreadable), "file")
@@ -191,7 +191,16 @@ def _written(value: Lanes) -> str:
     return exactly(value) if isinstance(value, float) else str(complex(*value))
 
 
-def _all(count: int) -> str:
+def _all(found: Comparison) -> str:
+    """Say which gradients are a multiple: all but those that have no finite value to tell."""
+    count = found.compared
+    apart = sum(
+        row.state == "identical" and row.difference.gap.nonfinite == row.difference.gap.count > 0
+        for row in found.rows
+        if row.difference is not None
+    )
+    if apart:
+        return f"{count - apart:,} of {count:,} tensors"
     return "the tensor" if count == 1 else f"all {count:,} tensors"
 
 
@@ -230,6 +239,9 @@ def _explanations(found: Comparison) -> Iterator[str]:
         if at is not None:
             count = plural(whole.newly, "value")
             yield f"{count} newly not finite in B, likely first in {name} at {list(at)}"
+        elif worst.difference.relative_error is None:
+            count = plural(worst.difference.astray, "value")
+            yield f"worst: {name}, {count} not finite in A, and otherwise in B"
         else:
             yield f"worst: {name}, relative error {number(worst.difference.relative_error)}"
     if found.factor is not None:

@@ -223,11 +223,8 @@ class Report(Result):
     @property
     def sheet(self) -> Sheet:
         """How it is laid out."""
-        columns = (
-            *COLUMNS,
-            *(CLIPPED if self.clipped else ()),
-            *further(dict(self.moments.further)),
-        )
+        known = () if self.clipped else dict(self.moments.further)  # clipping's own use of it
+        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *further(known))
         if self.what_if:
             unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
             columns = (*columns, *unknown, SUBNORMAL)

@@ -17,18 +17,18 @@ from gradclip_cli.results.phrases import those
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.limits import autoclip, by_limit, zclip
 from gradclip_cli.series.ranges import FEW
-from gradclip_cli.series.shifts import Shift
 from gradclip_cli.series.spikes import percentile
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, plural
 
 PERCENTILES = (50, 75, 90, 95, 99)
 RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
+_NAMED = 3  # tensors: more are not few
 AGGRESSIVE = 0.5  # the same: more than half of the steps clipped is extremely aggressive
 FIXED = (1.0, 5.0)
 REASON = (
-    f"why the {RECOMMENDED}th: some nine of ten such steps stay as they are; there the Deep "
-    "Learning Tuning Playbook begins"
+    f"why the {RECOMMENDED}th: some nine of ten such steps stay as they are; there the "
+    "Deep Learning Tuning Playbook (Google) says to begin"
 )
 CAVEAT = (
     "these norms were recorded under the run's own clipping and learning rate; with another limit "
@@ -124,7 +124,7 @@ class Suggestion(Result):
     the others have none. `percentiles` are of the norms of `used` of the steps: those before the
     step `until`, the first that is a spike or reaches a higher level, and from the step `since` on,
     the last that reached a lower one; all of them where there is neither. Limits are given in three
-    digits. `risen` is a level that is higher for good, where few tensors left their ranges first.
+    digits. `risen` says since when few tensors, and with them the norm, are larger for good.
     """
 
     steps: int
@@ -136,7 +136,7 @@ class Suggestion(Result):
     until: int | str | None = None
     since: int | str | None = None
     unreadable: int = 0
-    risen: Shift | None = None
+    risen: "Risen | None" = None
     gates: tuple[Gate, ...] = ()
 
     @property
@@ -185,13 +185,11 @@ class Suggestion(Result):
         """What speaks against a limit; empty where nothing does."""
         if self.risen is None:
             return ""
-        one = len(self.risen.first) == 1
-        first = f"{those(self.risen.first)} left {'its range' if one else 'their ranges'} first"
-        of = (
-            "one tensor is a reason to look at that tensor"
-            if one
-            else ("few tensors is a reason to look at these")
-        )
+        one = len(self.risen.tensors) == 1
+        first = f"{those(self.risen.tensors)} left {'its range' if one else 'their ranges'} first"
+        of = "one tensor is a reason to look at that tensor"
+        if not one:
+            of = "few tensors is a reason to look at these"
         return (
             f"from step {escape(str(self.risen.step.step))} on the global norm is higher for good, "
             f"and {first}: a lasting rise of {of}, not to clip all"
@@ -207,7 +205,10 @@ class Suggestion(Result):
             if self.since is not None:
                 said += f" from step {escape(str(self.since))} on"
             if self.until is not None:
-                said += f" before step {escape(str(self.until))}, the first that explodes"
+                said += f" before step {escape(str(self.until))}, the first that "
+                risen = self.risen
+                is_hidden = risen is not None and risen.hidden and risen.step.step == self.until
+                said += "stays higher" if is_hidden else "explodes"
         return said if self.used >= FEW else f"{said}, few steps"
 
     @property
@@ -308,20 +309,42 @@ def suggest(trend: Trend) -> Suggestion:
     )
 
 
-def _risen(trend: Trend) -> Shift | None:
-    """Give the last shift, if it is to a higher level and at most half of the tensors began it.
+@dataclass(frozen=True, slots=True)
+class Risen:
+    """A level that is higher for good, with its first step, and the few tensors that began it.
 
-    No more began it than it names.
+    It is `hidden` where the norm of all kept to its range.
+    """
+
+    step: Step
+    tensors: tuple[str | None, ...]
+    hidden: bool = False
+
+
+def _risen(trend: Trend) -> Risen | None:
+    """Give the last level that is higher for good, if at most half of the tensors began it.
+
+    No more began it than are named.
     """
     shift = trend.shifts[-1] if trend.shifts else None
-    if shift is None or not shift.rises or not 0 < shift.leaving == len(shift.first):
+    if shift is None:
+        lifting = [one for one in trend.departures if one.lifts_all]
+        together = [one.tensor for one in lifting if one.step is lifting[-1].step]
+        found = None
+        if 0 < len(together) <= _NAMED:
+            found = Risen(lifting[-1].step, tuple(together), hidden=True)
+    else:
+        is_few = shift.rises and 0 < shift.leaving == len(shift.first)
+        found = Risen(shift.step, shift.first) if is_few else None
+    if found is None or 2 * len(found.tensors) > len(found.step.measured.layout.names):
         return None
-    return shift if 2 * shift.leaving <= len(shift.step.measured.layout.names) else None
+    return found
 
 
 def _healthy(trend: Trend, steps: Sequence[Step]) -> range:
     """Give the places of the steps before the first that explodes, since the norm last fell."""
     rises = [shift.step for shift in trend.shifts if shift.rises]
+    rises += [one.step for one in trend.departures if one.lifts_all]
     exploded = [*rises, *(spike.step for spike in trend.spikes)]
     end = min((steps.index(step) for step in exploded), default=len(steps))
     falls = [steps.index(shift.step) for shift in trend.shifts if not shift.rises]

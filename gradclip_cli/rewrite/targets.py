@@ -148,7 +148,9 @@ def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> 
         raise GradclipError(
             output,
             f"is named as a file, and a folder is needed for {plural(len(files), 'file')}",
-            f"name a folder, or say that this is one: -o {escape(output)}{os.sep}",
+            f"clip the file itself: {escape(files[0].source.label)}"
+            if len(files) == 1
+            else f"name a folder, or say that this is one: -o {escape(output)}{os.sep}",
         )
     (file,) = files
     own = called(file.format).suffixes

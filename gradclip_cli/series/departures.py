@@ -14,6 +14,7 @@ from gradclip_cli.series.trajectory import Layout, Step
 
 LEAST = 5  # steps on either side: fewer are no range, or may yet come back
 _FOLD = 3.0  # times, between the two ranges: of less a person would not ask
+_MUCH = 0.1  # of the squared norm
 _AT_ONCE = 2**16  # norms that are looked at together
 
 Array = npt.NDArray[np.float64]
@@ -36,6 +37,13 @@ class Departure:
     def rises(self) -> bool:
         """Whether the new range is the higher one."""
         return self.after > self.before
+
+    @property
+    def lifts_all(self) -> bool:
+        """Whether it rises, and the norm of all tensors with it."""
+        measured = self.step.measured
+        share = measured.share(measured.layout.place_of[self.tensor])
+        return self.rises and share is not None and share >= _MUCH
 
 
 def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[Departure]:

@@ -21,7 +21,8 @@ class FirstNonfinite:
     """The first step with a value that is not finite, and the one before it.
 
     `infinite` are its tensors with infinities and no NaN: where a value overflows there is an
-    infinity first, and NaN follow from it. `with_nan` are all others.
+    infinity first, and NaN follow from it. `with_nan` are all others. Of the steps `behind` it so
+    many `later` ones have such values, too.
     """
 
     step: Step
@@ -32,6 +33,8 @@ class FirstNonfinite:
     infinite: tuple[str | None, ...]
     with_nan: tuple[str | None, ...]
     before: Step | None
+    behind: int
+    later: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ def first_nonfinite(steps: Sequence[Step]) -> FirstNonfinite | None:
                 tuple(layout.names[tensor] for tensor in sorted(bad) if not bad[tensor].nan),
                 tuple(layout.names[tensor] for tensor in sorted(bad) if bad[tensor].nan),
                 steps[place - 1] if place else None,
+                len(steps) - place - 1,
+                sum(bool(other.measured.nonfinite) for other in steps[place + 1 :]),
             )
     return None
 

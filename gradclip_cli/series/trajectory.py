@@ -23,9 +23,9 @@ Mark = Literal["", "spike", "nonfinite", "overflow", "zero"]
 class Layout:
     """The tensors that were measured, in the order of their files; steps share it."""
 
-    names: tuple[str | None, ...]
-    dtypes: tuple[str, ...]
-    counts: tuple[int, ...]
+    names: tuple[str | None, ...] = field(repr=False)
+    dtypes: tuple[str, ...] = field(repr=False)
+    counts: tuple[int, ...] = field(repr=False)
 
     @cached_property
     def place_of(self) -> dict[str | None, int]:
@@ -57,13 +57,13 @@ class Measured:
     inf where it is beyond float64.
     """
 
-    layout: Layout
-    norms: Sequence[float]
-    sizes: Sequence[float]
+    layout: Layout = field(repr=False)
+    norms: Sequence[float] = field(repr=False)
+    sizes: Sequence[float] = field(repr=False)
     nonfinite: Mapping[int, Nonfinite]
     finite_norm: float
     notes: tuple[str, ...] = ()
-    further: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    further: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -200,6 +200,12 @@ class Step:
         """The part of the sum of squares that the worst tensor has."""
         worst = self.measured.worst
         return None if worst is None else self.measured.share(worst)
+
+    @property
+    def largest(self) -> float | None:
+        """The largest finite magnitude of all; None where there is none."""
+        found = self.measured.size_of_all()
+        return None if found is None else found[0]
 
     @property
     def marked(self) -> Mark | None:
