@@ -200,8 +200,8 @@ def _what_if(chances: "Sequence[WhatIf]", width: int) -> Iterator[Text]:
     if joint:
         columns = [_column("coefficient", [chance.coefficient for chance in chances], joint), after]
     columns += [
-        Column("became zero", 0, [CELLS["count"](chance.flushed) for chance in chances]),
-        Column("lost digits", 1, [CELLS["count"](chance.subnormal) for chance in chances]),
+        Column("became zero", 1, [CELLS["count"](chance.flushed) for chance in chances]),
+        Column("lost digits", 2, [CELLS["count"](chance.subnormal) for chance in chances]),
     ]
     names = bounds if joint else [chance.rule.word for chance in chances]
     made = grid("limit" if joint else "rule", names, columns, [""] * len(names), width)
