@@ -58,10 +58,16 @@ PLOT = Option(
 )
 CACHE = Option(
     "cache",
-    "Keep what was measured in FILE.jsonl; only new steps are measured.",
+    "Keep what was measured, so that new steps alone are.",
     metavar="FILE",
     group="Where it goes",
     common=True,
+)
+TRUST_MTIME = Option(
+    "trust_mtime",
+    "Take cached steps by size and mtime alone: what was copied.",
+    group="Where it goes",
+    default=False,
 )
 FAIL_SPIKE = Option(
     "fail_spike",
@@ -161,6 +167,7 @@ def command() -> Command:
             FAIL_SPIKE,
             PLOT,
             CACHE,
+            TRUST_MTIME,
             FORCE,
             ALL,
             *REPORT,

@@ -10,6 +10,7 @@ import math
 import os
 import stat
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gradclip_cli.commands.measuring import listed, notes
@@ -37,6 +38,7 @@ from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Wa
 from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients
+from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
 
@@ -55,6 +57,7 @@ def trend(
     step_from: str | None = None,
     spike: SpikeRule | RangeRule | None = None,
     cache: Path | None = None,
+    trust_mtime: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
@@ -68,8 +71,8 @@ def trend(
     order by the number in their names, or by what the regular expression `step_from` finds. A spike
     is a norm above the range of those before, unless a `SpikeRule` as `spike` says otherwise.
     `cache` names a file that keeps what was measured, so that only new steps are measured the next
-    time. What cannot be read is `unreadable` in the result. Raises `GradclipError` where nothing
-    can be.
+    time; with `trust_mtime` what was copied or restored with its times is not new. What cannot be
+    read is `unreadable` in the result. Raises `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
@@ -87,7 +90,11 @@ def trend(
     operands, said = steps_of(paths, step_from, one_gradient)
     places = [_Place(operand, selection) for operand in operands]
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(opened_cache(os.fspath(cache))) if cache is not None else None
+        kept = (
+            stack.enter_context(opened_cache(os.fspath(cache), trust_mtime))
+            if cache is not None
+            else None
+        )
         told = progress or Progress()
         hands = stack.enter_context(crew(workers, _Passed(told.advance)))
         run = _followed(places, rule, kept, hands, told, audience or Audience())
@@ -103,6 +110,7 @@ def _followed(
     audience: Audience,
 ) -> Trend:
     new = [place for place in places if kept is None or kept.known(place.key) is None]
+    why = Counter(kept.anew(place.key) for place in new) if kept is not None else Counter()
     progress.begin("measuring", sum(place.size for place in new))
     layouts: dict[Layout, Layout] = {}
     watch = Watch(rule)
@@ -135,7 +143,13 @@ def _followed(
         steps.append(row)
     if not steps:
         raise together([one.error for one in bad])
-    return trend_of(steps, rule, bad)
+    run = trend_of(steps, rule, bad)
+    anew = [
+        f"{plural(count, 'step')} measured anew: {reason}"
+        for reason, count in why.items()
+        if reason
+    ]
+    return dataclasses.replace(run, notes=(*run.notes, *anew))
 
 
 def _without(paths: Sequence[str], cache: str) -> list[str]:
@@ -157,7 +171,7 @@ class _Place:
         self.operand = operand
         self._found: Found | GradclipError | OSError
         self._selection = selection
-        status: list[FileKey] = []
+        status: list[tuple[FileKey, int]] = []
         try:
             self._found = found([operand.path])
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
@@ -165,8 +179,9 @@ class _Place:
             if not os.path.isdir(operand.path):
                 raise
             self._found = error
-        self.size = sum(size for _, size, _ in status)
-        self.key = Key.of(operand.path, tuple(status), selection)
+        files, changed = zip(*status, strict=True) if status else ((), ())
+        self.size = sum(size for _, size, _ in files)
+        self.key = Key.of(operand.path, files, selection, changed)
 
     def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
@@ -187,12 +202,10 @@ class _Place:
             finish(dump)
             return None, _measured(dump, moments, self._selection)
         moments = measure_tensors(dump.tensors, chosen, hands, prints=True)
-        files = tuple(
-            (source.path, source.size, source.modified_ns)
-            for file in dump.files
-            if isinstance(source := file.source, FileSource)
-        )
-        key = Key.of(self.operand.path, files, self._selection)
+        sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
+        files = tuple((source.path, source.size, source.modified_ns) for source in sources)
+        changed = tuple(source.changed_ns for source in sources)
+        key = Key.of(self.operand.path, files, self._selection, changed)
         return None if self.operand.path == STDIN else key, _measured(
             dump, moments, self._selection
         )
@@ -216,10 +229,12 @@ class _Passed(Progress):
         self._advance(size, label)
 
 
-def _status(path: str) -> FileKey:
+def _status(path: str) -> tuple[FileKey, int]:
+    """Give what a file is known by, and when anything of it changed last."""
     status = os.stat(path)
     regular = stat.S_ISREG(status.st_mode)
-    return path, status.st_size if regular else 0, status.st_mtime_ns
+    key = path, status.st_size if regular else 0, status.st_mtime_ns
+    return key, status.st_ctime_ns
 
 
 def _unnamed(dump: Dump) -> Dump:

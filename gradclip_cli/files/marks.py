@@ -72,10 +72,17 @@ def lock(descriptor: int, wait: bool = False) -> bool:
 
     A file system without locks does not say, so there it is always False.
     """
+    return locked(descriptor, wait) is True
+
+
+def locked(descriptor: int, wait: bool = False) -> bool | None:
+    """Lock a file as `lock` does; None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+    except (BlockingIOError, PermissionError):
         return False
+    except OSError:
+        return None
     return True
 
 

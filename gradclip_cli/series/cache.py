@@ -1,8 +1,9 @@
 """The cache of a run: what was measured of each step, one JSON object a line, in a file to keep.
 
-A step is known again by its paths, their sizes and modification times, and the selection. Lines are
-only ever appended, each in one go as soon as its step is measured: a run that is stopped leaves
-whole lines and at most one that is torn, which is measured again.
+A step is known again by its paths, their sizes and times, and the selection: of modification, and
+of the last change of anything, which nobody can put back. (Not by the inode, which some mounts
+number anew.) Lines are only ever appended, each in one go as soon as its step is measured: a run
+that is stopped leaves whole lines and at most one that is torn, which is measured again.
 """
 
 import contextlib
@@ -12,11 +13,11 @@ import math
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.marks import lock
+from gradclip_cli.files.marks import locked
 from gradclip_cli.files.system import write_at
 from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
@@ -30,42 +31,71 @@ FileKey = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a step is known by: its operand, its files as `(path, size, modified_ns)`, selection."""
+    """What a step is known by: its operand, its files as `(path, size, modified_ns)`, selection.
+
+    `changed` are the times of the last change of anything, in nanoseconds; none in older caches.
+    """
 
     operand: str
     files: tuple[FileKey, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    changed: tuple[int, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, operand: str, files: tuple[FileKey, ...], selection: Selection) -> "Key":
+    def of(
+        cls,
+        operand: str,
+        files: tuple[FileKey, ...],
+        selection: Selection,
+        changed: tuple[int, ...] = (),
+    ) -> "Key":
         """Give the key of a step; paths are made absolute."""
         places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
         include, exclude = sorted(selection.include), sorted(selection.exclude)
-        return cls(os.path.abspath(operand), places, tuple(include), tuple(exclude))
+        return cls(os.path.abspath(operand), places, tuple(include), tuple(exclude), changed)
+
+    @property
+    def wish(self) -> tuple[object, ...]:
+        """What it has in common with the key of the same step before its files changed."""
+        return self.operand, self.include, self.exclude
 
 
 class Cache:
-    """The steps that a cache file holds; `keep` adds one to it."""
+    """The steps that a cache file holds; `keep` adds one to it.
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    With `trust_mtime` a step whose files have their size and time of modification is known.
+    """
+
+    def __init__(self, path: str, descriptor: int, trust_mtime: bool = False) -> None:
         self._path = path
         self._descriptor = descriptor
-        self._known: dict[Key, Measured] = {}
+        self._trusts = trust_mtime
+        self._known: dict[Key, tuple[Key, Measured]] = {}
+        self._wishes: set[tuple[object, ...]] = set()
         self._layouts: dict[Layout, Layout] = {}
         self._end = 0
         self._read()
 
     def known(self, key: Key) -> Measured | None:
         """Give what was measured of a step; None if it is not known, or has changed."""
-        return self._known.get(key)
+        kept, measured = self._known.get(key, (key, None))
+        return measured if self._trusts or kept.changed == key.changed else None
+
+    def anew(self, key: Key) -> str | None:
+        """Say why a step that is not known has to be measured anew; None if it is a new one."""
+        if key in self._known:
+            return (
+                "copied, restored, or changed behind their times; --trust-mtime takes them as kept"
+            )
+        return "their files have changed" if key.wish in self._wishes else None
 
     def keep(self, key: Key, step: int | str, measured: Measured) -> None:
         """Add a step to the file at once; an `OSError` names the file."""
         line = json.dumps(_written(key, step, measured), allow_nan=False).encode() + b"\n"
         write_at(self._descriptor, line, self._end, self._path)
         self._end += len(line)
-        self._known[key] = measured
+        self._known[key] = key, measured
 
     def _read(self) -> None:
         """Read all whole lines; what is torn at the end is cut off."""
@@ -89,11 +119,12 @@ class Cache:
         try:
             found = json.loads(line)
             key, measured = _parsed(found)
+            self._wishes.add(key.wish)
             if any(one.name not in found for one in STATISTICS):
                 return  # it was written before there was such a statistic
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
-            self._known[key] = dataclasses.replace(measured, layout=layout)
+            self._known[key] = key, dataclasses.replace(measured, layout=layout)
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             raise self._foreign(number) from None
 
@@ -107,18 +138,25 @@ class Cache:
 
 
 @contextlib.contextmanager
-def cache(path: str) -> Iterator[Cache]:
+def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
     """Open a cache, or make it; raises `GradclipError` where it is none, or in use."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise GradclipError(path, "a cache has to be a regular file", "name another file")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        if not lock(descriptor):
+        is_ours = locked(descriptor)
+        if is_ours is None:
+            raise GradclipError(
+                path,
+                "its file system has no locks, so that two runs might write to it at once",
+                "name a cache on another disk",
+            )
+        if not is_ours:
             raise GradclipError(
                 path, "another gradclip is writing to it", "wait until that has finished"
             )
-        yield Cache(path, descriptor)
+        yield Cache(path, descriptor, trust_mtime)
     finally:
         os.close(descriptor)
 
@@ -133,6 +171,7 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
         "nonfinite": sum(bad.count for bad in measured.nonfinite.values()),
         "operand": key.operand,
         "files": key.files,
+        "changed": key.changed,
         "include": key.include,
         "exclude": key.exclude,
         "notes": measured.notes,
@@ -160,6 +199,7 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         tuple((path, size, time) for path, size, time in line["files"]),
         tuple(line["include"]),
         tuple(line["exclude"]),
+        tuple(line.get("changed", ())),
     )
     measured = Measured.of(
         Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"])),

@@ -1,7 +1,9 @@
 """The cache of a run: what is kept is right, what changed is measured again, nothing is lost."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +109,63 @@ def test_a_step_that_changed_is_measured_again(tmp_path: Path, how: str) -> None
     read = looked([str(path if how == "operand" else folder)], cache)
     assert read, "also the file alone: there its tensor has no name"
     assert looked([str(folder)], cache) == []
+
+
+def test_a_change_whose_times_were_put_back_is_noticed_and_said(run: Run, tmp_path: Path) -> None:
+    paths = write_steps(tmp_path / "run", *STEPS)
+    cache = tmp_path / "c.jsonl"
+    looked(paths, cache)
+    kept = os.stat(paths[2])
+    with open(paths[2], "r+b") as stream:  # as large, and as old
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x41")
+    os.utime(paths[2], ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    said = run("trend", *paths, "--cache", cache, "--json")
+    told = "1 step measured anew: copied, restored, or changed behind their times; --trust-mtime"
+    (note,) = (note for note in strict(said.out)["notes"] if "anew" in note)
+    assert note == f"{told} takes them as kept"
+    assert looked(paths, cache) == []
+
+
+def test_what_was_copied_with_its_times_is_trusted_where_that_is_asked(
+    run: Run, tmp_path: Path
+) -> None:
+    paths = write_steps(tmp_path / "run", *STEPS)
+    cache = tmp_path / "c.jsonl"
+    looked(paths, cache)
+    os.rename(tmp_path / "run", tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "run")
+    assert looked(paths, cache, trust_mtime=True) == []
+    assert looked(paths, cache) == names(0, 1, 2, 3, 4)
+    write_steps(tmp_path / "run", *[{"a": [7.0, 8.0]}] * 2)
+    said = run("trend", *paths, "--cache", cache, "--json")
+    notes = strict(said.out)["notes"]
+    assert "2 steps measured anew: their files have changed" in notes
+
+
+def test_a_cache_of_before_there_were_such_times_is_measured_anew(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path / "run", *STEPS)
+    cache = tmp_path / "c.jsonl"
+    looked(paths, cache)
+    lines = [strict(line) for line in cache.read_text().splitlines()]
+    for line in lines:
+        del line["changed"]
+    cache.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert looked(paths, cache, trust_mtime=True) == []
+    assert looked(paths, cache) == names(0, 1, 2, 3, 4)
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_steps(tmp_path / "run", *STEPS)
+
+    def none(*_given: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(GradclipError, match="its file system has no locks"):
+        gradclip_cli.trend(*paths, cache=tmp_path / "c.jsonl")
 
 
 def test_another_selection_is_another_measurement(tmp_path: Path) -> None:
