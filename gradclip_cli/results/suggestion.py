@@ -6,24 +6,23 @@ another way.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.gates import Gate, status
+from gradclip_cli.results.guides import Risen, healthy, risen
 from gradclip_cli.results.phrases import those
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.limits import autoclip, by_limit, zclip
 from gradclip_cli.series.ranges import FEW
 from gradclip_cli.series.spikes import percentile
-from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, plural
 
 PERCENTILES = (50, 75, 90, 95, 99)
 RECOMMENDED = 90  # Deep Learning Tuning Playbook (Godbole et al. 2023): begin there
-_NAMED = 3  # tensors: more are not few
 AGGRESSIVE = 0.5  # the same: more than half of the steps clipped is extremely aggressive
 FIXED = (1.0, 5.0)
 REASON = (
@@ -136,7 +135,7 @@ class Suggestion(Result):
     until: int | str | None = None
     since: int | str | None = None
     unreadable: int = 0
-    risen: "Risen | None" = None
+    risen: Risen | None = None
     gates: tuple[Gate, ...] = ()
 
     @property
@@ -255,15 +254,15 @@ def suggest(trend: Trend) -> Suggestion:
     steps = [step for step in trend.steps if math.isfinite(step.global_norm)]
     unreadable = len(trend.unreadable)
     excluded = len(trend.steps) - len(steps) + unreadable
-    risen = _risen(trend)
+    rise = risen(trend)
     nothing = Suggestion(
-        *(0, excluded, (), (), None), unreadable=unreadable, risen=risen, gates=trend.gates
+        *(0, excluded, (), (), None), unreadable=unreadable, risen=rise, gates=trend.gates
     )
     if not steps:
         return nothing
     norms = [step.global_norm for step in steps]
-    healthy = _healthy(trend, steps)
-    ordered = sorted(norms[healthy.start : healthy.stop])
+    guide = healthy(trend, steps)
+    ordered = sorted(norms[guide.start : guide.stop])
     percentiles = tuple((percent, percentile(ordered, percent)) for percent in PERCENTILES)
     ends = [step.threshold if step.mark == "spike" else None for step in steps]
 
@@ -295,7 +294,7 @@ def suggest(trend: Trend) -> Suggestion:
     candidates.append(tried("skip spikes", None, skipped))
     recommended = next((one.limit for one in candidates if one.is_recommended), None)
     since, until = (
-        steps[at].step if 0 < at < len(steps) else None for at in (healthy.start, healthy.stop)
+        steps[at].step if 0 < at < len(steps) else None for at in (guide.start, guide.stop)
     )
     return dataclasses.replace(
         nothing,
@@ -303,49 +302,7 @@ def suggest(trend: Trend) -> Suggestion:
         percentiles=percentiles,
         candidates=tuple(candidates),
         recommended=recommended,
-        used=len(healthy),
+        used=len(guide),
         until=until,
         since=since,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Risen:
-    """A level that is higher for good, with its first step, and the few tensors that began it.
-
-    It is `hidden` where the norm of all kept to its range.
-    """
-
-    step: Step
-    tensors: tuple[str | None, ...]
-    hidden: bool = False
-
-
-def _risen(trend: Trend) -> Risen | None:
-    """Give the last level that is higher for good, if at most half of the tensors began it.
-
-    No more began it than are named.
-    """
-    shift = trend.shifts[-1] if trend.shifts else None
-    if shift is None:
-        lifting = [one for one in trend.departures if one.lifts_all]
-        together = [one.tensor for one in lifting if one.step is lifting[-1].step]
-        found = None
-        if 0 < len(together) <= _NAMED:
-            found = Risen(lifting[-1].step, tuple(together), hidden=True)
-    else:
-        is_few = shift.rises and 0 < shift.leaving == len(shift.first)
-        found = Risen(shift.step, shift.first) if is_few else None
-    if found is None or 2 * len(found.tensors) > len(found.step.measured.layout.names):
-        return None
-    return found
-
-
-def _healthy(trend: Trend, steps: Sequence[Step]) -> range:
-    """Give the places of the steps before the first that explodes, since the norm last fell."""
-    rises = [shift.step for shift in trend.shifts if shift.rises]
-    rises += [one.step for one in trend.departures if one.lifts_all]
-    exploded = [*rises, *(spike.step for spike in trend.spikes)]
-    end = min((steps.index(step) for step in exploded), default=len(steps))
-    falls = [steps.index(shift.step) for shift in trend.shifts if not shift.rises]
-    return range(max((at for at in falls if at < end), default=0), end)
