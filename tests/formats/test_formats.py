@@ -584,12 +584,18 @@ STRICTER_EXAMPLES = {
 }
 
 
+AS_STRICT = {"no writer pads a header after its line end"}
+
+
 @pytest.mark.parametrize("form", STRICTER_EXAMPLES)
 def test_gradclip_is_stricter_than_the_reference_for_these_reasons(
     form: str, tmp_path: Path
 ) -> None:
     ends = [compare(tmp_path / f"x.{form}", raw, STRICTER[form]) for raw in STRICTER_EXAMPLES[form]]
-    assert ends == [reason.why for reason in STRICTER[form]]
+    known = [reason.why for reason in STRICTER[form]]
+    if sys.version_info >= (3, 13):  # whose parser, and so NumPy's, is as strict in one of them
+        known = ["refused by both" if why in AS_STRICT else why for why in known]
+    assert ends == known
 
 
 @pytest.mark.parametrize(("version", "start"), [(1, 10), (2, 12), (3, 12)])
