@@ -3,18 +3,18 @@
 Memory depends on workers and block size, not on files: what is kept of a tensor are its moments.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader
-from gradclip_cli.measure.fingerprint import Fingerprint, of_each, written
+from gradclip_cli.measure.fingerprint import written
 from gradclip_cli.measure.gauge import Gauge, measure_each
-from gradclip_cli.measure.moments import Moments, merge
+from gradclip_cli.measure.moments import Moments, knowing, merge
+from gradclip_cli.measure.prints import Prints
 from gradclip_cli.measure.spans import Span, Work, blocks, cut
-from gradclip_cli.measure.statistics import FINGERPRINT
+from gradclip_cli.measure.statistics import FINGERPRINT, Further
 from gradclip_cli.tensors.codecs import Stored, decode, magnitudes
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Tensor
@@ -47,8 +47,7 @@ def measure_tensors(
 
 def of_nothing(norm_type: float, prints: bool) -> Moments:
     """Give the moments of a tensor without values."""
-    nothing = Moments(norm_type=norm_type)
-    return _printed(nothing, 0) if prints else nothing
+    return Moments(norm_type=norm_type, further=_further(0) if prints else ())
 
 
 def _measured(
@@ -64,7 +63,7 @@ class Meter:
     """Measures a span block by block, its values stored as a dtype: `Moments` of each tensor.
 
     `first` is the number of the first block's first value in the span. With `prints` it takes
-    fingerprints of what is stored.
+    fingerprints of what is stored, which is of the span's own dtype.
     """
 
     def __init__(
@@ -74,33 +73,31 @@ class Meter:
         self._dtype = dtype
         self._norm_type = norm_type
         self._each: list[Moments] = []
-        self._prints: list[int] = []
-        self._print = Fingerprint(dtype, span.fortran_shape, span.start + first) if prints else None
+        self._prints = Prints(span, first) if prints else None
         self._gauge = Gauge(span.dtype.lanes, span.places_from(first), norm_type)
 
     def add(self, stored: Stored) -> None:
         """Measure the next block; a span of small tensors has only one."""
-        if self._print is not None:
-            if self._counts is not None:
-                self._prints = of_each(stored, self._dtype, self._counts)
-            else:
-                self._print.add(stored)
+        if self._prints is not None:
+            self._prints.add(stored)
         values = decode(stored, self._dtype)
         if self._counts is not None:
-            self._each = measure_each(values, self._counts, self._norm_type)
+            further = map(_further, self._prints.totals()) if self._prints is not None else None
+            self._each = measure_each(values, self._counts, self._norm_type, further)
         else:
             narrow = self._dtype.is_narrow
             self._gauge.add(values, magnitudes(stored.view(self._dtype.words)) if narrow else None)
 
     def moments(self) -> list[Moments]:
         """Give the moments of each tensor."""
-        found = self._each if self._counts is not None else [self._gauge.moments()]
-        if self._print is None:
-            return found
-        totals = self._prints if self._counts is not None else [self._print.total()]
-        return list(map(_printed, found, totals))
+        if self._counts is not None:
+            return self._each
+        found = self._gauge.moments()
+        if self._prints is None:
+            return [found]
+        (total,) = self._prints.totals()
+        return [knowing(found, _further(total))]
 
 
-def _printed(moments: Moments, total: int) -> Moments:
-    further = (*moments.further, (FINGERPRINT.name, written(total)))
-    return dataclasses.replace(moments, further=further)
+def _further(total: int) -> Further:
+    return ((FINGERPRINT.name, written(total)),)

@@ -4,6 +4,7 @@ Sums of squares are kept without any rounding, as the few floats whose exact sum
 moments of a whole therefore do not depend on how it was cut into parts, nor on their order.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
@@ -114,6 +115,13 @@ def merge(parts: Iterable[Moments]) -> Moments:
     5.0
     """
     return merged(Moments, parts)
+
+
+def knowing(moments: Moments, further: Further) -> Moments:
+    """Give moments of which more is known."""
+    if not further:
+        return moments
+    return dataclasses.replace(moments, further=(*moments.further, *further))
 
 
 def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
