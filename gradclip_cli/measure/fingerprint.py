@@ -1,17 +1,19 @@
 """Fingerprints of stored values: 64 bits of dtype, position and bits, that merge by adding.
 
-Bytes are taken as 64-bit words. Those of a row of 4,096 values are added up, and the sum is mixed
-with the row's number; what comes of all rows is added modulo 2**64. So it does not matter how a
-tensor was cut between rows, and one changed word always shows, but for a chance of 2**-64.
+Bytes are taken as 64-bit words, zeros behind the last. Of a row of 4,096 values two sums are made,
+modulo 2**64: of each word times a random number of its place, and the same with the bytes of each
+word in reverse. What a product keeps of a change depends on its lowest bit: of the highest, a sign,
+one random bit, of the lowest all 64. In reverse the last byte comes first, so that of any change of
+a word the two sums keep at least 58 random bits, whatever changes beside it. Both are then mixed
+with the row's number, and what comes of all rows is added. So it does not matter how a tensor was
+cut between rows, and any change, of one value or of many, is missed with a chance of about 2**-58.
 
-A sum does not see that two words of its row change places, or both their signs. To mix each value
-with its place would take several times as long: it is done in one row of 1,024, the first, and so
-all small tensors, among them. Of 128 rows from that one on there are sums over columns as well.
+Reading a block once more takes most of the time of the first sum, and turning bytes round a third
+of that of the second: sums of halves of words, or exact products of float64, took longer.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +27,15 @@ from gradclip_cli.tensors.dump import Shape
 Words = NDArray[np.uint64]
 
 _MODULUS = 1 << 64
-_RUN, _EVERY = 128, 1024  # rows that are summed by columns too, and how often that is done
+_WORD = 8
+_FORWARD, _BACKWARD = "<u8", ">u8"  # by name, so that it is the same on every machine
 
-# Odd numbers: those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+# Numbers of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which `_mixed` and `_WEIGHTS` are.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
-_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
-_MISSING = np.uint64(0x94D049BB133111EB)
-_HALF = np.uint64(32)
-
-_PLACES: Words = np.arange(ROW, dtype=np.uint64) * _STEP
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+# Odd numbers, so that a row's length is not taken for its number, nor one sum for the other.
+_LENGTH = np.uint64(0xD6E8FEB86659FD93)
+_SECOND = np.uint64(0xA0761D6478BD642F)
 
 
 def merged(parts: Sequence[str]) -> str:
@@ -57,92 +59,96 @@ class Fingerprint:
     """
 
     def __init__(self, dtype: DType, fortran_shape: Shape | None = None, first: int = 0) -> None:
-        self._words = _words(dtype)
+        self._lane = dtype.itemsize // dtype.lanes
         self._seed = _seed(dtype, fortran_shape)
-        self._first = self._next = first * dtype.lanes // ROW
+        self._first = first * dtype.lanes // ROW
         self._sums: list[Words] = []
-        self._columns = 0
-        self._last = ROW  # how long the last row is
+        self._missing = 0  # how many values the last row has less than others
 
     def add(self, stored: Stored) -> None:
         """Take the next piece."""
-        size = ROW * self._words.itemsize
+        size = ROW * self._lane
         whole, rest = divmod(stored.size, size)
         if whole:
-            self._add(stored[: whole * size].view(np.uint64).reshape(whole, -1))
+            self._sums.append(_sums(stored[: whole * size].reshape(whole, size)))
         if rest:
-            self._last = rest // self._words.itemsize
+            self._missing = ROW - rest // self._lane
             last = np.zeros((1, size), np.uint8)
             last[0, :rest] = stored[whole * size :]
-            self._add(last.view(np.uint64))
-
-    def _add(self, words: Words) -> None:
-        rows = len(words)
-        sums = np.add.reduce(words, axis=1)
-        for begin in range(-(self._next % _EVERY), rows, _EVERY):
-            if begin >= 0:
-                values = words[begin].view(self._words)[: self._last]
-                sums[begin] = np.add.reduce(_mixed(values, _PLACES[: values.size]))
-            some = words[max(begin + 1, 0) : max(begin + _RUN, 0)]
-            if len(some):
-                columns = np.add.reduce(some, axis=0)
-                self._columns += int(np.dot(columns, _WEIGHTS[: columns.size]))
-        self._sums.append(sums)
-        self._next += rows
+            self._sums.append(_sums(last))
 
     def total(self) -> int:
         """Give what they come to: 0 of none."""
         if not self._sums:
             return 0
-        keys = np.arange(self._first, self._next, dtype=np.uint64) * _STEP + self._seed
-        keys[-1:] += _missing(np.array([self._last]))
-        sums = int(np.add.reduce(_mixed(np.concatenate(self._sums), keys)))
-        return (sums + self._columns) % _MODULUS
+        sums = np.concatenate(self._sums, axis=1)
+        rows = np.arange(self._first, self._first + sums.shape[1], dtype=np.uint64)
+        keys = rows * _STEP + self._seed
+        keys[-1:] += np.array([self._missing], np.uint64) * _LENGTH
+        return int(np.add.reduce(_of_rows(sums, keys)))
 
 
 def of_each(stored: Stored, dtype: DType, counts: Sequence[int]) -> list[int]:
-    """Give those of small tensors that lie next to each other, real, `counts` values each."""
-    values = stored.view(_words(dtype))
-    lengths = np.asarray(counts)
-    starts = np.cumsum(lengths) - lengths
-    # A position goes up by one with each value, and back to 0 where a tensor begins.
-    keys: Words = scratch("keys", np.uint64, values.size)
-    keys[:] = _STEP
-    keys[0] = 0
-    keys[starts[1:]] -= lengths[:-1].astype(np.uint64) * _STEP
-    np.add.accumulate(keys, out=keys)
-    sums = np.add.reduceat(_mixed(values, keys), starts)
-    found: list[int] = _mixed(sums, _missing(lengths) + _seed(dtype, None)).tolist()
-    return found
+    """Give those of small tensors that lie next to each other, real, `counts` values each.
 
-
-def _missing(lengths: NDArray[np.int_]) -> Words:
-    """Give what tells rows of so many values from longer ones that end with zeros."""
-    return (ROW - lengths).astype(np.uint64) * _MISSING
-
-
-def _mixed(words: NDArray[Any], keys: Words) -> Words:
-    """Mix each word with its key: a scratch array. With one key, two words never give the same.
-
-    The upper half goes into the lower one before the product, or the highest bit would reach no
-    other, and again after it, or what two of them change there would cancel.
+    None has more than a row.
     """
-    found: Words = scratch("mixed", np.uint64, words.size)
-    upper: Words = scratch("upper", np.uint64, words.size)
-    np.add(words, keys, out=found)
-    np.bitwise_xor(found, np.right_shift(found, _HALF, out=upper), out=found)
-    np.multiply(found, _FACTOR, out=found)
-    np.bitwise_xor(found, np.right_shift(found, _HALF, out=upper), out=found)
+    lengths = np.asarray(counts)
+    words, own = _apart(stored, dtype.itemsize, lengths)
+    starts = np.cumsum(own) - own
+    places = np.arange(words.size) - np.repeat(starts, own)
+    sums = np.empty((2, lengths.size), np.uint64)
+    products: Words = scratch("products", np.uint64, words.size)
+    for total, view, weights in zip(sums, (_FORWARD, _BACKWARD), _WEIGHTS, strict=True):
+        # The mode only spares a copy: a place is always within a row.
+        np.take(weights, places, out=products, mode="clip")
+        np.multiply(products, words.view(view), out=products)
+        np.add.reduceat(products, starts, out=total)
+    keys = (ROW - lengths).astype(np.uint64) * _LENGTH + _seed(dtype, None)
+    found: list[int] = _of_rows(sums, keys).tolist()
     return found
 
 
-_WEIGHTS: Words = _mixed(_PLACES, _PLACES) | np.uint64(1)
+def _apart(
+    stored: Stored, itemsize: int, lengths: NDArray[np.int_]
+) -> tuple[Words, NDArray[np.int_]]:
+    """Give the words of tensors that begin with one each, and how many each has."""
+    sizes = lengths * itemsize
+    own = -(-sizes // _WORD)
+    if not (sizes % _WORD).any():
+        return stored.view(_FORWARD), own
+    values = stored.view(f"u{itemsize}")
+    begins = (np.cumsum(own) - own) * (_WORD // itemsize)
+    moved = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+    words = np.zeros(own.sum(), _FORWARD)
+    words.view(values.dtype)[np.arange(values.size) + moved] = values
+    return words, own
 
 
-@cache
-def _words(dtype: DType) -> "np.dtype[Any]":
-    """Give the unsigned words that a dtype's real numbers fill."""
-    return np.dtype(f"u{dtype.itemsize // dtype.lanes}")
+def _sums(rows: Stored) -> Words:
+    """Give both sums of each row of bytes, shape `(2, rows)`."""
+    count = rows.shape[1] // _WORD
+    found = np.empty((2, len(rows)), np.uint64)
+    for total, view, weights in zip(found, (_FORWARD, _BACKWARD), _WEIGHTS, strict=True):
+        np.einsum("ij,j->i", rows.view(view), weights[:count], out=total)
+    return found
+
+
+def _of_rows(sums: Words, keys: Words) -> Words:
+    """Give what rows add to their tensors, from both sums and a key of each."""
+    found: Words = _mixed(sums[0] + keys) + _mixed(sums[1] + keys * _SECOND)
+    return found
+
+
+def _mixed(words: Words) -> Words:
+    """Give other words, of which each bit depends on all bits; no two of the same."""
+    found = words
+    for shift, factor in _ROUNDS:
+        found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
+    return found
+
+
+_WEIGHTS: Words = _mixed(np.arange(1, 2 * ROW + 1, dtype=np.uint64) * _STEP).reshape(2, ROW)
 
 
 @cache

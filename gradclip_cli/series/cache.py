@@ -23,8 +23,8 @@ from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.selection import Selection
 
-_VERSION = 1
-_BEGINNING = f'{{"gradclip_trend": {_VERSION}, "step": '.encode()
+_VERSION = 2  # 1 had other fingerprints
+_BEGINNINGS = tuple(f'{{"gradclip_trend": {one}, "step": '.encode() for one in (1, _VERSION))
 
 FileKey = tuple[str, int, int]
 
@@ -73,6 +73,7 @@ class Cache:
         self._trusts = trust_mtime
         self._known: dict[Key, tuple[Key, Measured]] = {}
         self._wishes: set[tuple[object, ...]] = set()
+        self._older: set[tuple[object, ...]] = set()
         self._layouts: dict[Layout, Layout] = {}
         self._end = 0
         self._read()
@@ -88,7 +89,9 @@ class Cache:
             return (
                 "copied, restored, or changed behind their times; --trust-mtime takes them as kept"
             )
-        return "their files have changed" if key.wish in self._wishes else None
+        if key.wish in self._wishes:
+            return "their files have changed"
+        return "kept by an older gradclip" if key.wish in self._older else None
 
     def keep(self, key: Key, step: int | str, measured: Measured) -> None:
         """Add a step to the file at once; an `OSError` names the file."""
@@ -104,14 +107,14 @@ class Cache:
             for number, line in enumerate(stream, 1):
                 if not line.endswith(b"\n"):
                     torn = line
-                elif not line.startswith(_BEGINNING):
+                elif not line.startswith(_BEGINNINGS):
                     raise self._foreign(number)
                 else:
                     self._take(line, number)
                     self._end += len(line)
         if torn:
-            beginning = _BEGINNING if self._end == 0 else _BEGINNING[: len(torn)]
-            if not torn.startswith(beginning):
+            length = None if self._end == 0 else len(torn)
+            if not torn.startswith(tuple(one[:length] for one in _BEGINNINGS)):
                 raise self._foreign(0)
             os.ftruncate(self._descriptor, self._end)
 
@@ -119,9 +122,11 @@ class Cache:
         try:
             found = json.loads(line)
             key, measured = _parsed(found)
-            self._wishes.add(key.wish)
-            if any(one.name not in found for one in STATISTICS):
+            is_older = found["gradclip_trend"] != _VERSION
+            if is_older or any(one.name not in found for one in STATISTICS):
+                self._older.add(key.wish)
                 return  # it was written before there was such a statistic
+            self._wishes.add(key.wish)
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
             self._known[key] = key, dataclasses.replace(measured, layout=layout)
