@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "rich": {"render"},
     "safetensors": {"formats.safetensors"},
     "typer": {"cli"},
+    "xxhash": {"measure.fingerprint"},
     # of the standard library
     "ast": {"formats.npy"},
     "concurrent": {"engine.crew", "files.writing"},

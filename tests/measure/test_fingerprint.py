@@ -1,6 +1,7 @@
 """Fingerprints: whatever changes shows, however the tensor was cut; and what stays is named."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradclip_cli
+from gradclip_cli.measure import fingerprint
 from gradclip_cli.measure.fingerprint import Fingerprint, merged, of_each, written
 from gradclip_cli.measure.rows import ROW
+from gradclip_cli.measure.spans import BLOCK, SPAN_BYTES
+from gradclip_cli.rewrite.passes import STREAM_BYTES
 from gradclip_cli.tensors.dtypes import DType, numeric
 from gradclip_cli.tensors.dump import Shape
 from tests.dumps import floats, write_safetensors
@@ -21,9 +25,18 @@ from tests.steps import write_steps
 
 F16, F32, F64, C64 = numeric("f", 16), numeric("f", 32), numeric("f", 64), numeric("c", 64)
 E5M2 = DType("float8_e5m2", "float", 8, "|u1")
+REAL_UNIT = fingerprint.UNIT
 C128 = numeric("c", 128)
 DTYPES = [E5M2, F16, F32, F64, C64, C128]
 Stored = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_units() -> Iterator[None]:
+    """Let a unit be a row, so that few bytes have many of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "UNIT", ROW)
+        yield
 
 
 def random(count: int, dtype: DType, seed: int = 1) -> Stored:
@@ -32,9 +45,9 @@ def random(count: int, dtype: DType, seed: int = 1) -> Stored:
 
 
 def total(stored: Stored, dtype: DType, first: int = 0, shape: Shape | None = None) -> int:
-    fingerprint = Fingerprint(dtype, shape, first)
-    fingerprint.add(stored)
-    return fingerprint.total()
+    found = Fingerprint(dtype, shape, first)
+    found.add(stored)
+    return found.total()
 
 
 def signs_of(stored: Stored, dtype: DType) -> Stored:
@@ -197,6 +210,13 @@ def test_it_takes_pieces_as_they_come() -> None:
     assert pieces.total() == total(stored, F32)
 
 
+def test_spans_of_any_pass_begin_with_units() -> None:
+    for itemsize, lanes in ((1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (16, 2)):
+        for size in (SPAN_BYTES, STREAM_BYTES):
+            assert size // itemsize // ROW * ROW * lanes % REAL_UNIT == 0
+    assert BLOCK % REAL_UNIT == BLOCK // 2 % REAL_UNIT == 0
+
+
 def test_the_order_in_memory_shows() -> None:
     stored = random(6, F32)
     shapes = (None, (2, 3), (3, 2))
@@ -210,7 +230,10 @@ def test_dtype_order_of_bytes_and_length_show() -> None:
     assert len(found) == len(DTYPES) + 3
 
 
-def test_reports_and_caches_have_them_and_a_plain_report_has_not(run: Run, tmp_path: Path) -> None:
+def test_reports_and_caches_have_them_and_a_plain_report_has_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "UNIT", REAL_UNIT)  # as other processes have it
     path = str(tmp_path / "g.safetensors")
     write_safetensors(Path(path), {"a": floats("F32", (9000,), [0.5] * 9000)})
     *rows, _ = map(strict, run("inspect", path, "--format", "jsonl").out.splitlines())
