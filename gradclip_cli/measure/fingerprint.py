@@ -12,12 +12,10 @@ from functools import cache
 
 import numpy as np
 
-from gradclip_cli.measure.rows import ROW
+from gradclip_cli.measure.rows import UNIT
 from gradclip_cli.tensors.codecs import Stored
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Shape
-
-UNIT = 16 * ROW  # real numbers: few enough for any cache, and so many that a hash is worth a call
 
 _MODULUS = 1 << 64
 _STEP = 0x9E3779B97F4A7C15  # of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): odd
@@ -38,9 +36,9 @@ def written(total: int) -> str:
 
 
 class Fingerprint:
-    """Takes a tensor's bytes piece by piece, in order, from the value `first` on.
+    """Takes a tensor's bytes piece by piece, in order, from the value `first` on, a unit's first.
 
-    Pieces, but for the last, are of whole units.
+    Pieces of whole units, as blocks are, take no longer than their hashes do.
     """
 
     def __init__(self, dtype: DType, fortran_shape: Shape | None = None, first: int = 0) -> None:
@@ -49,19 +47,27 @@ class Fingerprint:
         self._next, rest = divmod(first * dtype.lanes, UNIT)
         assert not rest, "spans begin with units"
         self._total = 0
+        self._rest = b""
 
     def add(self, stored: Stored) -> None:
         """Take the next piece."""
+        data = memoryview(self._rest + stored.tobytes()) if self._rest else stored.data
+        whole = len(data) // self._size * self._size
+        for begin in range(0, whole, self._size):
+            self._add(data[begin : begin + self._size])
+        self._rest = bytes(data[whole:])
+
+    def _add(self, unit: memoryview | bytes) -> None:
         from xxhash import xxh3_64_intdigest  # only what is asked for waits for it
 
-        data = stored.data
-        for begin in range(0, stored.size, self._size):
-            seed = (self._seed + self._next * _STEP) % _MODULUS
-            self._total += xxh3_64_intdigest(data[begin : begin + self._size], seed)
-            self._next += 1
+        self._total += xxh3_64_intdigest(unit, (self._seed + self._next * _STEP) % _MODULUS)
+        self._next += 1
 
     def total(self) -> int:
-        """Give what they come to: 0 of none."""
+        """Give what they come to, when all is taken: 0 of none."""
+        if self._rest:
+            self._add(self._rest)
+            self._rest = b""
         return self._total % _MODULUS
 
 

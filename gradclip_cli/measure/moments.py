@@ -100,7 +100,12 @@ class Moments:
     @property
     def l2_norm(self) -> float:
         """The same for p = 2, whatever the norm's type."""
-        return self._as_it_is(_norm(self.squares, 2))
+        return self._as_it_is(self.finite_l2_norm)
+
+    @property
+    def finite_l2_norm(self) -> float:
+        """The L2 norm of the finite values, whatever the norm's type."""
+        return _norm(self.squares, 2)
 
     def _as_it_is(self, finite_norm: float) -> float:
         if self.first_nonfinite is None:

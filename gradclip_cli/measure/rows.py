@@ -19,6 +19,9 @@ from gradclip_cli.tensors.codecs import Floats, Values
 ROW = 4096
 DOT = ROW // 4
 
+# Spans begin with a multiple of so many real numbers: what a fingerprint takes at once.
+UNIT = 16 * ROW
+
 # Rows whose largest exponent lies outside are scaled by a power of two before they are multiplied:
 # between these bounds no sum of products overflows, and what underflows does not count.
 LOWEST, HIGHEST = -450, 480

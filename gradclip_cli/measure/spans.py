@@ -12,7 +12,7 @@ from gradclip_cli.engine.sweep import BATCH_BYTES
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.places import Places, places_of
-from gradclip_cli.measure.rows import ROW
+from gradclip_cli.measure.rows import ROW, UNIT
 from gradclip_cli.tensors.codecs import Stored
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Shape, Tensor
@@ -129,7 +129,7 @@ def _shared(first: Tensor, group: Sequence[int], counts: Sequence[int]) -> Work:
 
 def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
     itemsize = tensor.dtype.itemsize
-    step = max(span_bytes // itemsize // ROW, 1) * ROW
+    step = max(span_bytes // itemsize // UNIT, 1) * UNIT
     for start in range(0, count, step):
         yield Span(
             tensor.source,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gradclip_cli
 from gradclip_cli.measure import fingerprint
 from gradclip_cli.measure.fingerprint import Fingerprint, merged, of_each, written
-from gradclip_cli.measure.rows import ROW
+from gradclip_cli.measure.rows import ROW, UNIT
 from gradclip_cli.measure.spans import BLOCK, SPAN_BYTES
 from gradclip_cli.rewrite.passes import STREAM_BYTES
 from gradclip_cli.tensors.dtypes import DType, numeric
@@ -25,7 +25,7 @@ from tests.steps import write_steps
 
 F16, F32, F64, C64 = numeric("f", 16), numeric("f", 32), numeric("f", 64), numeric("c", 64)
 E5M2 = DType("float8_e5m2", "float", 8, "|u1")
-REAL_UNIT = fingerprint.UNIT
+REAL_UNIT = UNIT
 C128 = numeric("c", 128)
 DTYPES = [E5M2, F16, F32, F64, C64, C128]
 Stored = np.ndarray[Any, np.dtype[np.uint8]]
