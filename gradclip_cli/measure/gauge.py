@@ -228,8 +228,8 @@ def measure_each(
     if not statistics.usual():
         return found
     return [
-        knowing(part, statistics.measured(values[begin:][: part.count], 1))
-        for part, begin in zip(found, columns[-1], strict=True)
+        knowing(part, statistics.measured(values[begin:][: part.count], 1)) if ordinary else part
+        for part, begin, ordinary in zip(found, columns[-1], columns[0], strict=True)
     ]
 
 
