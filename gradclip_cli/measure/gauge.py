@@ -8,7 +8,7 @@ alone: not on blocks, spans, the number of workers or the order in which they fi
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -179,7 +179,7 @@ def measure_each(
     values: Values,
     counts: Sequence[int],
     norm_type: float = 2.0,
-    further: Iterable[Further] | None = None,
+    further: Sequence[Further] | None = None,
 ) -> list[Moments]:
     """Measure many small tensors that lie next to each other, real, `counts` values each, none 0.
 
@@ -188,7 +188,7 @@ def measure_each(
     what else is known of each.
     """
     wide = widened(values)
-    known = [()] * len(counts) if further is None else list(further)
+    known = further or [()] * len(counts)
     if len(counts) == 1 and norm_type == 2 and not statistics.usual():
         return [_measure_alone(wide, *known)]
     lengths = np.asarray(counts)

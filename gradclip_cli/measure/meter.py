@@ -9,7 +9,7 @@ from functools import partial
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader
-from gradclip_cli.measure.fingerprint import written
+from gradclip_cli.measure.fingerprint import written_each
 from gradclip_cli.measure.gauge import Gauge, measure_each
 from gradclip_cli.measure.moments import Moments, knowing, merge
 from gradclip_cli.measure.prints import Prints
@@ -47,7 +47,7 @@ def measure_tensors(
 
 def of_nothing(norm_type: float, prints: bool) -> Moments:
     """Give the moments of a tensor without values."""
-    return Moments(norm_type=norm_type, further=_further(0) if prints else ())
+    return Moments(norm_type=norm_type, further=_further([0])[0] if prints else ())
 
 
 def _measured(
@@ -82,7 +82,7 @@ class Meter:
             self._prints.add(stored)
         values = decode(stored, self._dtype)
         if self._counts is not None:
-            further = map(_further, self._prints.totals()) if self._prints is not None else None
+            further = None if self._prints is None else _further(self._prints.totals())
             self._each = measure_each(values, self._counts, self._norm_type, further)
         else:
             narrow = self._dtype.is_narrow
@@ -95,9 +95,8 @@ class Meter:
         found = self._gauge.moments()
         if self._prints is None:
             return [found]
-        (total,) = self._prints.totals()
-        return [knowing(found, _further(total))]
+        return [knowing(found, *_further(self._prints.totals()))]
 
 
-def _further(total: int) -> Further:
-    return ((FINGERPRINT.name, written(total)),)
+def _further(totals: Sequence[int]) -> list[Further]:
+    return [((FINGERPRINT.name, one),) for one in written_each(totals)]
