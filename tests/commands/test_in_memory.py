@@ -182,7 +182,7 @@ def test_the_joint_norm_clips_as_apply_does_to_the_bit(
             assert one.flags.f_contiguous
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(array=arrays(), data=st.data())
 def test_one_array_is_clipped_as_apply_does_to_the_bit(
     array: Array, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -79,7 +79,6 @@ Contents = Mapping[str, bytes | None]
 
 
 PLAIN = {"in place, several", "over a file"}  # the others take minutes in all
-KEPT = "in place, several, kept"
 
 
 def every(
@@ -246,7 +245,7 @@ def test_there_are_as_many_kills_as_promised(courses: Mapping[Way, Course]) -> N
     assert 3 * critical >= 40, "SIGINT, SIGTERM and SIGHUP"
 
 
-@every(plain={*PLAIN, KEPT})
+@every()
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_at_any_call_leaves_each_target_old_or_new(
     after: bool, way: Way, courses: Mapping[Way, Course], tmp_path: Path
@@ -271,7 +270,14 @@ def test_a_kill_at_any_call_leaves_each_target_old_or_new(
 
 @every()
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("deed", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    ("deed", "status"),
+    [
+        ("SIGINT", 130),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.heavy),
+        pytest.param("SIGHUP", 129, marks=pytest.mark.heavy),
+    ],
+)
 def test_a_signal_at_any_call_leaves_all_old_or_all_new_and_nothing_else(
     deed: str,
     status: int,
