@@ -18,7 +18,7 @@ def run(given: Given) -> None:
     found = check(*output.operands(given.paths))
     if not given.quiet:
         form = "json" if given.json else "table"
-        output.show(found, form, boundary.stdout(), everything=True)
+        output.show(found, form, boundary.stdout(), everything=False)
     if found.status:
         raise typer.Exit(found.status)
 

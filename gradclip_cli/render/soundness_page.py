@@ -1,6 +1,8 @@
 """What became of checking files: a line each, and for a person the bad ones first and the sum."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import message
@@ -25,7 +27,25 @@ class SoundnessPage(Page):
         assert isinstance(result, Soundness)
         if not self._for_a_person:
             return [f"{printable(note)}\n" for note in result.notes]
-        return [f"{line}\n" for said in _said(result) for line in message(said, self.screen.width)]
+        said = [[*message(each, self.screen.width)] for each in _said(result)]
+        return [f"{line}\n" for line in self._fitting(result, said)]
+
+    def _fitting(self, found: Soundness, said: Sequence[Sequence[str]]) -> Iterator[str]:
+        """Leave out sound files that the screen has no room for: what is bad would scroll away."""
+        files = len(found.files)
+        bad = sum(not file.sound for file in found.files)
+        room = math.inf if self.screen.height is None else self.screen.height - 2
+        room -= sum(map(len, [*said[:bad], *said[files:]]))
+        shown = 0
+        for lines in said[bad:files]:
+            room -= len(lines)
+            if room < 0:
+                break
+            shown += 1
+        yield from itertools.chain.from_iterable(said[: bad + shown])
+        if rest := files - bad - shown:
+            yield f"… {rest:,} more, all sound"
+        yield from itertools.chain.from_iterable(said[files:])
 
     @property
     def _for_a_person(self) -> bool:

@@ -60,5 +60,5 @@ _LEGEND = (
     "clipped: of all steps, and of their last tenth; mean and worst: what norms are multiplied by; "
     "caught: spikes that it brings down to where a spike begins",
     "AutoClip: the 10th percentile of all norms so far; ZClip: what stands out from the moving "
-    "average is scaled back; skip spikes: such steps are left out",
+    "average is scaled back, after 25 steps; skip spikes: such steps are left out",
 )

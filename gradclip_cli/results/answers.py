@@ -20,7 +20,6 @@ from gradclip_cli.tensors.names import escape, plural, printable, shortened
 _LISTED = 5  # names beyond these are counted
 _SPIKES = 4
 _INDENT = "  "
-_MUCH = 4.0  # times the step before: what a person would ask about
 _ONE_VALUE = 0.99  # of a norm: the magnitude of a value that is to blame alone
 _NEARLY_ALL = 0.999  # of the squared norm: named, whether or not it grew
 
@@ -43,10 +42,7 @@ def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
     yield from ((said, False) for said in _gone(trend))
     for fading in trend.fading:
         yield _vanishing(fading), False
-    if trend.always_zero:
-        zero = plural(len(trend.always_zero), "tensor is", "tensors are")
-        yield f"{zero} zero in every step: {_listed(trend.always_zero)}", False
-    yield from ((said, False) for said in _stale(trend))
+    yield from ((said, False) for said in (*_dead(trend), *_stale(trend)))
 
 
 def notes(trend: Trend) -> str:
@@ -66,7 +62,8 @@ def says(trend: Trend) -> str:
         standing = [f"{standing[0]}, the first at step {_step(trend.spikes[0].step)}"]
     elif not trend.shifts and worst:
         standing = []
-    found = (itertools.islice(some, 1) for some in (standing, _gone(trend), _stale(trend)))
+    kinds = (standing, _gone(trend), _dead(trend), _stale(trend))
+    found = (itertools.islice(some, 1) for some in kinds)
     return "; ".join([*worst, *itertools.chain(*found)])
 
 
@@ -125,13 +122,16 @@ def _standing_out(trend: Trend) -> Iterator[str]:
     if not trend.spikes and not trend.shifts:
         few = all(step.usual.few for step in trend.steps)
         rest = " (few steps: a spike may pass for usual)" if few else ""
-        yield f"no spikes: no norm is above {where}{rest}"
+        if trend.unjudged_jump is not None:
+            yield f"no spikes among the {trend.judged:,} steps that are judged{rest}"
+        else:
+            yield f"no spikes: no norm is above {where}{rest}"
     elif trend.spikes:
         few = all(spike.step.few_steps for spike in trend.spikes)
         by = ", by few steps" if few else ""
         yield f"{plural(len(trend.spikes), 'spike')} above {where}{by}{_beside(trend)}:"
-    if jump is not None and jump.step.threshold is None and jump.times >= _MUCH:
-        yield f"{_INDENT}the first {LEAST} steps are not judged; {_jump(jump)}"
+    if trend.unjudged_jump is not None:
+        yield f"{_INDENT}the first {LEAST} steps are not judged; {_jump(trend.unjudged_jump)}"
     # The first says since when, and the largest matter most; all are told in their order.
     largest = sorted(trend.spikes[1:], key=_excess, reverse=True)[: _SPIKES - 1]
     shown = [*trend.spikes[:1], *largest]
@@ -202,18 +202,18 @@ def _gone(trend: Trend) -> Iterator[str]:
 def _departed(some: Sequence[Departure]) -> str:
     one, step = some[0], _step(some[0].step)
     moves = "rise" if one.rises else "fall"
+    few = " (by few steps)" if all(each.few for each in some) else ""
     if len(some) == 1:
         return (
             f"{called(one.tensor)} leaves its range at step {step} and does not come back: its "
-            f"norm {moves}s from {number(one.before)} to {number(one.after)}"
+            f"norm {moves}s from {number(one.before)} to {number(one.after)}{few}"
         )
-    times = statistics.median(
-        each.after / each.before if each.before else math.inf for each in some
-    )
-    to = f"to {number(times)} times what they were" if math.isfinite(times) else "from 0"
+    ends = [sorted((each.before, each.after)) for each in some]
+    fold = statistics.median(high / low if low else math.inf for low, high in ends)
+    by = f"{number(fold, 3)}-fold" if math.isfinite(fold) else ("from 0" if one.rises else "to 0")
     return (
         f"{len(some):,} tensors leave their ranges at step {step} and do not come back, norms "
-        f"{moves} {to}: {_listed([each.tensor for each in some])}"
+        f"{moves} {by}{few}: {_listed([each.tensor for each in some])}"
     )
 
 
@@ -235,6 +235,12 @@ def _spike(spike: Spike) -> str:
 def _growth(growth: Growth) -> str:
     before = "nothing" if growth.before is None else percent(growth.before)
     return f"{called(growth.tensor)} grew from {before} to {percent(growth.after)}"
+
+
+def _dead(trend: Trend) -> Iterator[str]:
+    if trend.always_zero:
+        zero = plural(len(trend.always_zero), "tensor is", "tensors are")
+        yield f"{zero} zero in every step: {_listed(trend.always_zero)}"
 
 
 def _stale(trend: Trend) -> Iterator[str]:

@@ -19,6 +19,7 @@ from gradclip_cli.tensors.names import natural, plural, printable
 
 _MOST_UNREADABLE = 5
 _FEW_IDENTICAL = 5
+_FOLD = 10.0
 
 
 def compared(
@@ -231,6 +232,27 @@ def _reasons(found: Comparison) -> Iterator[str]:
         yield f"{count}{_REASONS[state]}"
 
 
+def _moved(found: Comparison) -> Iterator[str]:
+    """Say which tensors became another size altogether: noise has as large an error."""
+    sizes = [
+        (size, row.name)
+        for row in found.rows
+        if row.state == "differs"
+        and row.difference is not None
+        and (size := row.difference.ratio) is not None
+    ]
+    if len(sizes) < 2 or found.factor is not None:
+        return
+    for some, what in (
+        (sorted(pair for pair in sizes if pair[0] * _FOLD <= 1), "a tenth or less of"),
+        (sorted((pair for pair in sizes if pair[0] >= _FOLD), reverse=True), "ten times or more"),
+    ):
+        if some:
+            tensors = plural(len(some), "tensor is", "tensors are")
+            names = those([name for _, name in some])
+            yield f"{tensors} {what} what A has, by the norm: {names}"
+
+
 def _explanations(found: Comparison) -> Iterator[str]:
     whole = found.difference
     worst = found.worst
@@ -239,11 +261,12 @@ def _explanations(found: Comparison) -> Iterator[str]:
         if at is not None:
             count = plural(whole.newly, "value")
             yield f"{count} newly not finite in B, likely first in {name} at {list(at)}"
-        elif worst.difference.relative_error is None:
+        elif worst.difference.astray:
             count = plural(worst.difference.astray, "value")
             yield f"worst: {name}, {count} not finite in A, and otherwise in B"
         else:
             yield f"worst: {name}, relative error {number(worst.difference.relative_error)}"
+    yield from _moved(found)
     if found.factor is not None:
         yield f"elsewhere {_multiple(found)}" if whole.astray else _multiple(found)
         yield from _likely(found)

@@ -3,7 +3,7 @@
 from gradclip_cli.errors import Status
 from gradclip_cli.measure.rounding import explained
 from gradclip_cli.results.gates import Gate
-from gradclip_cli.results.phrases import called, exactly, nonfinite
+from gradclip_cli.results.phrases import called, exactly, nonfinite, number
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.tensors.names import plural
@@ -61,6 +61,11 @@ def no_spike(trend: Trend) -> Gate:
         return Gate(Status.VERDICT, f"step {step.step} is above the range before it{few}")
     if not trend.judged:
         return Gate(Status.TROUBLE, "too few steps to call a spike")
+    if (jump := trend.unjudged_jump) is not None:
+        says = (
+            f"step {jump.step.step} is {number(jump.times)} times the step before, and not judged"
+        )
+        return Gate(Status.TROUBLE, f"{says}: too few steps come before it")
     return Gate(Status.OK)
 
 

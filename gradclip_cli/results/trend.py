@@ -72,6 +72,9 @@ COLUMNS = (
 SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")
 
 
+_MUCH = 4.0  # times the step before: what a person would ask about
+
+
 @dataclass(frozen=True, slots=True)
 class Trend(Result):
     """A run over its steps, in order, and what can be said of it; `unreadable` ones stand apart.
@@ -130,6 +133,14 @@ class Trend(Result):
     def judged(self) -> int:
         """Number of steps of which it could be said whether they are spikes."""
         return sum(step.threshold is not None for step in self.steps)
+
+    @property
+    def unjudged_jump(self) -> Jump | None:
+        """The largest jump, where the step could not be judged, and a person would ask."""
+        jump = self.largest_jump
+        if jump is None or jump.step.threshold is not None or jump.times < _MUCH:
+            return None
+        return jump
 
     @property
     def origin(self) -> str:
@@ -263,6 +274,7 @@ def _departure(one: Departure) -> Mapping[str, Any]:
         "rises": one.rises,
         "norm_before": one.before,
         "norm_after": one.after,
+        "few_steps": one.few,
     }
 
 

@@ -4,6 +4,7 @@ One tensor of a hundred can grow tenfold, or die, while the global norm stays wh
 """
 
 import math
+import statistics
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ import numpy.typing as npt
 
 from gradclip_cli.series.trajectory import Layout, Step
 
-LEAST = 5  # steps on either side: fewer are no range, or may yet come back
+LEAST = 5  # steps on either side: fewer are hardly a range, or may yet come back
+FEWEST = 2  # of fewer than these nothing is said
+_FAR = 10.0  # times, where there are few steps on a side
 _FOLD = 3.0  # times, between the two ranges: of less a person would not ask
 _MUCH = 0.1  # of the squared norm
 _AT_ONCE = 2**16  # norms that are looked at together
@@ -25,13 +28,15 @@ class Departure:
     """A tensor whose norms from `step` on are all above those before, or all below.
 
     `before` and `after` are the median norms on either side. Between the two ranges lies a factor
-    of three or more, and at least what the range before spans.
+    of three or more, and at least what the range before spans. By `few` steps, four or fewer on a
+    side, it is a factor of ten.
     """
 
     tensor: str | None
     step: Step
     before: float
     after: float
+    few: bool = False
 
     @property
     def rises(self) -> bool:
@@ -56,14 +61,14 @@ def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[
     names = list(dict.fromkeys(name for step in steps for name in step.measured.layout.names))
     width = max(_AT_ONCE // max(len(steps), 1), 1)
     found: list[tuple[int, Departure]] = []
-    for begin in range(0, len(names) if len(steps) >= 2 * LEAST else 0, width):
+    for begin in range(0, len(names) if len(steps) >= FEWEST + LEAST else 0, width):
         some = names[begin : begin + width]
         norms = _norms(steps, some)
         for column, place in _left(norms):
-            before, after = map(np.nanmedian, np.split(norms[:, column], [place]))
-            found.append(
-                (place, Departure(some[column], steps[place], float(before), float(after)))
-            )
+            sides = [side[~np.isnan(side)] for side in np.split(norms[:, column], [place])]
+            before, after = (statistics.median_low(side.tolist()) for side in sides)
+            few = min(side.size for side in sides) < LEAST
+            found.append((place, Departure(some[column], steps[place], before, after, few)))
     yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))
 
 
@@ -102,7 +107,9 @@ def _left(norms: Array) -> Iterator[tuple[int, int]]:
     known = ~np.isnan(norms)
     for column in np.flatnonzero(enough.any(axis=0)):
         count = np.cumsum(known[:, column])
-        sides = (count[:-1] >= LEAST) & (count[-1] - count[:-1] >= LEAST)
+        least = np.minimum(count[:-1], count[-1] - count[:-1])
+        sides = (least >= LEAST) | ((least >= FEWEST) & (times[:, column] >= _FAR))
+        sides &= count[-1] >= FEWEST + LEAST
         places = np.flatnonzero(enough[:, column] & sides & known[1:, column])
         if places.size:
             yield int(column), int(places[np.argmax(times[places, column])]) + 1

@@ -9,7 +9,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.results.suggestion import suggest
-from tests.running import Run, environment, forked, shown_by
+from tests.running import Run, environment, forked, on_terminal, shown_by
 from tests.steps import NAN, write_steps
 
 STEPS = 40
@@ -29,6 +29,7 @@ def run_of_faults(tmp_path: Path) -> list[str]:
     norms["layers.0"][30] = 1e20
     norms["layers.2"][8:16] = [norms["layers.2"][8]] * 8
     norms["head"][36] = NAN
+    norms["dead"] = [0.0] * STEPS
     return write_steps(
         tmp_path, *({name: [n[at]] for name, n in norms.items()} for at in range(STEPS))
     )
@@ -41,6 +42,7 @@ def test_the_first_sentence_has_each_kind_of_finding(run: Run, run_of_faults: li
         "not finite, first at step 36, likely in head",
         "1 spike above the range of the steps before, the first at step 30",
         "layers.1 leaves its range at step 20 and does not come back",
+        "1 tensor is zero in every step: dead",
         "1 tensor has the same values from step 8 to 15, in 8 steps: layers.2",
     ]
     places = [says.index(kind) for kind in kinds]
@@ -110,3 +112,25 @@ def test_a_folder_of_one_file_and_a_file_to_write_are_answered_with_the_file(
     said = run("apply", tmp_path / "in", "--clip-norm", "1", "-o", tmp_path / "x.safetensors")
     assert said.status == 2
     assert f"hint: clip the file itself: {path}\n" in said.err
+
+
+def test_diff_names_what_became_another_size_altogether(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    one = {f"w{n}": random.normal(size=9).tolist() for n in range(6)}
+    two = {f"w{n}": random.normal(size=9).tolist() for n in range(6)}
+    two["w2"] = [value / 1000 for value in two["w2"]]
+    two["w4"] = [value * 1000 for value in two["w4"]]
+    said = run("diff", *write_steps(tmp_path, one, two), "--format", "table", COLUMNS="160").out
+    assert "\n1 tensor is a tenth or less of what A has, by the norm: w2\n" in said
+    assert "\n1 tensor is ten times or more what A has, by the norm: w4\n" in said
+
+
+def test_check_leaves_sound_files_out_where_a_terminal_has_no_room_for_all(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *[{"a": [1.0]}] * 60)
+    Path(paths[33]).write_bytes(b"\x80")
+    shown = on_terminal("check", *paths, columns=160)
+    assert len(shown.lines) < 24
+    assert ": bad: " in shown.lines[0]
+    assert shown.lines[-2].startswith("… ")
+    assert shown.lines[-2].endswith(" more, all sound")
+    assert shown.lines[-1] == "bad: 1 of 60 files"

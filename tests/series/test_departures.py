@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import gradclip_cli
 from gradclip_cli.results.trend import Trend
-from gradclip_cli.series.departures import LEAST, _left
+from gradclip_cli.series.departures import FEWEST, _left
 from tests.running import Run
 from tests.steps import NAN, write_steps
 
@@ -83,18 +83,29 @@ def test_many_that_leave_together_are_told_by_their_layers(run: Run, tmp_path: P
     }
     followed(tmp_path, series)
     said = run("trend", *sorted(map(str, tmp_path.iterdir())), "--format", "table", COLUMNS="160")
-    assert "8 tensors leave their ranges at step 10 and do not come back, norms fall to" in said.out
+    assert "8 tensors leave their ranges at step 10 and do not come back, norms fall " in said.out
     assert ": layers.0 (4), layers.1 (4)\n" in said.out.replace("\n  layers", " layers")
 
 
 def test_what_comes_back_is_not_gone(tmp_path: Path) -> None:
     back = [norm * (50 if 8 <= n < STEPS - 2 else 1) for n, norm in enumerate(noise("back"))]
-    late = moved(STEPS - LEAST + 1, 50.0)
-    early = moved(LEAST - 1, 50.0)
+    late = moved(STEPS - 1, 50.0)
+    early = moved(1, 50.0)
     drift = [1.25**n for n in range(STEPS)]
     of_all = noise("of all", 1e4)  # hides each of them
     series = {"a": of_all, "back": back, "late": late, "early": early, "drift": drift}
     assert told(followed(tmp_path, series)) == []
+
+
+def test_few_steps_on_a_side_are_enough_where_it_is_far(run: Run, tmp_path: Path) -> None:
+    rises = [(2, 50.0), (STEPS - 2, 50.0), (2, 5.0), (STEPS - 2, 5.0)]
+    series = {f"{at} {fold}": moved(at, fold, f"{at}{fold}") for at, fold in rises}
+    found = followed(tmp_path, {"of all": noise("of all", 1e4), **series})
+    assert told(found) == [("2 50.0", 2, True), ("22 50.0", 22, True)]
+    assert all(one.few for one in found.departures)
+    whole = json.loads(run("trend", *sorted(map(str, tmp_path.iterdir())), "--json").out)
+    assert [one["few_steps"] for one in whole["departures"]] == [True, True]
+    assert "(by few steps)" in whole["says"]
 
 
 def test_spikes_and_values_that_are_not_finite_do_not_hide_it(tmp_path: Path) -> None:
@@ -139,7 +150,7 @@ def test_ranges_on_both_sides_do_not_meet(values: list[float], seed: int) -> Non
             np.nanmin(after) >= 3 * np.nanmax(before) or np.nanmax(after) <= np.nanmin(before) / 3
         )
         assert apart
-        assert min(np.sum(~np.isnan(before)), np.sum(~np.isnan(after))) >= LEAST
+        assert min(np.sum(~np.isnan(before)), np.sum(~np.isnan(after))) >= FEWEST
         assert not math.isnan(norms[place])
 
 

@@ -247,6 +247,12 @@ def test_with_a_spike_rule_it_is_said_that_no_levels_are_looked_for(
     [
         ([1.0] * 4 + [900.0], 2, "gradclip: too few steps to call a spike"),
         ([1.0] * 30, 0, ""),
+        (
+            [1.0] * 4 + [10.0] + [1.0] * 6,
+            2,
+            "gradclip: step 4 is 10.00 times the step before, and not judged: too few steps come "
+            "before it",
+        ),
         ([1.0] * 30 + [900.0], 1, "gradclip: step 30 is above the range before it"),
         ([1.0] * 6 + [900.0], 1, "gradclip: step 6 is above the range before it, by few steps"),
         ([1.0] * 30 + [900.0] * 40, 1, "gradclip: step 30 is above the range before it"),
