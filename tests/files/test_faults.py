@@ -81,6 +81,12 @@ Contents = Mapping[str, bytes | None]
 PLAIN = {"in place, several", "over a file"}  # the others take minutes in all
 
 
+BEFORE_AND_AFTER = [
+    pytest.param(False, id="before"),
+    pytest.param(True, id="after", marks=pytest.mark.heavy),
+]
+
+
 def every(
     ways: Mapping[str, Way] = WAYS, plain: Collection[str] = frozenset(PLAIN)
 ) -> pytest.MarkDecorator:
@@ -246,7 +252,7 @@ def test_there_are_as_many_kills_as_promised(courses: Mapping[Way, Course]) -> N
 
 
 @every()
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", BEFORE_AND_AFTER)
 def test_a_kill_at_any_call_leaves_each_target_old_or_new(
     after: bool, way: Way, courses: Mapping[Way, Course], tmp_path: Path
 ) -> None:
@@ -269,7 +275,7 @@ def test_a_kill_at_any_call_leaves_each_target_old_or_new(
 
 
 @every()
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", BEFORE_AND_AFTER)
 @pytest.mark.parametrize(
     ("deed", "status"),
     [
