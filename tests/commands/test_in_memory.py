@@ -119,6 +119,15 @@ def bits(array: Array) -> tuple[Any, ...]:
     return array.dtype, array.shape, array.tobytes()
 
 
+def results(array: Array) -> tuple[Any, ...]:
+    """Give the bits, but one NaN for all: which of two goes on is the processor's choice."""
+    if array.dtype.kind in "iub":
+        return bits(array)
+    plain = array.copy()
+    plain[np.isnan(plain)] = np.nan
+    return bits(plain)
+
+
 def saved(folder: Path, some: list[Array]) -> tuple[Path, Path, Callable[[Path], list[Array]]]:
     """Save arrays as .npy, or as safetensors where that has no letters for them."""
     if not any(is_odd(array) for array in some):
@@ -174,7 +183,7 @@ def test_the_joint_norm_clips_as_apply_does_to_the_bit(
         return
     clipped, norm = mine
     np.testing.assert_equal(norm, wanted.clipped.norm_before)
-    assert [*map(bits, clipped)] == [*map(bits, read(target))]
+    assert [*map(results, clipped)] == [*map(results, read(target))]
     for one, own in zip(clipped, some, strict=True):
         assert one.flags.writeable
         assert not np.shares_memory(one, own)
@@ -216,7 +225,7 @@ def test_one_array_is_clipped_as_apply_does_to_the_bit(
         if isinstance(mine, type):
             assert mine == wanted
         else:
-            assert bits(mine) == bits(read(target)[0])
+            assert results(mine) == results(read(target)[0])
 
 
 @settings(max_examples=60, deadline=None)
@@ -333,7 +342,7 @@ def test_what_lends_its_values_is_taken() -> None:
         [Lent(np.array([3, 4], "f4")), Wrapped()], 1
     )
     assert norm == math.sqrt(50)
-    assert bits(one) == bits(other)
+    assert results(one) == results(other)
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
