@@ -163,7 +163,9 @@ def test_the_joint_norm_clips_as_apply_does_to_the_bit(
 ) -> None:
     if any(map(is_odd, some)):
         some = [
-            array for array in some if array.dtype.name in CODES and array.dtype.byteorder != ">"
+            array.copy("C")  # a safetensors file keeps no other order
+            for array in some
+            if array.dtype.name in CODES and array.dtype.byteorder != ">"
         ]
     elif "like" in policy or any(array.dtype.kind in "fc" for array in some):
         some = [array for array in some if array.dtype.kind in "fc"]  # others are not, in a file
@@ -196,6 +198,8 @@ def test_the_joint_norm_clips_as_apply_does_to_the_bit(
 def test_one_array_is_clipped_as_apply_does_to_the_bit(
     array: Array, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    if is_odd(array):
+        array = array.copy("C")  # a safetensors file keeps no other order
     axes = data.draw(st.sets(st.integers(0, max(array.ndim - 1, 0))).map(sorted))
     policy = data.draw(st.sampled_from(["refuse", "zero", "skip", "propagate"]))
     calls: list[tuple[Callable[[], Any], dict[str, Any]]] = [
