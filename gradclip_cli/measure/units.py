@@ -32,14 +32,15 @@ MOST_UNITS = 1 << 22
 
 _ONE = 0.5  # a size whose exponent is 0: nothing is scaled
 _FAINT = 2.0**-960  # a power so small is held with fewer digits, or not at all
-_FEW = 2.0**-900  # and does not count where its unit has more
+_SUBNORMAL = 2.0**-1022  # so is a size below, whatever its power
+_ENOUGH = 2.0**110  # times the power of what is faint: beside so much no number of them counts
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
     """Sums by unit, rounded, and beside them what rounding took away.
 
-    `faint` says that a value's power was too small for float64 to hold all its digits.
+    `faint` says that a value, or its power, was too small for float64 to hold all its digits.
     """
 
     rounded: Floats
@@ -67,6 +68,12 @@ class _Slices:
     exponents: NDArray[np.intc]
     p: float
     finite_only: bool
+
+    @property
+    def least(self) -> float:
+        """The smallest scaled size that is held with all its digits, as its power is."""
+        size: float = _FAINT ** (1 / self.p)
+        return max(size, _SUBNORMAL)
 
     @property
     def units(self) -> int:
@@ -151,7 +158,10 @@ def unit_norms(
         }
         sums = measured(each)
         faint = [
-            index for index in axes if sums[index].faint and np.any(sums[index].rounded < _FEW)
+            index
+            for index in axes
+            if sums[index].faint
+            and np.any(sums[index].rounded < each[index].least ** norm_type * _ENOUGH)
         ]
         if faint:
             largest = measured(
@@ -212,7 +222,7 @@ def _added(sums: _Sums, slices: _Slices, values: Values, lanes: int, start: int)
         return _Sums(largest, sums.errors)
     powers = (sizes != 0).astype(np.float64) if slices.p == 0 else sizes**slices.p
     powers[np.isnan(sizes)] = math.nan
-    if not sums.faint and slices.p != 0 and np.any(small := powers < _FAINT):
+    if slices.p and not sums.faint and np.any(small := sizes < slices.least):
         is_faint = bool(np.any(values.reshape(-1, lanes)[small]))  # and no zero
         sums = dataclasses.replace(sums, faint=is_faint)
     step = max(ROW, slices.units)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
@@ -150,6 +150,7 @@ def _scaled_norm(values: Sequence[float], p: float) -> float:
     return largest * total
 
 
+@example(values=[[0.0, 3e-310], [0.0, 1e10]], p=0.5, copies=1, as_complex=False)
 @given(
     values=some.lists(
         some.lists(some.sampled_from([0.0, *FAR]), min_size=2, max_size=2), min_size=1, max_size=6
