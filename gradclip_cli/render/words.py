@@ -129,7 +129,7 @@ _READ_AS_ONE = re.compile(
     r"|(?<=×) (?=the median\b)|(?<=× the) (?=median\b)"
     r"|(?<=\d,) (?=[\d, ]*\])"  # an index: [0, 3]
     r"|(?<=\bstep) (?=\d)"
-    r"|(?<!\S)--?[a-z][-a-z]* (?=['A-Z\d])"  # an option and its value
+    r"|(?<!\S)(?!-inf\b)--?[a-z][-a-z]* (?=['A-Z\d])"  # an option and its value
 )
 
 
