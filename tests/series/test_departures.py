@@ -92,8 +92,9 @@ def test_what_comes_back_is_not_gone(tmp_path: Path) -> None:
     late = moved(STEPS - 1, 50.0)
     early = moved(1, 50.0)
     drift = [1.25**n for n in range(STEPS)]
+    wide = [(1.0, 10.0)[n % 2] if n < 12 else 40.0 for n in range(STEPS)]  # no farther than before
     of_all = noise("of all", 1e4)  # hides each of them
-    series = {"a": of_all, "back": back, "late": late, "early": early, "drift": drift}
+    series = {"a": of_all, "back": back, "late": late, "early": early, "drift": drift, "wide": wide}
     assert told(followed(tmp_path, series)) == []
 
 
