@@ -17,11 +17,17 @@ from tests.running import (
 )
 
 FORMATS = ("table", "tsv", "csv", "md", "json", "jsonl")
+EACH_FORMAT = [
+    pytest.param(f"{command} --format {form}", marks=[] if form == "table" else pytest.mark.heavy)
+    for command in (
+        "inspect a.npy b.npy",
+        "apply a.npy --clip-norm 2.5 --dry-run",
+        "diff a.npy b.npy",
+        "trend a.npy b.npy",
+    )
+    for form in FORMATS
+]
 COMMANDS = [
-    *(f"inspect a.npy b.npy --format {form}" for form in FORMATS),
-    *(f"apply a.npy --clip-norm 2.5 --dry-run --format {form}" for form in FORMATS),
-    *(f"diff a.npy b.npy --format {form}" for form in FORMATS),
-    *(f"trend a.npy b.npy --format {form}" for form in FORMATS),
     *("check a.npy cut.npy", "check a.npy cut.npy --json", "--help", "--version"),
     *("inspect missing.npy", "inspect cut.npy", "apply a.npy", "inspect"),
 ]
@@ -36,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*EACH_FORMAT, *COMMANDS])
 def test_a_fork_says_in_a_pipe_what_a_real_start_says(command: str, folder: Path) -> None:
     done = gradclip(*command.split(), cwd=folder)
     said = real(*command.split(), cwd=folder)

@@ -28,7 +28,15 @@ def large(path: Path, code: str, size: int) -> Path:
     return write_safetensors(path, {"w": (code, (size // itemsize,), data)})
 
 
-@pytest.mark.parametrize("code", ["F32", "F16", "BF16", "F8_E4M3"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "F32",
+        pytest.param("F16", marks=pytest.mark.heavy),
+        pytest.param("BF16", marks=pytest.mark.heavy),
+        "F8_E4M3",
+    ],
+)
 @pytest.mark.parametrize("work", ["inspect", "apply"])
 def test_memory_is_a_few_blocks_whatever_the_size_of_a_tensor(
     code: str, work: str, tmp_path: Path

@@ -389,7 +389,11 @@ def test_progress_is_shown_after_a_second_and_then_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.heavy),
+    ],
 )
 def test_a_signal_takes_the_progress_away_and_gives_the_cursor_back(
     tmp_path: Path, number: signal.Signals, status: int

@@ -152,7 +152,13 @@ def saved(folder: Path, some: list[Array]) -> tuple[Path, Path, Callable[[Path],
     return folder / "in.safetensors", folder / "out.safetensors", read
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(one, id=str(one), marks=pytest.mark.heavy if "like" in one else [])
+        for one in POLICIES
+    ],
+)
 @settings(max_examples=60, deadline=None)
 @given(some=st.lists(arrays(), min_size=1, max_size=4), limit=st.sampled_from([0.5, 3.0, 1e9]))
 def test_the_joint_norm_clips_as_apply_does_to_the_bit(

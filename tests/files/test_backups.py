@@ -142,8 +142,8 @@ def test_without_links_a_copy_is_kept_with_all_that_it_has(here: Path) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        *("rename", "replace"),
-        *(pytest.param(call, marks=pytest.mark.heavy) for call in ("fsync", "unlink")),
+        "rename",
+        *(pytest.param(call, marks=pytest.mark.heavy) for call in ("replace", "fsync", "unlink")),
     ],
 )
 def test_without_links_a_kill_leaves_what_the_next_run_finishes(call: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_file_that_is_a_mount(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ["EPERM", "EACCES", "EBUSY", "EROFS"])
-@pytest.mark.parametrize("at", [2, 3])
+@pytest.mark.parametrize("at", [2, pytest.param(3, marks=pytest.mark.heavy)])
 def test_what_is_refused_in_the_midst_is_taken_back(folder: Path, error: str, at: int) -> None:
     command = ("apply", ".", "--clip-norm=6.5", "--in-place")
     done = with_fault(folder, *command, fault=Fault(at, ("rename",), error))

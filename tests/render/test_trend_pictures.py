@@ -76,7 +76,8 @@ def test_no_odd_run_breaks_the_pictures_in_characters(odd: Trend, width: int) ->
         assert ("×" in lines[0]) == bad
 
 
-@pytest.mark.parametrize("kind", [pytest.param("png", marks=pytest.mark.heavy), "svg"])
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["png", "svg"])
 def test_no_odd_run_breaks_the_figure(odd: Trend, kind: str) -> None:
     data = drawn(odd, f"a.{kind}")
     assert data == drawn(odd, f"a.{kind}"), "the same run, the same bytes"
