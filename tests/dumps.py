@@ -37,13 +37,25 @@ ITEM_BITS = {code: bits for bits, codes in _WIDTHS.items() for code in codes.spl
 class Binary:
     """A binary floating-point format: a sign bit, an exponent, a fraction.
 
-    Without `infinite` only the code with all bits set is NaN and there is no infinity (e4m3fn).
+    `kind` says what is no number: of `ieee` all codes with the top exponent, of `fn` the code with
+    all bits set, of `fnuz` that of -0.0, each with and without sign but for the last; of `finite`
+    none is.
     """
 
     name: str
     bits: int
     fraction_bits: int
-    infinite: bool = True
+    kind: str = "ieee"
+
+    @property
+    def infinite(self) -> bool:
+        """Whether it has infinities."""
+        return self.kind == "ieee"
+
+    @property
+    def nan(self) -> int:
+        """A code of NaN; of a finite format the largest, to which nothing is to be compared."""
+        return self.sign if self.kind == "fnuz" else self.sign - 1
 
     @property
     def sign(self) -> int:
@@ -53,12 +65,13 @@ class Binary:
     @property
     def bias(self) -> int:
         """What is added to an exponent to store it."""
-        return (self.sign >> (self.fraction_bits + 1)) - 1
+        return (self.sign >> (self.fraction_bits + 1)) - (self.kind != "fnuz")
 
     @property
     def top(self) -> int:
         """The code of the largest finite value."""
-        return (self.sign - (1 << self.fraction_bits) if self.infinite else self.sign - 1) - 1
+        missing = {"ieee": 1 << self.fraction_bits, "fn": 1}.get(self.kind, 0)
+        return self.sign - missing - 1
 
     @property
     def largest(self) -> float:
@@ -73,6 +86,8 @@ class Binary:
     def value(self, code: int) -> float:
         """Give the exact value of a code."""
         size = code & (self.sign - 1)
+        if code == self.sign and self.kind == "fnuz":
+            return math.nan
         if size > self.top:
             value = math.inf if self.infinite and size == self.top + 1 else math.nan
         else:
@@ -101,28 +116,51 @@ class Binary:
         NaN it gives one of the codes.
         """
         if isinstance(value, float) and math.isnan(value):
-            return self.sign - 1
-        sign = self.sign if value < 0 or str(value) == "-0.0" else 0
+            return self.nan
+        is_negative = value < 0 or str(value) == "-0.0"
         if isinstance(value, float) and math.isinf(value):
-            return sign | (self.top + self.infinite)
-        size = _nearest_rung(self, value if value > 0 else -value)
-        return sign | (size if self.infinite else min(size, self.top))
+            size = self.top + 1
+        else:
+            size = _nearest_rung(self, value if value > 0 else -value)
+        size = size if self.infinite else min(size, self.top)
+        return self.negative(size) if is_negative else size
+
+    def negative(self, size: int) -> int:
+        """Give the code of minus what a code without sign stands for."""
+        return size if self.kind == "fnuz" and not size else self.sign | size
 
     def saturates(self, value: float) -> bool:
         """Say whether the value would round to more than the largest, were there room for it."""
-        above = self.rung(self.top + 1)
-        return not self.infinite and (
-            math.isinf(value)
-            or (not math.isnan(value) and abs(Fraction(value)) > (self.rung(self.top) + above) / 2)
+        if self.infinite or math.isnan(value) or math.isinf(value):
+            return not self.infinite and not math.isnan(value)
+        halfway = (self.rung(self.top) + self.rung(self.top + 1)) / 2
+        return abs(Fraction(value)) > halfway or (
+            abs(Fraction(value)) == halfway and self.top % 2 == 1
         )
 
     def pack(self, codes: Iterable[int], order: str = "<") -> bytes:
         """Give the bytes of codes, in byte order `<` or `>`."""
         codes = list(codes)
+        if self.bits < 8:  # the first has the lowest bits
+            parts = [codes[at : at + 4] for at in range(0, len(codes), 4)]
+            return b"".join(
+                sum(code << place * self.bits for place, code in enumerate(part)).to_bytes(
+                    len(part) * self.bits // 8, "little"
+                )
+                for part in parts
+            )
         return struct.pack(f"{order}{len(codes)}{_WORDS[self.bits]}", *codes)
 
     def unpack(self, data: bytes, order: str = "<") -> tuple[int, ...]:
         """Give the codes in some bytes."""
+        if self.bits < 8:
+            size, mask = self.bits // 2, (1 << self.bits) - 1
+            parts = [data[at : at + size] for at in range(0, len(data), size)]
+            return tuple(
+                int.from_bytes(part, "little") >> place & mask
+                for part in parts
+                for place in range(0, len(part) * 8, self.bits)
+            )
         return struct.unpack(f"{order}{len(data) * 8 // self.bits}{_WORDS[self.bits]}", data)
 
     def store(self, values: Iterable[float | Fraction], order: str = "<") -> bytes:
@@ -156,8 +194,13 @@ FLOAT16 = Binary("float16", 16, 10)
 BFLOAT16 = Binary("bfloat16", 16, 7)
 FLOAT32 = Binary("float32", 32, 23)
 FLOAT64 = Binary("float64", 64, 52)
-FLOAT8_E4M3FN = Binary("float8_e4m3fn", 8, 3, infinite=False)
+FLOAT8_E4M3FN = Binary("float8_e4m3fn", 8, 3, "fn")
 FLOAT8_E5M2 = Binary("float8_e5m2", 8, 2)
+FLOAT8_E4M3FNUZ = Binary("float8_e4m3fnuz", 8, 3, "fnuz")
+FLOAT8_E5M2FNUZ = Binary("float8_e5m2fnuz", 8, 2, "fnuz")
+FLOAT6_E2M3FN = Binary("float6_e2m3fn", 6, 3, "finite")
+FLOAT6_E3M2FN = Binary("float6_e3m2fn", 6, 2, "finite")
+FLOAT4_E2M1FN = Binary("float4_e2m1fn", 4, 1, "finite")
 
 LANES: dict[str, Binary] = {
     "F16": FLOAT16,
@@ -166,6 +209,11 @@ LANES: dict[str, Binary] = {
     "F64": FLOAT64,
     "F8_E4M3": FLOAT8_E4M3FN,
     "F8_E5M2": FLOAT8_E5M2,
+    "F8_E4M3FNUZ": FLOAT8_E4M3FNUZ,
+    "F8_E5M2FNUZ": FLOAT8_E5M2FNUZ,
+    "F6_E2M3": FLOAT6_E2M3FN,
+    "F6_E3M2": FLOAT6_E3M2FN,
+    "F4": FLOAT4_E2M1FN,
     "C64": FLOAT32,
     "f2": FLOAT16,
     "f4": FLOAT32,
@@ -176,6 +224,10 @@ LANES: dict[str, Binary] = {
 """By safetensors code or npy descr without byte order: the format of a value or of its lanes."""
 
 
+SCALES = "F8_E8M0"
+"""Powers of two, by which values of other tensors are to be multiplied."""
+
+
 def is_complex(code: str) -> bool:
     """Say whether a value of the dtype is two real lanes."""
     return code.lstrip("<>=|").lower().startswith("c")
@@ -184,6 +236,8 @@ def is_complex(code: str) -> bool:
 def lanes(stored: Stored) -> list[float]:
     """Give the exact values of a floating tensor in memory order; a complex value is two."""
     code, _, data = stored
+    if code == SCALES:
+        return [math.nan if byte == 0xFF else math.ldexp(1.0, byte - 127) for byte in data]
     order = ">" if code.startswith(">") else "<"
     return LANES[code.lstrip("<>=|")].load(data, order)
 
@@ -192,14 +246,21 @@ def floats(code: str, shape: Shape, values: Iterable[float | Fraction]) -> Store
     """Give a floating tensor of the values (lanes, in memory order), each rounded once."""
     order = ">" if code.startswith(">") else "<"
     stored = code, shape, LANES[code.lstrip("<>=|")].store(values, order)
-    assert len(stored[2]) == math.prod(shape) * item_size(code), "as many values as the shape has"
+    assert len(stored[2]) == math.prod(shape) * item_bits(code) // 8, (
+        "as many values as the shape has"
+    )
     return stored
 
 
 def item_size(code: str) -> int:
-    """Give the bytes of a value of a safetensors code or an npy descr."""
+    """Give the bytes of a value, if it fills whole ones."""
+    return item_bits(code) // 8
+
+
+def item_bits(code: str) -> int:
+    """Give the bits of a value of a safetensors code or an npy descr."""
     bare = code.lstrip("<>=|")
-    return ITEM_BITS[code] // 8 if code in ITEM_BITS else int(bare[1:])
+    return ITEM_BITS[code] if code in ITEM_BITS else int(bare[1:]) * 8
 
 
 def exact_norm(values: Iterable[float]) -> float:

@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "numpy": {
         *("commands.arrays", "commands.in_memory"),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
-        *("series.departures", "tensors.codecs"),
+        *("series.departures", "tensors.codecs", "tensors.narrow"),
     },
     "regex": {"tensors.patterns"},
     "rich": {"render"},

@@ -31,7 +31,7 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dump import Tensor
-from tests.dumps import LANES, exact_norm, lanes
+from tests.dumps import LANES, SCALES, exact_norm, lanes
 from tests.mutants import mutant
 
 Found = list[tuple[str | None, str, tuple[int, ...], bytes]]
@@ -62,6 +62,7 @@ SAFETENSORS_CODES = {
     "float6_e3m2fn": "F6_E3M2",
     "float4_e2m1fn": "F4",
 }
+CODES = LANES.keys() | {SCALES}
 INTEGERS = {f"{letter}{bits}" for letter in "IU" for bits in (8, 16, 32, 64)}
 
 SECONDS = 10  # for one file; most take a millisecond
@@ -188,7 +189,7 @@ def by_safetensors(path: Path) -> Seen | None:
         (name, part["dtype"], tuple(part["shape"]), bytes(part["data"])) for name, part in read
     )
     codes = {code for _, code, _, _ in found}
-    chosen = INTEGERS if codes & INTEGERS and codes <= INTEGERS | {"BOOL"} else LANES.keys()
+    chosen = INTEGERS if codes & INTEGERS and codes <= INTEGERS | {"BOOL"} else CODES
     numbers = [
         number
         for _, code, shape, data in found
@@ -199,7 +200,7 @@ def by_safetensors(path: Path) -> Seen | None:
 
 
 def _numbers(code: str, shape: tuple[int, ...], data: bytes) -> Iterable[float]:
-    if code in LANES:
+    if code in CODES:
         return lanes((code, shape, data))
     return map(float, np.frombuffer(data, f"<{code[0].lower()}{int(code[1:]) // 8}").tolist())
 

@@ -47,4 +47,4 @@ def test_a_value_is_rounded_as_looking_at_each_rung_would(
     if not form.infinite:
         expected = min(expected, form.top)
     assert form.rounded(size) == expected
-    assert form.rounded(-size) == (form.sign | expected if size else 0)
+    assert form.rounded(-size) == (form.negative(expected) if size else 0)

@@ -13,6 +13,7 @@ from typing import Any
 from gradclip_cli.commands.deciding import (
     aimed,
     decided,
+    refuse_factors,
     refuse_nonfinite,
     refuse_unclippable,
     refuse_undecodable,
@@ -105,6 +106,7 @@ def apply(
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
+    refuse_factors([dump.tensors[index] for index in chosen])
     aim = aimed(rule, terms, dump, chosen)
     way = _Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:

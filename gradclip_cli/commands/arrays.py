@@ -18,7 +18,7 @@ from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor
 
 Array = NDArray[Any]
 
-_NUMBERS = "gradclip reads float16 to float64, bfloat16, float8, complex and whole numbers"
+_NUMBERS = "gradclip reads float4 to float64, bfloat16, complex and whole numbers"
 
 
 def dump_of(named: Mapping[str, Array], label: str) -> tuple[Dump, MemorySource]:

@@ -1,5 +1,6 @@
 """From a dump and a rule to a decision: what has to be measured for it, and what refuses it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from gradclip_cli.rules.terms import Terms
 from gradclip_cli.tensors.codecs import Floats
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.tensors.gradients import paired
-from gradclip_cli.tensors.names import quoted
+from gradclip_cli.tensors.names import plural, quoted
 
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
 
@@ -39,9 +40,21 @@ def decided(
     try:
         if terms.like is not None:
             return followed(rule, terms, terms.like, tensors, parts)
-        return decide(rule, terms, tensors, parts, units)
+        decision = decide(rule, terms, tensors, parts, units)
+        _refuse_nan_without_code(tensors, decision)
+        return decision
     except RefusedError as error:
         raise RefusedError(called(dump.files), error.problem, error.hint) from error
+
+
+def _refuse_nan_without_code(tensors: Sequence[Tensor], decision: Decision) -> None:
+    for tensor, coefficient in zip(tensors, decision.coefficients, strict=True):
+        if coefficient is not None and math.isnan(coefficient) and not tensor.dtype.binary.has_nan:
+            raise RefusedError(
+                "",
+                f"{quoted(tensor.name)} would become NaN, and {tensor.dtype.name} has none",
+                "--nonfinite zero writes 0 for what is not finite, --nonfinite skip leaves it",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +138,23 @@ def refuse_undecodable(tensors: Sequence[Tensor]) -> None:
     if tensors:
         raise GradclipError(
             tensors[0].source.label,
-            f"{len(tensors):,} tensors have a dtype that gradclip cannot decode, so the joint norm "
-            "would be wrong",
+            f"{plural(len(tensors), 'tensor')} of a dtype that gradclip cannot decode, so that the "
+            "joint norm would be wrong",
             "leave them out by name: --exclude 'PATTERN'",
             _listed([f"{quoted(tensor.name)} is {tensor.dtype.name}" for tensor in tensors]),
+        )
+
+
+def refuse_factors(tensors: Sequence[Tensor]) -> None:
+    """Raise `GradclipError` that names tensors that hold scale factors of others."""
+    factors = [tensor for tensor in tensors if tensor.dtype.kind == "scale"]
+    if factors:
+        raise GradclipError(
+            factors[0].source.label,
+            f"{plural(len(factors), 'tensor')} of scale factors: clipped like the elements that "
+            "they belong to, they would shrink the gradient twice",
+            "leave them out by name: --exclude 'PATTERN'; the elements are clipped as stored then",
+            _listed([f"{quoted(tensor.name)} is {tensor.dtype.name}" for tensor in factors]),
         )
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeGuard
 
-from gradclip_cli.commands.measuring import brought
+from gradclip_cli.commands.measuring import brought, factors
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
 from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
@@ -186,6 +186,7 @@ def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
     if ignored:
         notes.append(f"{plural(ignored, 'other file')} ignored")
     notes += [note for dump in dumps for note in brought(dump)]
+    notes += factors(tensor for row in rows if (tensor := row.a or row.b))
     opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})
     if opaque:
         notes.append(f"compared by their bytes, cannot be decoded: {', '.join(opaque)}")

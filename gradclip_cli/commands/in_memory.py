@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradclip_cli.commands.arrays import Array, array_of, dump_of, is_fortran, listed
-from gradclip_cli.commands.deciding import aimed, refuse_nonfinite
+from gradclip_cli.commands.deciding import aimed, refuse_factors, refuse_nonfinite
 from gradclip_cli.commands.measuring import few, measured
 from gradclip_cli.commands.planning import edits_of
 from gradclip_cli.engine.crew import crew
@@ -144,6 +144,7 @@ def _clipped(
     arrays = {name: array_of(name, value) for name, value in values.items()}
     dump, source = dump_of(arrays, label)
     everything = range(len(arrays))
+    refuse_factors(dump.tensors)
     buffers = [np.empty(array.nbytes, np.uint8) for array in arrays.values()]
     with contextlib.ExitStack() as stack:
         hands = stack.enter_context(crew(1 if few(source.size, len(arrays)) else workers))

@@ -72,7 +72,7 @@ def inspect(
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p, fingerprint)
-        unread = len(undecodable(dump, selection))
+        unread = [tensor.name for tensor in undecodable(dump, selection)]
         said = notes(dump, chosen, selection, p)
         seen = report(dump, moments, said, unread=unread, selection=selection)
         if not aims:

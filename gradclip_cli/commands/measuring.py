@@ -1,7 +1,7 @@
 """What every command that measures a dump does and says."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.engine.crew import Progress, crew
@@ -9,7 +9,8 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Path
-from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.results.phrases import those
+from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
@@ -82,10 +83,18 @@ def notes(
     said += selection.misses([tensor.name for tensor in tensors])
     if holds_only_integers(dump):
         said.append("integers taken as gradients" + (", written as float64" if writing else ""))
+    said += factors([tensors[index] for index in chosen])
     opaque = sorted({tensor.dtype.name for tensor in tensors if tensor.dtype.kind == "opaque"})
     if opaque:
         said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
     return said
+
+
+def factors(tensors: Iterable[Tensor]) -> list[str]:
+    """Say what the numbers of tensors that hold factors of others do not mean."""
+    names = [tensor.name for tensor in tensors if tensor.dtype.kind == "scale"]
+    meaning = "scale factors: the values are element × scale, not joined here"
+    return [f"{those(names)}: {meaning}"] if names else []
 
 
 def brought(dump: Dump) -> list[str]:

@@ -37,7 +37,7 @@ from gradclip_cli.series.spikes import LEAST, SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
 from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dump import Dump, multi_index
-from gradclip_cli.tensors.gradients import gradients
+from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
@@ -271,4 +271,5 @@ def _measured(dump: Dump, moments: dict[int, Moments], selection: Selection) -> 
         merge(parts).finite_norm,
         tuple(notes(dump, list(moments), selection)),
         {one.name: [dict(part.further).get(one.name) for part in parts] for one in STATISTICS},
+        tuple(tensor.name for tensor in undecodable(dump, selection)),
     )

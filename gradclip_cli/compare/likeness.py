@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.tensors.codecs import Floats, decode, encode
-from gradclip_cli.tensors.dtypes import DType, numeric
+from gradclip_cli.tensors.dtypes import BFLOAT16, DType, narrow, numeric
 
 Mask = NDArray[np.bool_]
 
 # In which copies of gradients are kept, the finest first: what fits the first is told.
 _COARSE = (
     numeric("f", 16),
-    DType("bfloat16", "float", 16, "<u2"),
-    DType("float8_e4m3fn", "float", 8, "|u1"),
-    DType("float8_e5m2", "float", 8, "|u1"),
+    BFLOAT16,
+    narrow("float8_e4m3fn"),
+    narrow("float8_e5m2"),
 )
 _WORDS = (
     "the sign of zero",
@@ -93,7 +93,7 @@ def _has_few_digits(values: Floats) -> bool:
 def _is_rounded(fine: Floats, coarse: Floats, dtype: DType) -> Mask:
     """Say of which values one is the other, rounded to a dtype."""
     values = np.ascontiguousarray(fine).reshape(-1)
-    stored = scratch("coarse", np.uint8, values.size * dtype.itemsize)
+    stored = scratch("coarse", np.uint8, dtype.size_of(values.size))
     with np.errstate(over="ignore", invalid="ignore"):
         encode(values, dtype, stored)
     near = decode(stored, dtype).reshape(coarse.shape)

@@ -11,8 +11,10 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradclip_cli.compare.difference import Mask, differing
 from gradclip_cli.engine.scratch import scratch
@@ -22,6 +24,7 @@ from gradclip_cli.measure.spans import BLOCK, Span, Work, cut
 from gradclip_cli.tensors.codecs import Floats, Stored, decode
 from gradclip_cli.tensors.dtypes import DType, numeric
 from gradclip_cli.tensors.dump import Shape, Tensor
+from gradclip_cli.tensors.narrow import unpacked
 
 Pair = tuple[Tensor, Tensor]
 
@@ -29,6 +32,7 @@ BOX = BLOCK  # real numbers a box
 
 _BYTE = numeric("u", 8)
 
+Words = NDArray[np.unsignedinteger[Any]]
 
 Readers = tuple[Reader, Reader]
 
@@ -96,7 +100,7 @@ class Box:
     @property
     def size(self) -> int:
         """Number of bytes to read."""
-        return math.prod(self.sides) * (self.a.dtype.itemsize + self.b.dtype.itemsize)
+        return sum(tensor.dtype.size_of(math.prod(self.sides)) for tensor in (self.a, self.b))
 
     @property
     def place(self) -> Files:
@@ -182,7 +186,7 @@ def _followed(
 
 
 def _part(tensor: Tensor, start: int, count: int) -> Span:
-    offset = tensor.offset + start * tensor.dtype.itemsize
+    offset = tensor.offset + tensor.dtype.size_of(start)
     return Span(tensor.source, tensor.dtype, offset, (count,), start, tensor.fortran_shape)
 
 
@@ -227,7 +231,7 @@ def read(work: Spans | Box, readers: Readers) -> Iterator[tuple[int, Both]]:
     if isinstance(work, Box):
         stored_a = _read_box("stored a", reader_a, work.a, work.low, work.sides)
         stored_b = _read_box("stored b", reader_b, work.b, work.low, work.sides)
-        yield 0, _both(stored_a, work.a.dtype, stored_b, work.b.dtype)
+        yield 0, _both(stored_a, work.a.dtype.apart, stored_b, work.b.dtype.apart)
         return
     dtype_a, dtype_b = work.a[0].dtype, work.b[0].dtype
     count = sum(span.count for span in work.a)
@@ -241,20 +245,20 @@ def read(work: Spans | Box, readers: Readers) -> Iterator[tuple[int, Both]]:
 
 def _read_spans(role: str, reader: Reader, spans: Sequence[Span], first: int, count: int) -> Stored:
     """Read so many values from number `first` on; of several spans, which are small, all."""
-    itemsize = spans[0].dtype.itemsize
-    stored: Stored = scratch(role, np.uint8, count * itemsize)
+    dtype = spans[0].dtype
+    stored: Stored = scratch(role, np.uint8, dtype.size_of(count))
     done = 0
     for span in spans:
         size = stored.size if len(spans) == 1 else span.size
         view = stored[done : done + size].data
-        reader.read_exactly(view, span.offset + first * itemsize)
+        reader.read_exactly(view, span.offset + dtype.size_of(first))
         done += size
     return stored
 
 
 def _read_box(role: str, reader: Reader, tensor: Tensor, low: Shape, sides: Shape) -> Stored:
-    """Read a box of a tensor and give it in C order."""
-    shape, itemsize = tensor.shape, tensor.dtype.itemsize
+    """Read a box of a tensor and give it in C order, packed values apart."""
+    shape, itemsize = tensor.shape, tensor.dtype.apart.bits // 8
     if tensor.fortran_shape is None:
         return _read_runs(role, reader, tensor, shape, low, sides)
     stored = _read_runs("box", reader, tensor, shape[::-1], low[::-1], sides[::-1])
@@ -268,20 +272,33 @@ def _read_runs(
     role: str, reader: Reader, tensor: Tensor, shape: Shape, low: Shape, sides: Shape
 ) -> Stored:
     """Read a box whose last index runs fastest in the file, by runs of adjacent values."""
-    itemsize = tensor.dtype.itemsize
+    dtype = tensor.dtype.apart
     outer = len(shape) - 1
     while outer and sides[outer] == shape[outer]:
         outer -= 1
-    run = math.prod(sides[outer:]) * itemsize
-    stored: Stored = scratch(role, np.uint8, math.prod(sides) * itemsize)
+    run = math.prod(sides[outer:])
+    stored: Stored = scratch(role, np.uint8, dtype.size_of(math.prod(sides)))
     axes = (range(at, at + side) for at, side in zip(low[:outer], sides[:outer], strict=True))
     for number, place in enumerate(itertools.product(*axes)):
         position = 0
         for at, side in zip((*place, *low[outer:]), shape, strict=True):
             position = position * side + at
-        view = stored[number * run : (number + 1) * run].data
-        reader.read_exactly(view, tensor.offset + position * itemsize)
+        view = stored[dtype.size_of(number * run) : dtype.size_of((number + 1) * run)]
+        if tensor.dtype.bits < 8:
+            view[:] = _read_packed(reader, tensor, position, run)
+        else:
+            reader.read_exactly(view.data, tensor.offset + dtype.size_of(position))
     return stored
+
+
+def _read_packed(reader: Reader, tensor: Tensor, first: int, count: int) -> Stored:
+    """Read the codes of so many packed values from number `first` on."""
+    before = first % 8  # eight values fill whole bytes, whatever bits they have
+    dtype = tensor.dtype
+    until = min(-(-(first + count) // 8) * 8, tensor.count)
+    stored: Stored = scratch("packed", np.uint8, dtype.size_of(until - first + before))
+    reader.read_exactly(stored.data, tensor.offset + dtype.size_of(first - before))
+    return unpacked(stored, dtype)[before : before + count]
 
 
 def _both(stored_a: Stored, dtype_a: DType, stored_b: Stored, dtype_b: DType) -> Both:
@@ -304,12 +321,19 @@ def _changed(stored_a: Stored, dtype_a: DType, stored_b: Stored, dtype_b: DType)
     """Say which values have other bits, whatever the order of their bytes; None where none has."""
     if dtype_a.words == dtype_b.words and np.array_equal(stored_a, stored_b):
         return None
-    codes_a, codes_b = (
-        stored.view(f"{dtype.words[0]}u{dtype.itemsize // dtype.lanes}")
-        for stored, dtype in ((stored_a, dtype_a), (stored_b, dtype_b))
+    changed: Mask = (
+        (_codes(stored_a, dtype_a) != _codes(stored_b, dtype_b))
+        .reshape(-1, dtype_a.lanes)
+        .any(axis=1)
     )
-    changed: Mask = (codes_a != codes_b).reshape(-1, dtype_a.lanes).any(axis=1)
     return changed if changed.any() else None
+
+
+def _codes(stored: Stored, dtype: DType) -> Words:
+    """Give the bits of a block's lanes, as whole numbers."""
+    if dtype.bits < 8:
+        return unpacked(stored, dtype).copy()
+    return stored.view(f"{dtype.words[0]}u{dtype.bits // dtype.lanes // 8}")
 
 
 def _numbers(role: str, stored: Stored, dtype: DType, lanes: int) -> Floats:

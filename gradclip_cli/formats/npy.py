@@ -91,7 +91,7 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
     dtype = _dtype(descr, label)
     count = _count(shape, dtype, label)
     offset = 8 + length_size + length
-    return (Tensor(name, dtype, shape, source, offset, count * dtype.itemsize, fortran),)
+    return (Tensor(name, dtype, shape, source, offset, dtype.size_of(count), fortran),)
 
 
 def promoted(_header: bytes, tensors: Sequence[Tensor], _names: Container[str | None]) -> bytes:
@@ -219,7 +219,7 @@ def _dtype(descr: object, label: str) -> DType:
 
 def _count(shape: Shape, dtype: DType, label: str) -> int:
     # As NumPy: the product over the sides that are not zero must fit a signed 64-bit size.
-    if math.prod(side for side in shape if side) * dtype.itemsize >= 1 << 63:
+    if dtype.size_of(math.prod(side for side in shape if side)) >= 1 << 63:
         raise GradclipError(
             label,
             f"the shape {_short(shape)} of {dtype.name} is more than any machine can address",

@@ -20,7 +20,7 @@ from typing import NoReturn
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, FLOAT64, narrow, numeric
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import escape, quoted, shortened
 
@@ -33,15 +33,15 @@ _DTYPES = {
     **{f"I{bits}": numeric("i", bits) for bits in (8, 16, 32, 64)},
     **{f"F{bits}": numeric("f", bits) for bits in (16, 32, 64)},
     "C64": numeric("c", 64),
-    "BF16": DType("bfloat16", "float", 16, "<u2"),
-    "F8_E4M3": DType("float8_e4m3fn", "float", 8, "|u1"),
-    "F8_E5M2": DType("float8_e5m2", "float", 8, "|u1"),
-    "F8_E8M0": DType("float8_e8m0fnu", "opaque", 8),
-    "F8_E4M3FNUZ": DType("float8_e4m3fnuz", "opaque", 8),
-    "F8_E5M2FNUZ": DType("float8_e5m2fnuz", "opaque", 8),
-    "F6_E2M3": DType("float6_e2m3fn", "opaque", 6),
-    "F6_E3M2": DType("float6_e3m2fn", "opaque", 6),
-    "F4": DType("float4_e2m1fn", "opaque", 4),
+    "BF16": BFLOAT16,
+    "F8_E4M3": narrow("float8_e4m3fn"),
+    "F8_E5M2": narrow("float8_e5m2"),
+    "F8_E8M0": E8M0,
+    "F8_E4M3FNUZ": narrow("float8_e4m3fnuz"),
+    "F8_E5M2FNUZ": narrow("float8_e5m2fnuz"),
+    "F6_E2M3": narrow("float6_e2m3fn"),
+    "F6_E3M2": narrow("float6_e3m2fn"),
+    "F4": narrow("float4_e2m1fn"),
 }
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
@@ -106,7 +106,7 @@ def promoted(header: bytes, _tensors: Sequence[Tensor], names: Container[str | N
         begin, size = end, stop - begin
         if name in names:
             entry["dtype"] = "F64"
-            size = math.prod(entry["shape"]) * FLOAT64.itemsize
+            size = FLOAT64.size_of(math.prod(entry["shape"]))
         end = begin + size
         entry["data_offsets"] = [begin, end]
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()

@@ -7,6 +7,7 @@ tensor was cut between units, and any change is missed with a chance of about 2*
 somebody aims at it: the hash is fast, not cryptographic.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 
@@ -50,7 +51,7 @@ class Fingerprint:
     """
 
     def __init__(self, dtype: DType, fortran_shape: Shape | None = None, first: int = 0) -> None:
-        self._size = UNIT * (dtype.itemsize // dtype.lanes)
+        self._size = dtype.size_of(UNIT) // dtype.lanes
         self._seed = _seed(dtype, fortran_shape)
         self._next, rest = divmod(first * dtype.lanes, UNIT)
         assert not rest, "spans begin with units"
@@ -87,7 +88,7 @@ def of_each(stored: Stored, dtype: DType, counts: Sequence[int]) -> list[int]:
     from xxhash import xxh3_64_intdigest
 
     data, seed = stored.data, _seed(dtype, None)
-    ends = np.cumsum(np.multiply(counts, dtype.itemsize)).tolist()
+    ends = list(itertools.accumulate(map(dtype.size_of, counts)))
     return [
         xxh3_64_intdigest(data[begin:end], seed)
         for begin, end in zip([0, *ends[:-1]], ends, strict=True)

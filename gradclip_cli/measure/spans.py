@@ -46,7 +46,7 @@ class Span:
     @property
     def size(self) -> int:
         """Number of bytes."""
-        return self.count * self.dtype.itemsize
+        return self.dtype.size_of(self.count)
 
     def places_from(self, first: int = 0) -> Places:
         """Give where in their tensor the values of a piece lie, from its value `first` on."""
@@ -108,7 +108,7 @@ def cut(
             group.append(index)
             counts.append(count)
             values += count
-            end = tensor.offset + count * tensor.dtype.itemsize
+            end = tensor.offset + tensor.size
         else:
             for span in _pieces(tensor, count, span_bytes):
                 yield Work((index,), span)
@@ -128,13 +128,13 @@ def _shared(first: Tensor, group: Sequence[int], counts: Sequence[int]) -> Work:
 
 
 def _pieces(tensor: Tensor, count: int, span_bytes: int) -> Iterator[Span]:
-    itemsize = tensor.dtype.itemsize
-    step = max(span_bytes // itemsize // UNIT, 1) * UNIT
+    dtype = tensor.dtype
+    step = max(dtype.count_in(span_bytes) // UNIT, 1) * UNIT
     for start in range(0, count, step):
         yield Span(
             tensor.source,
-            tensor.dtype,
-            tensor.offset + start * itemsize,
+            dtype,
+            tensor.offset + dtype.size_of(start),
             (min(step, count - start),),
             start,
             tensor.fortran_shape,
@@ -151,7 +151,7 @@ def blocks(reader: Reader, span: Span, parts: int = 1) -> Iterator[tuple[int, St
     """
     for first, size in pieces(span, parts):
         stored: Stored = scratch("stored", "u1", size)
-        reader.read_exactly(stored.data, span.offset + first * span.dtype.itemsize)
+        reader.read_exactly(stored.data, span.offset + span.dtype.size_of(first))
         yield first, stored
 
 
@@ -160,4 +160,4 @@ def pieces(span: Span, parts: int = 1) -> Iterator[tuple[int, int]]:
     rows = BLOCK // ROW if span.small else max(BLOCK // ROW // parts, 1)
     step = rows * ROW // span.dtype.lanes
     for first in range(0, span.count, step):
-        yield first, min(step, span.count - first) * span.dtype.itemsize
+        yield first, span.dtype.size_of(min(step, span.count - first))

@@ -1,12 +1,15 @@
 """Gates: what a script may ask of a result. One that cannot judge says so and does not pass."""
 
+from collections.abc import Sequence
+
 from gradclip_cli.errors import Status
 from gradclip_cli.measure.rounding import explained
 from gradclip_cli.results.gates import Gate
-from gradclip_cli.results.phrases import called, exactly, nonfinite, number
+from gradclip_cli.results.phrases import called, exactly, nonfinite, number, those
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.trend import Trend
-from gradclip_cli.tensors.names import plural
+
+_NOT_KNOWN = "whether all values are finite is not known"
 
 
 def within(report: Report, limit: float) -> Gate:
@@ -17,7 +20,7 @@ def within(report: Report, limit: float) -> Gate:
     if report.overflows:
         return Gate(Status.VERDICT, "the global norm is beyond float64", limit)
     if report.unread:
-        return Gate(Status.TROUBLE, _unread(report, "the global norm is of a part"), limit)
+        return Gate(Status.TROUBLE, _unread(report.unread, "the global norm is of a part"), limit)
     tolerance = explained(report.stored, limit, p)
     says = ""
     if norm - limit > tolerance:
@@ -34,7 +37,7 @@ def finite(report: Report) -> Gate:
     if report.moments.nonfinite:
         return Gate(Status.VERDICT, f"not all values are finite: {_first(report)}")
     if report.unread:
-        return Gate(Status.TROUBLE, _unread(report, "whether all values are finite is not known"))
+        return Gate(Status.TROUBLE, _unread(report.unread, _NOT_KNOWN))
     return Gate(Status.OK)
 
 
@@ -42,7 +45,8 @@ def finite_steps(trend: Trend) -> Gate:
     """Ask whether all values of all steps are finite."""
     first = trend.first_nonfinite
     if first is None:
-        return Gate(Status.OK)
+        part = _in_part(trend, _NOT_KNOWN)
+        return Gate(Status.TROUBLE, part) if part else Gate(Status.OK)
     return Gate(
         Status.VERDICT,
         f"not all values are finite, first at step {first.step.step}, likely in "
@@ -59,6 +63,8 @@ def no_spike(trend: Trend) -> Gate:
         step = min(firsts, key=lambda step: steps.index(step.step))
         few = ", by few steps" if step.usual.few else ""
         return Gate(Status.VERDICT, f"step {step.step} is above the range before it{few}")
+    if part := _in_part(trend, "the norm is of a part"):
+        return Gate(Status.TROUBLE, part)
     if not trend.judged:
         return Gate(Status.TROUBLE, "too few steps to call a spike")
     if (jump := trend.unjudged_jump) is not None:
@@ -75,5 +81,13 @@ def _first(report: Report) -> str:
     return f"{said}, likely first in {called(report.worst.name)}" if report.worst else said
 
 
-def _unread(report: Report, why: str) -> str:
-    return f"{why}: {plural(report.unread, 'tensor')} could not be decoded"
+def _unread(names: Sequence[str | None], why: str) -> str:
+    return f"{why}: {those(names)} could not be decoded"
+
+
+def _in_part(trend: Trend, why: str) -> str:
+    """Say which is the first step of which not all was measured; nothing where there is none."""
+    for step in trend.steps:
+        if step.measured.unread:
+            return f"step {step.step}: {_unread(step.measured.unread, why)}"
+    return ""

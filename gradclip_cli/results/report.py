@@ -133,8 +133,9 @@ class Report(Result):
     `notes` are sentences that a reader must not miss, `clipped`, `ruling` and `handled` say what
     `apply` did, and `worst` is the tensor to blame, whichever rows are shown. `what_if` has one
     entry for each rule that `inspect` was asked about. `written` says where `apply` wrote: two
-    results that differ in nothing else are equal. `unread` chosen tensors could not be decoded; the
-    `verdict` is the sentence to read first, and `gates` are the answers to what a script asked.
+    results that differ in nothing else are equal. Chosen tensors that are `unread` could not be
+    decoded; the `verdict` is the sentence to read first, and `gates` are the answers to what a
+    script asked.
     """
 
     rows: tuple[Row, ...]
@@ -149,7 +150,7 @@ class Report(Result):
     ruling: Ruling | None = None
     what_if: tuple[WhatIf, ...] = ()
     written: Written | None = field(default=None, repr=False, compare=False)
-    unread: int = 0
+    unread: tuple[str | None, ...] = ()
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
     handled: Handled | None = None

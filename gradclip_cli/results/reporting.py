@@ -2,15 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.results.figures import Clipping
-from gradclip_cli.results.phrases import called, nonfinite, part_of
+from gradclip_cli.results.phrases import called, nonfinite, part_of, those
 from gradclip_cli.results.ranking import worst_first
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.dump import Dump
-from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
 
@@ -19,12 +18,12 @@ def report(
     moments: Mapping[int, Moments],
     notes: Iterable[str] = (),
     clipping: Clipping | None = None,
-    unread: int = 0,
+    unread: Sequence[str | None] = (),
     selection: Selection | None = None,
 ) -> Report:
     """Put a dump's measurements together; `moments` lacks the tensors that do not count.
 
-    Of these `unread` were chosen and could not be decoded; others a `selection` leaves out.
+    Of these some, `unread`, were chosen and could not be decoded; others a `selection` leaves out.
     """
     tensors = dump.tensors
     chosen = range(len(tensors)) if selection is None else {*selection.chosen(tensors)}
@@ -62,7 +61,7 @@ def report(
         worst=ordered[0] if ordered else None,
         ruling=None if clipping is None else clipping.ruling,
         handled=None if clipping is None else clipping.handled,
-        unread=unread,
+        unread=tuple(unread),
         excluded=len(tensors) - len(chosen),
     )
     say = _verdict if clipping is None else _of_clipping
@@ -113,7 +112,7 @@ def _verdict(report: Report) -> str:
     """Say what is true of a dump, which tensor is to blame, and what was not looked at."""
     said = _of_report(report)
     if report.unread:
-        said += f"; {plural(report.unread, 'tensor')} could not be decoded"
+        said += f"; {those(report.unread)} could not be decoded"
     return said
 
 

@@ -122,7 +122,7 @@ class Patch:
     @property
     def written(self) -> int:
         """Number of bytes of the result."""
-        return self.size // self.work.span.dtype.itemsize * self.dtype.itemsize
+        return self.dtype.size_of(self.work.span.count)
 
     @property
     def label(self) -> str:
@@ -165,7 +165,7 @@ class Plan:
                 some = [edit for index in work.indices if (edit := own[index]) is not None]
                 edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
                 target = output.tensors[work.indices[0]]
-                offset = target.offset + work.span.start * target.dtype.itemsize
+                offset = target.offset + target.dtype.size_of(work.span.start)
                 numbered = Work((*(output.first + index for index in work.indices),), work.span)
                 yield Patch(
                     place,

@@ -214,9 +214,8 @@ def patched(patch: Patch, reader: Reader, room: Room | None) -> Results:
             before.add(stored)
         if prints is not None:
             prints.add(stored)
-        count = stored.size // span.dtype.itemsize
-        itemsize = patch.dtype.itemsize
-        data = room(patch.offset + first * itemsize, count * itemsize)
+        size = patch.dtype.size_of(span.dtype.count_in(stored.size))
+        data = room(patch.offset + patch.dtype.size_of(first), size)
         saturated += edited(stored, first, data)
         if not all(changed):
             changed = list(map(operator.or_, changed, _changed(stored, data, patch)))
@@ -242,7 +241,7 @@ def _kept(patch: Patch, reader: Reader, room: Room | None) -> Iterable[Outcome]:
     span = patch.work.span
     prints = Prints(span)
     for first, size in pieces(span):
-        begin = first * span.dtype.itemsize
+        begin = span.dtype.size_of(first)
         data = scratch("stored", "u1", size) if room is None else room(patch.offset + begin, size)
         reader.read_exactly(data.data, span.offset + begin)
         prints.add(data)
@@ -292,8 +291,8 @@ def _changed(stored: Stored, data: Stored, patch: Patch) -> Iterable[bool]:
         return itertools.repeat(not alike)
     if data.size != stored.size:
         return itertools.repeat(True)
-    sizes = np.multiply(span.counts, span.dtype.itemsize)
-    found: list[bool] = np.logical_or.reduceat(data != stored, np.cumsum(sizes) - sizes).tolist()
+    ends = itertools.accumulate(map(span.dtype.size_of, span.counts), initial=0)
+    found: list[bool] = np.logical_or.reduceat(data != stored, list(ends)[:-1]).tolist()
     return found
 
 

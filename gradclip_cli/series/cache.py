@@ -23,8 +23,10 @@ from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.selection import Selection
 
-_VERSION = 2  # 1 had other fingerprints
-_BEGINNINGS = tuple(f'{{"gradclip_trend": {one}, "step": '.encode() for one in (1, _VERSION))
+_VERSION = 3  # 1 had other fingerprints, 2 could not decode all floats
+_BEGINNINGS = tuple(
+    f'{{"gradclip_trend": {one}, "step": '.encode() for one in range(1, _VERSION + 1)
+)
 
 FileKey = tuple[str, int, int]
 
@@ -180,6 +182,7 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
         "include": key.include,
         "exclude": key.exclude,
         "notes": measured.notes,
+        "unread": measured.unread,
         "names": layout.names,
         "dtypes": layout.dtypes,
         "counts": layout.counts,
@@ -217,5 +220,6 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         line["finite_norm"],
         line["notes"],
         {one.name: line[one.name] for one in STATISTICS if line.get(one.name) is not None},
+        line.get("unread", ()),
     )
     return key, measured

@@ -65,6 +65,9 @@ def _measured(rows: list[dict[str, Any]], selection: Selection) -> Measured:
     if len(measured) != whole["measured"]:
         raise ValueError(f"it has {len(measured):,} of {whole['measured']:,} measured tensors")
     names = [_name(row) for row in measured]
+    unread = [_name(row) for row in rows if not row["measured"] and _is_float(str(row["dtype"]))]
+    if len(unread) <= whole["excluded"]:
+        unread = []
     chosen = [measured[index] for index in selection.among(names)]
     norms = [row["finite_norm"] for row in chosen]
     everything = len(chosen) == len(measured)
@@ -90,7 +93,12 @@ def _measured(rows: list[dict[str, Any]], selection: Selection) -> Measured:
             for one in STATISTICS
             if all(one.name in row for row in chosen)
         },
+        [name for name in unread if selection.chooses(name)],
     )
+
+
+def _is_float(dtype: str) -> bool:
+    return "float" in dtype or dtype.startswith("complex")
 
 
 def _name(row: dict[str, Any]) -> str | None:

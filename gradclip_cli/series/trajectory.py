@@ -54,7 +54,7 @@ class Measured:
 
     `norms` and `sizes` (largest finite magnitudes; NaN where there is none) have an entry for each
     tensor of the layout, and so has what is `further` in the table of statistics. `finite_norm` is
-    inf where it is beyond float64.
+    inf where it is beyond float64. Tensors that are `unread` could not be decoded.
     """
 
     layout: Layout = field(repr=False)
@@ -64,6 +64,7 @@ class Measured:
     finite_norm: float
     notes: tuple[str, ...] = ()
     further: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
+    unread: tuple[str | None, ...] = ()
 
     @classmethod
     def of(
@@ -75,6 +76,7 @@ class Measured:
         finite_norm: float | None,
         notes: Iterable[str],
         further: Mapping[str, Sequence[Any]] | None = None,
+        unread: Iterable[str | None] = (),
     ) -> "Measured":
         """Put a step together from columns, in which None stands for what JSON cannot hold.
 
@@ -98,6 +100,7 @@ class Measured:
             _norm(finite_norm),
             tuple(notes),
             further or {},
+            tuple(unread),
         )
 
     @property

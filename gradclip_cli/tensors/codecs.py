@@ -2,19 +2,20 @@
 
 `decode` gives the values of a block as float32 or float64, whichever holds them without rounding
 (64-bit integers excepted, which NumPy promotes to float64 as well). `encode` rounds float64 once,
-to nearest even, to the stored dtype. A complex value is two real lanes, real part first.
+to nearest even, to the stored dtype; there is no rounding to scale factors. A complex value is two
+real lanes, real part first.
 """
 
-import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import Bytes, scratch
-from gradclip_cli.tensors.dtypes import DType, binary_of
+from gradclip_cli.tensors.dtypes import E8M0, DType
+from gradclip_cli.tensors.narrow import by_table, encode_narrow, look_up, unpacked
 
 Stored = Bytes
 Values = NDArray[Any]  # float32 or float64, shape (count * lanes,)
@@ -26,7 +27,7 @@ def decode(stored: Stored, dtype: DType) -> Values:
 
     The result is a view of `stored` or a scratch array: use it before the next block is decoded.
     """
-    words = stored.view(dtype.words)
+    words = words_of(stored, dtype)
     if not words.dtype.isnative:
         native = scratch("native", words.dtype.newbyteorder("="), words.size)
         np.copyto(native, words)
@@ -38,6 +39,11 @@ def decode(stored: Stored, dtype: DType) -> Values:
         np.copyto(values, words)
         return values
     return words
+
+
+def words_of(stored: Stored, dtype: DType) -> NDArray[Any]:
+    """Give the words of a block's values, one each: a view, or of packed values a scratch array."""
+    return unpacked(stored, dtype) if dtype.bits < 8 else stored.view(dtype.words)
 
 
 def magnitudes(words: NDArray[Any]) -> NDArray[Any]:
@@ -59,6 +65,10 @@ def sparse(stored: Stored, dtype: DType) -> tuple[NDArray[np.bool_], NDArray[np.
 
     Subnormal numbers have fewer digits than others of their dtype. Whole numbers never are.
     """
+    if dtype.bits <= 8 and dtype.kind == "float":  # a NaN may have the code of minus zero
+        sizes = np.abs(decode(stored, dtype))
+        zero = sizes == 0
+        return zero, (sizes < dtype.binary.smallest_normal) & ~zero
     words = stored.view(dtype.words)
     if dtype.kind == "integer":
         return words == 0, np.zeros(words.shape, np.bool_)
@@ -72,8 +82,11 @@ def sparse(stored: Stored, dtype: DType) -> tuple[NDArray[np.bool_], NDArray[np.
 def encode(values: NDArray[np.float64], dtype: DType, stored: Stored) -> int:
     """Round each value once to nearest even into `stored`; give how many had to be saturated.
 
-    Only float8 e4m3fn saturates, having no infinity; the others overflow to one, as IEEE 754 says.
+    Formats without an infinity saturate; the others overflow to one, as IEEE 754 says. Those that
+    have no NaN are given none.
     """
+    if dtype.bits <= 8 and dtype.kind == "float":
+        return encode_narrow(values, dtype, stored)
     words = stored.view(dtype.words)
     if dtype.name in _ENCODERS:
         return _ENCODERS[dtype.name](values, words)
@@ -183,86 +196,26 @@ def _encode_bfloat16(values: NDArray[np.float64], words: NDArray[np.uint16]) -> 
     return 0
 
 
-@cache
-def _float8_values(name: str) -> NDArray[np.float32]:
-    """Give the 256 values of a float8 dtype, by code."""
-    form = binary_of(name)
-    values = np.empty(256, np.float32)
-    for code in range(256):
-        exponent = (code & 0x7F) >> form.fraction_bits
-        fraction = (code & ((1 << form.fraction_bits) - 1)) / (1 << form.fraction_bits)
-        size = (fraction + bool(exponent)) * 2.0 ** (max(exponent, 1) - form.bias)
-        if form.infinite and exponent == (1 << form.exponent_bits) - 1:
-            size = math.nan if fraction else math.inf
-        elif not form.infinite and code & 0x7F == 0x7F:
-            size = math.nan
-        values[code] = -size if code & 0x80 else size
-    values.flags.writeable = False
-    return values
-
-
-def _decode_float8(name: str, values: NDArray[np.float32], codes: NDArray[np.uint8]) -> None:
-    # The mode only spares a copy: a code is always within the table.
-    np.take(_float8_values(name), codes, out=values, mode="clip")
-
-
-# The upper 17 bits of a float64 (sign, exponent, 5 bits of fraction), the last of them set where
-# any lower bit is ("round to odd"), keep two bits more than float8 has. Rounding that to nearest
-# even is therefore the same as rounding the float64 itself, and there are few enough to tabulate.
-_ODD_SHIFT = 47
-
-
-@cache
-def _float8_codes(name: str) -> NDArray[np.uint8]:
-    """Give the code of each float64 rounded to odd; its upper 17 bits are the index."""
-    values = (np.arange(1 << 17, dtype=np.uint64) << np.uint64(_ODD_SHIFT)).view(np.float64)
-    sizes = _float8_values(name)[:0x80].astype(np.float64)
-    finite = np.flatnonzero(np.isfinite(sizes))
-    ladder = sizes[finite]  # ascending, as positive codes are
-    if binary_of(name).infinite:  # overflow begins halfway to what the next exponent holds
-        ladder = np.append(ladder, 2.0 ** (binary_of(name).bias + 1))
-    size = np.abs(values)
-    with np.errstate(invalid="ignore"):
-        above = np.clip(np.searchsorted(ladder, size), 1, len(ladder) - 1)
-        below = above - 1
-        middle = (ladder[below] + ladder[above]) / 2
-        upward = (size > middle) | ((size == middle) & (above % 2 == 0))
-    codes = np.where(upward, above, below).astype(np.uint8)
-    codes[np.isnan(values)] = 0x7E if binary_of(name).infinite else 0x7F
-    codes |= (np.signbit(values).astype(np.uint8)) << 7
-    codes.flags.writeable = False
-    return codes
-
-
-def _encode_float8(name: str) -> Callable[[NDArray[np.float64], NDArray[np.uint8]], int]:
-    form = binary_of(name)
-    # Halfway to the next rung of the ladder, which the format does not have: 464 of e4m3fn.
-    unit = 2.0 ** (form.bias + 1 - form.fraction_bits)
-    beyond = None if form.infinite else form.largest + unit / 2
-
-    def encode_values(values: NDArray[np.float64], codes: NDArray[np.uint8]) -> int:
-        bits = values.view(np.uint64)
-        upper = bits >> np.uint64(_ODD_SHIFT)
-        upper |= (bits & np.uint64((1 << _ODD_SHIFT) - 1)) != 0
-        np.take(_float8_codes(name), upper.view(np.int64), out=codes, mode="clip")
-        return 0 if beyond is None else int(np.count_nonzero(np.abs(values) > beyond))
-
-    return encode_values
-
-
 _DECODERS: dict[str, Callable[[Any], Values]] = {
     "float16": _decode_narrow("i2", 13, 0x8FFFE000, 112, 0x7C00, np.copyto),
     "bfloat16": _decode_bfloat16,
     "float8_e4m3fn": _decode_narrow(
-        "i1", 20, 0x87F00000, 120, 0x7F, partial(_decode_float8, "float8_e4m3fn")
+        "i1", 20, 0x87F00000, 120, 0x7F, partial(look_up, "float8_e4m3fn")
     ),
-    "float8_e5m2": _decode_narrow(
-        "i1", 21, 0x8FE00000, 112, 0x7C, partial(_decode_float8, "float8_e5m2")
-    ),
+    "float8_e5m2": _decode_narrow("i1", 21, 0x8FE00000, 112, 0x7C, partial(look_up, "float8_e5m2")),
+    **{
+        name: by_table(name)
+        for name in (
+            "float8_e4m3fnuz",
+            "float8_e5m2fnuz",
+            "float6_e2m3fn",
+            "float6_e3m2fn",
+            "float4_e2m1fn",
+            E8M0.name,
+        )
+    },
 }
 _ENCODERS: dict[str, Callable[[NDArray[np.float64], Any], int]] = {
     "float16": _encode_float16,
     "bfloat16": _encode_bfloat16,
-    "float8_e4m3fn": _encode_float8("float8_e4m3fn"),
-    "float8_e5m2": _encode_float8("float8_e5m2"),
 }

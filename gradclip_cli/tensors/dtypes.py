@@ -1,35 +1,59 @@
 """What values are stored as: the dtypes, and the facts about each that others go by.
 
 Formats: IEEE 754; bfloat16 is the upper half of a float32; float8 e4m3fn and e5m2 are those of
-"FP8 Formats for Deep Learning" (Micikevicius et al. 2022) and of ml_dtypes.
+"FP8 Formats for Deep Learning" (Micikevicius et al. 2022), e4m3fnuz and e5m2fnuz those of "8-bit
+Numerical Formats For Deep Neural Networks" (Noune et al. 2022), float6, float4 and e8m0 those of
+"OCP Microscaling Formats (MX) Specification" 1.0; names and codes are those of ml_dtypes.
 """
 
+import math
 import sys
 from typing import Literal
 
 from gradclip_cli.frozen import frozen
 
-Kind = Literal["float", "complex", "integer", "boolean", "opaque"]
+Kind = Literal["float", "complex", "integer", "boolean", "scale", "opaque"]
+"""What a dtype counts as: a `scale` is a factor of other tensors' values."""
+
+Top = Literal["ieee", "fn", "fnuz", "finite"]
+"""What the codes of a format stand for that have no place among its numbers.
+
+`ieee` gives the top exponent to infinities and NaN, `fn` the last code alone to NaN, `fnuz` the
+code of minus zero to NaN, and `finite` has neither infinities nor NaN.
+"""
 
 
 @frozen
 class Binary:
     """A binary floating-point format: the bits of exponent and fraction, and what its top means.
 
-    Where it is not `infinite`, as float8 e4m3fn, only the last code of all is no number: NaN.
-
-    >>> Binary(5, 10).largest, Binary(5, 10).smallest, Binary(4, 3, infinite=False).largest
+    >>> Binary(5, 10).largest, Binary(5, 10).smallest, Binary(4, 3, "fn").largest
     (65504.0, 5.960464477539063e-08, 448.0)
     """
 
     exponent_bits: int
     fraction_bits: int
-    infinite: bool = True
+    top: Top = "ieee"
+
+    @property
+    def bits(self) -> int:
+        """Bits a number, that of its sign included."""
+        return 1 + self.exponent_bits + self.fraction_bits
 
     @property
     def bias(self) -> int:
         """What is taken off the exponent as it is stored."""
-        return (1 << (self.exponent_bits - 1)) - 1
+        return (1 << (self.exponent_bits - 1)) - (self.top != "fnuz")
+
+    @property
+    def infinite(self) -> bool:
+        """Whether it has infinities."""
+        return self.top == "ieee"
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether a code stands for NaN."""
+        return self.top != "finite"
 
     @property
     def unit_roundoff(self) -> float:
@@ -42,14 +66,27 @@ class Binary:
         return 2.0 ** (1 - self.bias - self.fraction_bits)
 
     @property
+    def smallest_normal(self) -> float:
+        """The smallest value that has all digits."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
     def largest(self) -> float:
         """The largest finite value."""
-        unit = 2.0**-self.fraction_bits
-        if self.infinite:
-            return (2 - unit) * 2.0**self.bias
-        return (2 - 2 * unit) * 2.0 ** (self.bias + 1)
+        exponent = (1 << self.exponent_bits) - 1 - self.infinite - self.bias
+        missing = 2 if self.top == "fn" else 1
+        return math.ldexp(2 - math.ldexp(missing, -self.fraction_bits), exponent)
 
 
+_NARROW = {
+    "float8_e4m3fn": Binary(4, 3, "fn"),
+    "float8_e5m2": Binary(5, 2),
+    "float8_e4m3fnuz": Binary(4, 3, "fnuz"),
+    "float8_e5m2fnuz": Binary(5, 2, "fnuz"),
+    "float6_e2m3fn": Binary(2, 3, "finite"),
+    "float6_e3m2fn": Binary(3, 2, "finite"),
+    "float4_e2m1fn": Binary(2, 1, "finite"),
+}
 _BINARIES = {
     "float16": Binary(5, 10),
     "bfloat16": Binary(8, 7),
@@ -57,8 +94,7 @@ _BINARIES = {
     "float64": Binary(11, 52),
     "complex64": Binary(8, 23),
     "complex128": Binary(11, 52),
-    "float8_e4m3fn": Binary(4, 3, infinite=False),
-    "float8_e5m2": Binary(5, 2),
+    **_NARROW,
 }
 
 
@@ -66,7 +102,8 @@ _BINARIES = {
 class DType:
     """A dtype as it is stored: its name, what it counts as, and NumPy's name of its words.
 
-    `opaque` dtypes are floats that gradclip cannot decode; they have no words.
+    `opaque` dtypes are floats that gradclip cannot decode; they have no words. Of less than eight
+    bits values are packed, and words are bytes; `apart` they have a byte each.
     """
 
     name: str
@@ -80,11 +117,6 @@ class DType:
         return lanes_of(self.name)
 
     @property
-    def itemsize(self) -> int:
-        """Bytes a value; for dtypes whose values fill whole bytes."""
-        return self.bits // 8
-
-    @property
     def binary(self) -> Binary:
         """The format of a lane; of whole numbers that of float64, in which they are measured."""
         return binary_of(self.name)
@@ -93,12 +125,35 @@ class DType:
     def is_narrow(self) -> bool:
         """Whether it is a float of less than 32 bits whose words can be compared as they lie."""
         native = "<" if sys.byteorder == "little" else ">"
-        return self.kind == "float" and self.bits < 32 and self.words[0] in ("=", "|", native)
+        return (
+            self.kind == "float"
+            and 8 <= self.bits < 32
+            and self.binary.bits == self.bits
+            and self.binary.top != "fnuz"
+            and self.words[0] in ("=", "|", native)
+        )
 
     @property
     def is_short(self) -> bool:
         """Whether it is a float of 16 bits, of which there are few enough to tabulate."""
         return self.kind == "float" and self.bits == 16
+
+    @property
+    def apart(self) -> "DType":
+        """The same where every value has bytes of its own, as in an array of NumPy."""
+        return DType(self.name, self.kind, max(self.bits, 8), self.words)
+
+    def size_of(self, count: int) -> int:
+        """Give the number of bytes of so many values, which fill whole bytes.
+
+        >>> narrow("float6_e2m3fn").size_of(8), FLOAT64.size_of(8)
+        (6, 64)
+        """
+        return count * self.bits // 8
+
+    def count_in(self, size: int) -> int:
+        """Give the number of values that fill so many bytes."""
+        return size * 8 // self.bits
 
 
 def binary_of(name: str) -> Binary:
@@ -111,16 +166,24 @@ def lanes_of(name: str) -> int:
     return 2 if name.startswith("complex") else 1
 
 
+BFLOAT16 = DType("bfloat16", "float", 16, "<u2")
+E8M0 = DType("float8_e8m0fnu", "scale", 8, "|u1")
+
+
+def narrow(name: str) -> DType:
+    """Give a float of eight bits or less by its name."""
+    assert name in _NARROW, "a narrow float"
+    return DType(name, "float", int(name[5]), "|u1")
+
+
 def without_letter(name: str) -> DType | None:
-    """Give the dtype of a name for which NumPy has no letter; None where it is not known.
+    """Give the dtype of an array's values for which NumPy has no letter; None where none is known.
 
     >>> without_letter("bfloat16")
     DType(name='bfloat16', kind='float', bits=16, words='<u2')
     """
-    if name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        return None
-    bits = 16 if name == "bfloat16" else 8
-    return DType(name, "float", bits, "<u2" if bits == 16 else "|u1")
+    known = (BFLOAT16, E8M0, *map(narrow, _NARROW))
+    return next((dtype.apart for dtype in known if dtype.name == name), None)
 
 
 FLOAT64 = DType("float64", "float", 64, "<f8")

@@ -10,7 +10,7 @@ from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
 def gradient_kinds(dump: Dump) -> set[str]:
     """Give the kinds of dtypes that count in a dump."""
-    return {"integer"} if holds_only_integers(dump) else {"float", "complex"}
+    return {"integer"} if holds_only_integers(dump) else {"float", "complex", "scale"}
 
 
 def holds_only_integers(dump: Dump) -> bool:

@@ -53,8 +53,8 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("twice.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + THREE_FOUR)
     Path("other").mkdir()
     shutil.copy("x.npy", "other/x.npy")
-    Path("float4.safetensors").write_bytes(
-        safetensors_bytes({"a": ("F32", (2,), THREE_FOUR), "q": ("F4", (2,), b"\x21")})
+    Path("scales.safetensors").write_bytes(
+        safetensors_bytes({"a": ("F32", (2,), THREE_FOUR), "q": ("F8_E8M0", (1,), b"\x7f")})
     )
     Path("step.safetensors").write_bytes(
         safetensors_bytes({"a": ("F32", (2,), THREE_FOUR), "step": ("I64", (1,), bytes(8))})
@@ -133,8 +133,8 @@ FAULTS = {
         "one run per file",
     ),
     "the same file twice": Wrong("inspect x.npy x.npy", "x.npy: tensor 'x' also stands in", ""),
-    "a dtype that cannot be decoded": Wrong(
-        f"apply float4.safetensors {CLIP}", "float4.safetensors: 1 tensor", "--exclude"
+    "scale factors among what is to be clipped": Wrong(
+        f"apply scales.safetensors {CLIP}", "scales.safetensors: 1 tensor of scale", "--exclude"
     ),
     "standard input twice": Wrong("inspect - -", "-: standard input can be read only once", "once"),
     # the selection
@@ -279,7 +279,7 @@ def check_complaint(said: Said, status: int, details: int = 0) -> None:
 
 def check_fault(wrong: Wrong, said: Said) -> None:
     """Check that a fault is said as the table has it."""
-    check_complaint(said, 2, details="float4" in wrong.arguments)
+    check_complaint(said, 2, details="scales." in wrong.arguments)
     problem, *_, hint, _ = said.err.split("\n")
     assert problem.startswith(f"gradclip: {wrong.said}")
     assert wrong.hint in hint
@@ -386,11 +386,11 @@ def test_the_real_command_says_the_same(name: str, yard: Path) -> None:
     check_fault(FAULTS[name], said)
 
 
-def test_what_cannot_be_decoded_is_named_with_its_dtype(
+def test_scale_factors_are_named_with_their_dtype(
     yard: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    apply = ["apply", "float4.safetensors", *CLIP.split()]
-    assert "\n  'q' is float4_e2m1fn\n" in run_here(capfd, *apply).err
+    apply = ["apply", "scales.safetensors", *CLIP.split()]
+    assert "\n  'q' is float8_e8m0fnu\n" in run_here(capfd, *apply).err
     assert run_here(capfd, *apply, "--exclude", "q").status == 0
 
 
@@ -495,7 +495,7 @@ def test_the_real_command_ends_with_status_1(yard: Path) -> None:
 FINE = [
     "inspect x.npy",
     "inspect good.safetensors x.npy",
-    "inspect float4.safetensors",
+    "inspect scales.safetensors",
     "inspect step.safetensors --exclude step",
     "apply x.npy --clip-norm 1 -o new.npy",
     "apply x.npy --clip-norm 100 -o new.npy",

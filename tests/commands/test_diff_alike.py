@@ -28,7 +28,7 @@ COARSE = {
 
 
 def rounded(values: Array, dtype: DType) -> Array:
-    stored = np.empty(values.size * dtype.itemsize, np.uint8)
+    stored = np.empty(dtype.size_of(values.size), np.uint8)
     encode(values, dtype, stored)
     return decode(stored, dtype).astype(np.float64)
 

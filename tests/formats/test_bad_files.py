@@ -180,18 +180,6 @@ def test_booleans_are_listed_unmeasured_and_copied_untouched(name: str, tmp_path
     assert (tmp_path / "out").read_bytes() == case.path.read_bytes()
 
 
-def test_what_cannot_be_decoded_is_listed_unmeasured_and_never_clipped(
-    run: Run, tmp_path: Path
-) -> None:
-    (case,) = (case for case in CASES if case.name == "st_f6_sub_byte")
-    report = gradclip_cli.inspect(case.path)
-    assert [(row.name, row.measured) for row in report.tensors] == [("a", False)]
-    said = run("apply", case.path, "--clip-norm", "1", "-o", tmp_path / "out")
-    assert said.status == 2
-    assert "'a' is float6_e2m3fn" in said.err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_hostile_file_name_is_named_escaped(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "["  # the slash of the markup parts the path
     folder.mkdir()

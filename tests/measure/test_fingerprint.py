@@ -41,7 +41,7 @@ def short_units() -> Iterator[None]:
 
 def random(count: int, dtype: DType, seed: int = 1) -> Stored:
     numbers = np.random.default_rng(seed)
-    return numbers.integers(0, 256, count * dtype.itemsize, dtype=np.uint8)
+    return numbers.integers(0, 256, dtype.size_of(count), dtype=np.uint8)
 
 
 def total(stored: Stored, dtype: DType, first: int = 0, shape: Shape | None = None) -> int:
@@ -51,7 +51,7 @@ def total(stored: Stored, dtype: DType, first: int = 0, shape: Shape | None = No
 
 
 def signs_of(stored: Stored, dtype: DType) -> Stored:
-    lane = dtype.itemsize // dtype.lanes
+    lane = dtype.bits // 8 // dtype.lanes
     return stored[lane - 1 :: lane]
 
 
@@ -68,7 +68,7 @@ def test_any_bit_shows(dtype: DType, count: int, place: int, bit: int) -> None:
 @given(st.integers(2, 5000), st.integers(0, 1 << 30), st.integers(0, 1 << 30))
 def test_any_two_values_that_change_places_show(dtype: DType, count: int, a: int, b: int) -> None:
     stored = random(count, dtype)
-    values = stored.view(f"V{dtype.itemsize}")
+    values = stored.view(f"V{dtype.bits // 8}")
     changed = values.copy()
     changed[[a % count, b % count]] = values[[b % count, a % count]]
     same = changed.tobytes() == stored.tobytes()
@@ -88,9 +88,9 @@ def test_rows_that_change_places_show_anywhere() -> None:
 @given(st.sets(st.integers(1, 11), max_size=5).map(sorted))
 def test_it_merges_however_a_tensor_is_cut(dtype: DType, cuts: list[int]) -> None:
     stored = random(ROW * 12 + 77, dtype)
-    bounds = [0, *(cut * ROW for cut in cuts), stored.size // dtype.itemsize]
+    bounds = [0, *(cut * ROW for cut in cuts), dtype.count_in(stored.size)]
     parts = [
-        written(total(stored[a * dtype.itemsize : b * dtype.itemsize], dtype, a))
+        written(total(stored[dtype.size_of(a) : dtype.size_of(b)], dtype, a))
         for a, b in itertools.pairwise(bounds)
     ]
     assert merged(parts) == merged(parts[::-1]) == written(total(stored, dtype, 0))
@@ -100,9 +100,9 @@ def test_it_merges_however_a_tensor_is_cut(dtype: DType, cuts: list[int]) -> Non
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=9))
 def test_small_tensors_have_that_of_each_by_itself(dtype: DType, counts: list[int]) -> None:
     stored = random(sum(counts), dtype)
-    ends = np.cumsum(counts) * dtype.itemsize
+    ends = np.cumsum(counts) * dtype.bits // 8
     each = [
-        total(stored[end - count * dtype.itemsize : end].copy(), dtype, 0)
+        total(stored[end - dtype.size_of(count) : end].copy(), dtype, 0)
         for end, count in zip(ends.tolist(), counts, strict=True)
     ]
     assert of_each(stored, dtype, counts) == each
@@ -131,7 +131,7 @@ def test_any_values_that_change_their_signs_show(
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("apart", [1, 2, 3, ROW])
 def test_two_values_that_do_the_same_show_wherever_they_lie(dtype: DType, apart: int) -> None:
-    lane = dtype.itemsize // dtype.lanes
+    lane = dtype.bits // 8 // dtype.lanes
     stored = np.tile(np.arange(1, lane + 1, dtype=np.uint8), 3 * ROW)
     before = total(stored, dtype)
     found = set()
@@ -150,7 +150,7 @@ def test_two_values_that_do_the_same_show_wherever_they_lie(dtype: DType, apart:
 @given(st.integers(0, 2 * ROW - 2), st.integers(1, 9))
 def test_neighbours_that_change_places_show_anywhere(dtype: DType, at: int, apart: int) -> None:
     stored = random(2 * ROW + 9, dtype)
-    values = stored.view(f"V{dtype.itemsize}")
+    values = stored.view(f"V{dtype.bits // 8}")
     changed = values.copy()
     changed[[at, at + apart]] = values[[at + apart, at]]
     same = changed.tobytes() == stored.tobytes()
@@ -363,7 +363,7 @@ def test_other_fingerprints_of_an_earlier_version_are_no_change(run: Run, tmp_pa
     cache = tmp_path / "c.jsonl"
     run("trend", *paths[:2], "--cache", str(cache))
     lines = cache.read_text().splitlines()
-    old = [line.replace('_trend": 2', '_trend": 1') for line in lines]
+    old = [line.replace('_trend": 3', '_trend": 1') for line in lines]
     known = strict(lines[0])["fingerprint"][0]
     old = [line.replace(known, "0123456789abcdef") for line in old]
     cache.write_text("".join(f"{line}\n" for line in old))

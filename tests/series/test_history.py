@@ -227,7 +227,7 @@ def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
         lambda whole: whole + b"{}\n",
         lambda whole: b"{}\n" + whole,
         lambda whole: whole + b"\x00\x00\x00",
-        lambda whole: whole.replace(b'"gradclip_trend": 2', b'"gradclip_trend": 3'),
+        lambda whole: whole.replace(b'"gradclip_trend": 3', b'"gradclip_trend": 4'),
         lambda whole: whole.replace(b'"norms": [', b'"norms": [1, '),
         lambda whole: whole.replace(b'"names": [', b'"names": [[], '),
         lambda whole: whole.replace(b'"names": ["a"', b'"names": [3'),

@@ -203,7 +203,7 @@ def rounded_norm(norm: float, dtype: str) -> float:
     >>> rounded_norm(70000.0, "float16"), rounded_norm(1.003, "bfloat16")
     (inf, 1.0)
     """
-    stored = np.empty(DTYPES[dtype].itemsize, np.uint8)
+    stored = np.empty(DTYPES[dtype].size_of(1), np.uint8)
     with np.errstate(all="ignore"):
         encode(np.array([norm]), DTYPES[dtype], stored)
         return float(decode(stored, DTYPES[dtype])[0])
