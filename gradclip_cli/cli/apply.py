@@ -12,6 +12,7 @@ from gradclip_cli.cli.shared import (
     PATHS,
     REPORT,
     SELECTION,
+    VOID_AS,
     WORKERS,
 )
 from gradclip_cli.errors import GradclipError
@@ -125,6 +126,7 @@ def command() -> Command:
             LIKE,
             *SELECTION,
             ONE_GRADIENT,
+            VOID_AS,
             NORM_TYPE,
             USE_NORM,
             NONFINITE,

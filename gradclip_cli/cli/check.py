@@ -4,7 +4,7 @@ import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import QUIET
+from gradclip_cli.cli.shared import QUIET, VOID_AS
 from gradclip_cli.options import Operand, Option
 
 PATHS = Operand("paths", "Files, folders, or - for standard input.", "PATH", many=True)
@@ -15,7 +15,7 @@ def run(given: Given) -> None:
     """Look at each file, print and judge."""
     from gradclip_cli.commands.check import check
 
-    found = check(*output.operands(given.paths))
+    found = check(*output.operands(given.paths), **given.to(check))
     if not given.quiet:
         form = "json" if given.json else "table"
         output.show(found, form, boundary.stdout(), everything=False)
@@ -28,7 +28,7 @@ def command() -> Command:
     return Command(
         "check",
         (PATHS,),
-        (QUIET, JSON),
+        (VOID_AS, QUIET, JSON),
         (
             "gradclip check grads.safetensors",
             'gradclip check step-*/ -q || echo "a dump is damaged"',

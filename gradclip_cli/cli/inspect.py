@@ -13,6 +13,7 @@ from gradclip_cli.cli.shared import (
     REPORT,
     ROWS,
     SELECTION,
+    VOID_AS,
     WORKERS,
 )
 from gradclip_cli.errors import GradclipError
@@ -128,6 +129,7 @@ def command() -> Command:
         (
             *SELECTION,
             ONE_GRADIENT,
+            VOID_AS,
             NORM_TYPE,
             CLIP_NORM,
             *ROWS,

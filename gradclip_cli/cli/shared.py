@@ -3,6 +3,7 @@
 from gradclip_cli.options import Operand, Option, count
 from gradclip_cli.render.registry import RENDERERS
 from gradclip_cli.results.sorts import SORTS
+from gradclip_cli.tensors.dtypes import VOID_AS as CHOICES
 
 PATHS = Operand(
     "paths", "Files, folders, or - for standard input; together one gradient.", "PATH", many=True
@@ -27,9 +28,17 @@ EXCLUDE = Option(
 SELECTION = (INCLUDE, EXCLUDE)
 ONE_GRADIENT = Option(
     "one_gradient",
-    "Take for one gradient what is named as the steps of a run.",
+    "Take the steps of a run for one gradient.",
     group="What counts",
     default=False,
+)
+
+VOID_AS = Option(
+    "void_as",
+    "What |V2 and |V1 arrays hold, such as bfloat16.",
+    metavar="DTYPE",
+    group="What counts",
+    choices=CHOICES,
 )
 
 FORCE = Option(

@@ -13,6 +13,7 @@ from gradclip_cli.cli.shared import (
     ONE_GRADIENT,
     REPORT,
     SELECTION,
+    VOID_AS,
     WORKERS,
 )
 from gradclip_cli.options import Operand, Option
@@ -162,6 +163,7 @@ def command() -> Command:
             SPIKE,
             *SELECTION,
             ONE_GRADIENT,
+            VOID_AS,
             SUGGEST,
             FAIL_NONFINITE,
             FAIL_SPIKE,

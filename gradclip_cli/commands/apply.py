@@ -42,6 +42,7 @@ from gradclip_cli.rules.choosing import with_options
 from gradclip_cli.rules.decision import Decision
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import Like, Nonfinite, Terms
+from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
@@ -67,6 +68,7 @@ def apply(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -84,7 +86,8 @@ def apply(
     `output` is a path, or for a single file a function that is given its bytes in order. In place,
     `backup` is a suffix under which each file that changes is kept beside what replaces it.
     `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
-    gradient, and refused, unless `one_gradient` says so. Raises `GradclipError` for what
+    gradient, and refused, unless `one_gradient` says so. `void_as` is the dtype of arrays whose
+    files say no more than the size of their values. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was. A dry run tries all of it, and writes nothing.
     """
@@ -101,13 +104,13 @@ def apply(
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
         targets.check_suffix(backup)
     operands = listed(paths)
-    dump = gradient(operands, one_gradient)
+    dump = gradient(operands, one_gradient, void_as)
     refuse_unclippable(dump.files)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors([dump.tensors[index] for index in chosen])
-    aim = aimed(rule, terms, dump, chosen)
+    aim = aimed(rule, terms, dump, chosen, void_as)
     way = _Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:
         target = _destination(dump, operands, way, stack)

@@ -11,26 +11,30 @@ from gradclip_cli.formats.folders import Place, find
 from gradclip_cli.formats.opening import is_no_dump
 from gradclip_cli.options import Path
 from gradclip_cli.results.soundness import Checked, Soundness
+from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 
 
-def check(*paths: Path | Sequence[Path]) -> Soundness:
+def check(*paths: Path | Sequence[Path], void_as: VoidAs | None = None) -> Soundness:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
     The values of a file are not read; a stream is read to its end. What is surely no dump is
-    ignored, unless nothing else is there.
+    ignored, unless nothing else is there. `void_as` is the dtype of arrays whose files say no more
+    than the size of their values.
     """
     operands = listed(paths)
     ignored = [operand for operand in operands if is_no_dump(operand)]
     if len(ignored) == len(operands):
         ignored = []
-    files = chain.from_iterable(_checked_all(one) for one in operands if one not in ignored)
+    files = chain.from_iterable(
+        _checked_all(one, void_as) for one in operands if one not in ignored
+    )
     return Soundness(tuple(files), tuple(ignored))
 
 
-def _checked_all(operand: str) -> Iterator[Checked]:
+def _checked_all(operand: str, void_as: str | None) -> Iterator[Checked]:
     try:
-        places = find([operand]).files
+        places = find([operand], void_as or "").files
     except (GradclipError, OSError) as error:
         yield _unsound(operand, error)
     else:
@@ -45,7 +49,7 @@ def _checked(place: Place) -> Checked:
         return _unsound(place.path, error)
     source = file.source
     size = source.stream.position if isinstance(source, StreamSource) else source.size
-    return Checked(file.source.label, file.format, len(file.tensors), size)
+    return Checked(file.source.label, file.format, len(file.tensors), size, strays=file.strays)
 
 
 def _unsound(path: str, error: GradclipError | OSError) -> Checked:

@@ -88,8 +88,13 @@ class Aim:
         return decided(self.rule, self.terms, dump, moments, units)
 
 
-def aimed(rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int]) -> Aim:
-    """Give what a rule asks for; raises `GradclipError` where a tensor has no units, or no pair."""
+def aimed(
+    rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int], void_as: str | None = None
+) -> Aim:
+    """Give what a rule asks for; raises `GradclipError` where a tensor has no units, or no pair.
+
+    Parameters that are bytes without a meaning are `void_as`.
+    """
     if rule.by != "units":
         return Aim(rule, terms)
     everything = dump.tensors
@@ -99,7 +104,7 @@ def aimed(rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int]) -> Aim:
     axes = dict(zip(chosen, found, strict=True))
     if rule.parameters is None:
         return Aim(rule, terms, axes)
-    weights = opened(find([rule.parameters]))
+    weights = opened(find([rule.parameters], void_as))
     return Aim(rule, terms, axes, weights, paired(dump, chosen, weights))
 
 

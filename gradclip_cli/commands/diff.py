@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeGuard
 
-from gradclip_cli.commands.measuring import brought, factors
+from gradclip_cli.commands.measuring import brought, factors, strays
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
 from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
@@ -24,6 +24,7 @@ from gradclip_cli.options import Count, Path
 from gradclip_cli.results.comparing import compared, comparison
 from gradclip_cli.results.comparison import Compared, Comparison
 from gradclip_cli.results.unreadable import with_unreadable
+from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import gradient_kinds
 from gradclip_cli.tensors.names import plural
@@ -42,6 +43,7 @@ def diff(
     rename: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -49,7 +51,8 @@ def diff(
 
     Without `rtol` and `atol` only equal bits are the same; a tensor passes if its relative L2 error
     or its largest absolute difference is within bounds. `strip_prefix` and `rename`, texts of the
-    form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. Raises
+    form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. `void_as` is
+    the dtype of arrays whose files say no more than the size of their values. Raises
     `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
     tolerance = Tolerance(rtol, atol)
@@ -58,7 +61,8 @@ def diff(
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])
-    dumps = opened(found(operands[:1]), bad[0]), opened(found(operands[1:]), bad[1])
+    places = found(operands[:1], void_as), found(operands[1:], void_as)
+    dumps = opened(places[0], bad[0]), opened(places[1], bad[1])
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
         named = (_named(*both, aligned) for both in zip(dumps, operands, strict=True))
@@ -185,7 +189,7 @@ def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
     ignored = sum(dump.ignored for dump in dumps)
     if ignored:
         notes.append(f"{plural(ignored, 'other file')} ignored")
-    notes += [note for dump in dumps for note in brought(dump)]
+    notes += [note for dump in dumps for note in (*brought(dump), *strays(dump))]
     notes += factors(tensor for row in rows if (tensor := row.a or row.b))
     opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})
     if opaque:

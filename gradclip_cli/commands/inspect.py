@@ -14,6 +14,7 @@ from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
+from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.selection import Selection
@@ -29,6 +30,7 @@ def inspect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    void_as: VoidAs | None = None,
     norm_type: float | None = None,
     clip_norm: float | Sequence[float] | None = None,
     fingerprint: bool = False,
@@ -43,8 +45,8 @@ def inspect(
     infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
     clipping to each would do, for which the values are read again; so it does of any rule that is
     named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
-    what is stored. Raises `GradclipError` for a path that is
-    no sound dump, and where nothing is selected.
+    what is stored. `void_as` is the dtype of arrays whose files say no more than the size of their
+    values. Raises `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     p = 2.0
@@ -61,14 +63,14 @@ def inspect(
         p = norm_type_of(norm_type)
         if limits or given:
             chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
-    dump = _dump(paths, one_gradient)
+    dump = _dump(paths, one_gradient, void_as)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
     if chances:
         from gradclip_cli.commands.deciding import aimed
 
-        aims = [aimed(rule, terms, dump, chosen) for rule, terms in chances]
+        aims = [aimed(rule, terms, dump, chosen, void_as) for rule, terms in chances]
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p, fingerprint)
@@ -84,13 +86,13 @@ def inspect(
     return dataclasses.replace(seen, what_if=told)
 
 
-def _dump(paths: Sequence[Any], one_gradient: bool) -> Dump:
+def _dump(paths: Sequence[Any], one_gradient: bool, void_as: VoidAs | None) -> Dump:
     """Give the dump of paths, or of a dict of arrays."""
     if any(isinstance(path, Mapping) for path in paths):
         from gradclip_cli.commands.arrays import of_dict
 
         return of_dict(paths)
-    return gradient(listed(paths), one_gradient)
+    return gradient(listed(paths), one_gradient, void_as)
 
 
 def signature() -> Signature:

@@ -12,6 +12,7 @@ from gradclip_cli.options import Path
 from gradclip_cli.results.phrases import those
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
+from gradclip_cli.tensors.names import listed as names
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
@@ -75,6 +76,7 @@ def notes(
     if dump.ignored:
         said.append(f"{plural(dump.ignored, 'other file')} ignored")
     said += brought(dump)
+    said += strays(dump)
     tensors = dump.tensors
     if norm_type != 2:
         said.append(f"norms of type {norm_type:g}")
@@ -95,6 +97,15 @@ def factors(tensors: Iterable[Tensor]) -> list[str]:
     names = [tensor.name for tensor in tensors if tensor.dtype.kind == "scale"]
     meaning = "scale factors: the values are element × scale, not joined here"
     return [f"{those(names)}: {meaning}"] if names else []
+
+
+def strays(dump: Dump) -> list[str]:
+    """Say what is odd in files that were read all the same, each once."""
+    found: dict[str, list[str]] = {}
+    for file in dump.files:
+        for stray in file.strays:
+            found.setdefault(stray, []).append(file.source.label)
+    return [f"{names(labels)}: {stray}" for stray, labels in found.items()]
 
 
 def brought(dump: Dump) -> list[str]:

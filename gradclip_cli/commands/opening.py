@@ -9,12 +9,12 @@ from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
 
 
-def gradient(operands: Sequence[str], one_gradient: bool) -> Dump:
+def gradient(operands: Sequence[str], one_gradient: bool, void_as: str | None = None) -> Dump:
     """Open a dump that is one gradient; raises `GradclipError` for the steps of a run.
 
-    With `one_gradient` they are taken for one all the same.
+    With `one_gradient` they are taken for one all the same. Bytes without a meaning are `void_as`.
     """
-    files = found(operands)
+    files = found(operands, void_as)
     if not one_gradient and len(files.files) > 1:
         _refuse_steps(files)
     return opened(files)
@@ -44,11 +44,11 @@ def _refuse_steps(files: Found) -> None:
         )
 
 
-def found(operands: Sequence[str]) -> Found:
+def found(operands: Sequence[str], void_as: str | None = None) -> Found:
     """Find the files of a dump, once no interrupted run has left them half replaced."""
-    files = find(operands)
+    files = find(operands, void_as or "")
     finished = [_finished(folder) for folder in files.folders]
-    return find(operands) if any(finished) else files
+    return find(operands, void_as or "") if any(finished) else files
 
 
 def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:

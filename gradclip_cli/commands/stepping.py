@@ -13,7 +13,7 @@ from gradclip_cli.tensors.names import escape, listed, plural
 
 
 def steps_of(
-    paths: Sequence[str], step_from: str | None, one_gradient: bool
+    paths: Sequence[str], step_from: str | None, one_gradient: bool, void_as: str | None = None
 ) -> tuple[list[Operand], list[str]]:
     """Give the steps that paths are or hold, in order, and notes of how they were read.
 
@@ -27,7 +27,7 @@ def steps_of(
     steps: list[str] = []
     runs: list[tuple[str, set[str]]] = []
     for path in kept:
-        held, left = ([path], []) if one_gradient else _held(path)
+        held, left = ([path], []) if one_gradient else _held(path, void_as or "")
         ignored += left
         steps += held
         if held != [path]:
@@ -57,12 +57,12 @@ def _is_none(path: str) -> bool:
     return False
 
 
-def _held(path: str) -> tuple[list[str], list[str]]:
+def _held(path: str, void_as: str) -> tuple[list[str], list[str]]:
     """Give the steps that a path holds, itself if none, and what is beside them."""
     if not os.path.isdir(path):
         return [path], []
     try:
-        places: Sequence[Place] = find([path]).files
+        places: Sequence[Place] = find([path], void_as).files
     except (GradclipError, OSError):  # as is said in its row
         return [path], []
     for run in series(places, least=1):

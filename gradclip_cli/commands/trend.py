@@ -36,6 +36,7 @@ from gradclip_cli.series.recorded import is_report, read_report
 from gradclip_cli.series.spikes import LEAST, SpikeRule
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
 from gradclip_cli.series.unreadable import Unreadable, unreadable
+from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
@@ -61,6 +62,7 @@ def trend(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
     audience: Audience | None = None,
@@ -71,8 +73,9 @@ def trend(
     order by the number in their names, or by what the regular expression `step_from` finds. A spike
     is a norm above the range of those before, unless a `SpikeRule` as `spike` says otherwise.
     `cache` names a file that keeps what was measured, so that only new steps are measured the next
-    time; with `trust_mtime` what was copied or restored with its times is not new. What cannot be
-    read is `unreadable` in the result. Raises `GradclipError` where nothing can be.
+    time; with `trust_mtime` what was copied or restored with its times is not new. `void_as` is the
+    dtype of arrays whose files say no more than the size of their values. What cannot be read is
+    `unreadable` in the result. Raises `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
@@ -87,8 +90,8 @@ def trend(
             f"give deviations above 0, and a window of {LEAST} or more",
         )
     selection = Selection(include, exclude)
-    operands, said = steps_of(paths, step_from, one_gradient)
-    places = [_Place(operand, selection) for operand in operands]
+    operands, said = steps_of(paths, step_from, one_gradient, void_as)
+    places = [_Place(operand, selection, void_as) for operand in operands]
     with contextlib.ExitStack() as stack:
         kept = (
             stack.enter_context(opened_cache(os.fspath(cache), trust_mtime))
@@ -167,13 +170,14 @@ class _Place:
     What is wrong with a folder is told when it is to be measured; another path has to be there.
     """
 
-    def __init__(self, operand: Operand, selection: Selection) -> None:
+    def __init__(self, operand: Operand, selection: Selection, void_as: str | None) -> None:
         self.operand = operand
         self._found: Found | GradclipError | OSError
         self._selection = selection
+        self._void_as = void_as or ""
         status: list[tuple[FileKey, int]] = []
         try:
-            self._found = found([operand.path])
+            self._found = found([operand.path], void_as)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
         except (GradclipError, OSError) as error:
             if not os.path.isdir(operand.path):
@@ -181,7 +185,7 @@ class _Place:
             self._found = error
         files, changed = zip(*status, strict=True) if status else ((), ())
         self.size = sum(size for _, size, _ in files)
-        self.key = Key.of(operand.path, files, selection, changed)
+        self.key = Key.of(operand.path, files, selection, changed, self._void_as)
 
     def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
@@ -205,7 +209,7 @@ class _Place:
         sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
         files = tuple((source.path, source.size, source.modified_ns) for source in sources)
         changed = tuple(source.changed_ns for source in sources)
-        key = Key.of(self.operand.path, files, self._selection, changed)
+        key = Key.of(self.operand.path, files, self._selection, changed, self._void_as)
         return None if self.operand.path == STDIN else key, _measured(
             dump, moments, self._selection
         )

@@ -186,13 +186,15 @@ class Front:
     """The beginning of a file or stream: looked at in advance, then read in order.
 
     `more(n, position)` gives at most n bytes from a position on, none only at the end; `ahead` are
-    the first, where they have been read. `position` is the number of bytes consumed.
+    the first, where they have been read. `position` is the number of bytes consumed. `strays` say
+    what a reader found that is read all the same, though no writer should write it so.
     """
 
     def __init__(self, more: Callable[[int, int], bytes], ahead: bytes = b"") -> None:
         self._more = more
         self._ahead = ahead
         self.position = 0
+        self.strays: list[str] = []
 
     def peek(self, count: int) -> bytes:
         """Give the next bytes without consuming them; fewer than `count` only at the end."""

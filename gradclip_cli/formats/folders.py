@@ -31,18 +31,20 @@ class RepeatedNameError(GradclipError):
 class Place:
     """Where a file is said to be: an operand of its own, or a member of a folder.
 
-    `relative` is its path below that folder; standard input, `-`, has none.
+    `relative` is its path below that folder; standard input, `-`, has none. Bytes of which the file
+    does not say what they mean are `void_as`, if that is the name of a dtype.
     """
 
     path: str
     relative: str
     member: bool = False
+    void_as: str = ""
 
     def open(self) -> DumpFile:
         """Read the file's header; raises `GradclipError` where it is no sound dump."""
         if self.member:  # nobody named it, so a FIFO among them would be waited for in vain
-            return open_regular(self.path, self.relative)
-        return open_file(self.path, self.relative)
+            return open_regular(self.path, self.relative, void_as=self.void_as)
+        return open_file(self.path, self.relative, self.void_as)
 
 
 Unreadable = tuple[Place, GradclipError]
@@ -89,7 +91,7 @@ class Found:
         return Dump(tuple(files), self.companions, self.ignored)
 
 
-def find(operands: Sequence[str]) -> Found:
+def find(operands: Sequence[str], void_as: str = "") -> Found:
     """Give the files that operands name, opening none; `-` is standard input.
 
     Raises `GradclipError` for a folder without dumps.
@@ -101,7 +103,8 @@ def find(operands: Sequence[str]) -> Found:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
         if not os.path.isdir(operand):
-            files.append(Place(operand, "" if operand == STDIN else os.path.basename(operand)))
+            name = "" if operand == STDIN else os.path.basename(operand)
+            files.append(Place(operand, name, False, void_as))
             continue
         dumps, indexes, others = _members(operand)
         if not dumps:
@@ -110,7 +113,7 @@ def find(operands: Sequence[str]) -> Found:
                 f"a folder without dumps ({others:,} other files)",
                 f"gradclip reads {registry.list_of_suffixes()} files",
             )
-        files += (Place(os.path.join(operand, member), member, True) for member in dumps)
+        files += (Place(os.path.join(operand, one), one, True, void_as) for one in dumps)
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
         ignored += others
     return Found(tuple(files), tuple(companions), ignored)

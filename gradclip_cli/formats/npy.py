@@ -4,7 +4,9 @@ The format, from NumPy's `numpy/lib/_format_impl.py` and NEP 1: the magic `\x93N
 bytes, the header's length (two bytes little-endian in version 1, four in 2 and 3), then a Python
 literal of a dict with exactly the keys `descr`, `fortran_order` and `shape`, padded with spaces and
 ended by a line feed; the values follow at once. The header is parsed as a literal, never evaluated,
-and nothing is unpickled.
+and nothing is unpickled. As the reference, it takes a literal that is written in another way, and
+other words for a dtype, and says so; it refuses a key that is said twice, and what follows the
+array or the line feed, of which there are two readings.
 """
 
 import ast
@@ -17,7 +19,7 @@ from collections.abc import Container, Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric
+from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric, void, without_letter
 from gradclip_cli.tensors.dump import Shape, Tensor
 from gradclip_cli.tensors.names import shortened
 
@@ -26,7 +28,12 @@ HEADER_LIMIT = 10_000  # as NumPy: a longer literal can exhaust the parser
 DIMENSION_LIMIT = 64  # as NumPy 2
 
 _DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
-_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)L\b""")  # Python 2 wrote 2L, but not within strings
+_VOID = re.compile(r"[<>|=]?(?:V([12])|g(2))")  # NumPy has no letter for bfloat16 and float8
+_FLOAT8_E5M2 = re.compile(r"[<>|=]?f1")  # as ml_dtypes calls it, and nothing else
+_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)\s*L\b""")  # Python 2 wrote 2L, not within strings
+_USUAL = re.compile(r"\{[^\t\f\r\n\\]*\} *\n?")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([^)]*)\)""")
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:([,.'\s\xa0\u202f])[0-9]{3})(?:\1[0-9]{3})*")
 _SIDE = r"(?:0|[1-9][0-9]{0,17})"
 _SAVED = re.compile(  # what np.save writes, to the letter
     r"\{'descr': '([<>|=][a-z][0-9]{1,2})', 'fortran_order': (True|False), "
@@ -87,10 +94,21 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
             "the .npy header ends in a carriage return: line ends were converted",
             "copy the file again in binary mode",
         )
-    descr, fortran, shape = _fields(header, version[0], label)
-    dtype = _dtype(descr, label)
-    count = _count(shape, dtype, label)
     offset = 8 + length_size + length
+    try:
+        text = header.decode("utf-8" if version[0] == 3 else "latin-1")
+        descr, fortran, shape = _fields(text, version[0], label)
+    except (UnicodeDecodeError, GradclipError) as error:
+        _refuse_groups(header, None, offset, source)
+        if isinstance(error, GradclipError):
+            raise
+        raise _no_dict(label, header) from error
+    if not _USUAL.fullmatch(text):
+        front.strays.append("the .npy header is not laid out as NumPy writes it")
+    dtype = _dtype(descr, label, front)
+    count = _count(shape, dtype, label)
+    if source.size is not None and source.size != offset + dtype.size_of(count):
+        _refuse_groups(header, dtype, offset, source)
     return (Tensor(name, dtype, shape, source, offset, dtype.size_of(count), fortran),)
 
 
@@ -112,16 +130,49 @@ def _too_short(size: int, label: str) -> GradclipError:
     )
 
 
-def _fields(header: bytes, version: int, label: str) -> tuple[object, bool, Shape]:
+def _no_dict(label: str, header: bytes) -> GradclipError:
+    problem = "the .npy header is not a plain Python dict of descr, fortran_order and shape"
+    if b"\0" in header:
+        return GradclipError(
+            label,
+            f"{problem}: it holds NUL bytes",
+            "the file is damaged, or its writer pads with NUL, where NumPy pads with spaces",
+        )
+    return GradclipError(
+        label, problem, "the file is damaged, or was changed by a transfer in text mode"
+    )
+
+
+def _refuse_groups(header: bytes, dtype: DType | None, offset: int, source: Source) -> None:
+    """Raise `GradclipError` for a shape whose digits are grouped, as some locales do.
+
+    With a dtype it is one only if that makes the file as long as it is.
+    """
+    found = _SHAPE.search(header.decode("latin-1"))
+    sides = [side.strip().rstrip(",") for side in found[1].split(", ")] if found else []
+    sides = [side for side in sides if side]
+    if not any(map(_GROUPED.fullmatch, sides)):
+        return
+    if not all(_GROUPED.fullmatch(side) or side.isdecimal() for side in sides):
+        return
+    meant = (*(int(re.sub("[^0-9]", "", side)) for side in sides),)
+    if dtype is not None and source.size != offset + dtype.size_of(math.prod(meant)):
+        return
+    said = f"({found[1]})" if found else ""
+    raise GradclipError(
+        source.label,
+        f"the .npy header says the shape is {shortened(said)}: its digits look grouped by a "
+        f"locale, and {meant} was meant",
+        "its writer should write numbers without a locale: save the array again",
+    )
+
+
+def _fields(text: str, version: int, label: str) -> tuple[object, bool, Shape]:
     """Parse the header's literal and check keys and types."""
     try:
-        pairs = _parsed(header.decode("utf-8" if version == 3 else "latin-1"), version)
+        pairs = _parsed(text, version)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise GradclipError(
-            label,
-            "the .npy header is not a plain Python dict of descr, fortran_order and shape",
-            "the file is damaged, or was changed by a transfer in text mode",
-        ) from error
+        raise _no_dict(label, text.encode("utf-8", "replace")) from error
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -167,14 +218,12 @@ def _parsed(text: str, version: int) -> list[tuple[object, object]]:
         shape = tuple(int(side) for side in sides.split(",") if side)
         return [("descr", descr), ("fortran_order", fortran == "True"), ("shape", shape)]
     text = text.lstrip(" \t")
-    if not text.startswith("{"):
-        raise SyntaxError("not a dict")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged literal must not write to stderr
         try:
             body = ast.parse(text, mode="eval").body
         except SyntaxError:
-            if version == 3:
+            if version == 3 or not text.startswith("{"):
                 raise
             text = _LONG.sub(lambda found: found[1] or "", text)
             body = ast.parse(text, mode="eval").body
@@ -188,7 +237,7 @@ def _parsed(text: str, version: int) -> list[tuple[object, object]]:
     return pairs
 
 
-def _dtype(descr: object, label: str) -> DType:
+def _dtype(descr: object, label: str, front: Front) -> DType:
     if isinstance(descr, str) and (found := _DESCR.fullmatch(descr)):
         order, code = found.groups()
         return numeric(code[0], int(code[1:]) * 8, ">" if order == ">" else "<")
@@ -201,20 +250,39 @@ def _dtype(descr: object, label: str) -> DType:
                 f"{said}: Python objects, which only pickle can read, and pickle can run code",
                 "save the numbers as a numeric array: np.save(path, array.astype('float32'))",
             )
-        if code in ("V1", "V2", "f1"):
-            raise GradclipError(
-                label,
-                f"{said}: bytes without a meaning, as NumPy saves the bfloat16 and float8 of "
-                "ml_dtypes",
-                "save it as safetensors, which names these dtypes, or as float32: "
-                "np.save(path, array.astype('float32'))",
-            )
+        if without := _VOID.fullmatch(descr):
+            return void(descr, int(without[1] or without[2]))
+        if named := _named(descr):
+            said = f"the dtype is spelt {_short(descr)}"
+            front.strays.append(f"{said} and read as {named.name}")
+            return named
     raise GradclipError(
         label,
         f"{said}, which is not a number that gradclip reads",
         "gradclip reads float16 to float64, complex64, complex128, integers and booleans; "
         "save the array as one of these",
     )
+
+
+def _named(word: str) -> DType | None:
+    """Give the dtype that another word than NumPy's own means; None where it is no number's.
+
+    NumPy is asked, as the reference does; but for those for which it has no words.
+    """
+    odd = "float8_e5m2" if _FLOAT8_E5M2.fullmatch(word) else word
+    if found := without_letter(odd):
+        return found
+    import numpy as np
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            asked = np.dtype(word)
+    except (TypeError, ValueError, SyntaxError):
+        return None
+    if not _DESCR.fullmatch(f"{asked.kind}{asked.itemsize}"):
+        return None
+    return numeric(asked.kind, 8 * asked.itemsize, ">" if asked.str[0] == ">" else "<")
 
 
 def _count(shape: Shape, dtype: DType, label: str) -> int:

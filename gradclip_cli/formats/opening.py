@@ -1,6 +1,7 @@
 """One file, opened: recognised by its content, its header read, its size checked."""
 
 import codecs
+import dataclasses
 import io
 import os
 import re
@@ -19,8 +20,9 @@ from gradclip_cli.files.source import (
 )
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
+from gradclip_cli.tensors.dtypes import VOID_AS, said_to_be
 from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
-from gradclip_cli.tensors.names import quoted
+from gradclip_cli.tensors.names import quoted, shortened
 
 STDIN = "-"
 _HEAD = 4096
@@ -90,22 +92,23 @@ def _is_text(head: bytes) -> bool:
     return all(character >= " " or character in _CONTROLS for character in text)
 
 
-def open_file(operand: str, relative: str) -> DumpFile:
+def open_file(operand: str, relative: str, void_as: str = "") -> DumpFile:
     """Read the header of what an operand names: a file, a FIFO, or standard input.
 
-    `relative` is its path below the folder that it was found in; standard input has none. Raises
+    `relative` is its path below the folder that it was found in; standard input has none. Bytes of
+    which the file does not say what they mean are `void_as`, the name of a dtype. Raises
     `GradclipError` where it is no sound dump.
     """
     if operand == STDIN:
         if stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0:
-            return open_regular("/dev/stdin", "", "standard input")
-        return _open_stream(Stream(0), "standard input", "")
+            return open_regular("/dev/stdin", "", "standard input", void_as)
+        return _open_stream(Stream(0), "standard input", "", void_as)
     if stat.S_ISFIFO(os.stat(operand).st_mode):
-        return _open_stream(Stream(os.open(operand, os.O_RDONLY)), operand, relative)
-    return open_regular(operand, relative)
+        return _open_stream(Stream(os.open(operand, os.O_RDONLY)), operand, relative, void_as)
+    return open_regular(operand, relative, void_as=void_as)
 
 
-def open_regular(path: str, relative: str, label: str | None = None) -> DumpFile:
+def open_regular(path: str, relative: str, label: str | None = None, void_as: str = "") -> DumpFile:
     """Read the header of a regular file; what is none is not waited for."""
     label = label or path
     check_regular(os.stat(path).st_mode, label)  # before opening: a FIFO would wait for its writer
@@ -115,19 +118,19 @@ def open_regular(path: str, relative: str, label: str | None = None) -> DumpFile
         head = os.pread(descriptor, _HEAD, 0)  # nearly always the whole header
         front = Front(lambda count, position: os.pread(descriptor, count, position), head)
         form = _format(head, label)
-        tensors = _read(form, front, source, relative)
+        tensors = _read(form, front, source, relative, void_as)
     finally:
         os.close(descriptor)
     _check_size(tensors, source, front.position)
     if form.confirm is not None:
         form.confirm(path, label)
-    return _file(source, relative, form, tensors)
+    return _file(source, relative, form, tensors, front)
 
 
-def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
+def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> DumpFile:
     source = StreamSource(label, stream)
     form = _format(stream.peek(_HEAD), label, is_stream=True)
-    tensors = _read(form, stream, source, relative)
+    tensors = _read(form, stream, source, relative, void_as)
     if form.confirm is not None:
         # A library reads only files: it is given the header and a hole for the values.
         with tempfile.TemporaryFile() as stand_in:
@@ -135,12 +138,14 @@ def _open_stream(stream: Stream, label: str, relative: str) -> DumpFile:
             stand_in.truncate(end_of(tensors, len(stream.header)))
             stand_in.flush()
             form.confirm(f"/dev/fd/{stand_in.fileno()}", label)
-    return _file(source, relative, form, tensors)
+    return _file(source, relative, form, tensors, stream)
 
 
-def _read(form: Format, front: Front, source: Source, relative: str) -> tuple[Tensor, ...]:
+def _read(
+    form: Format, front: Front, source: Source, relative: str, void_as: str
+) -> tuple[Tensor, ...]:
     try:
-        return form.read(front, source, _stem(relative, form))
+        tensors = form.read(front, source, _stem(relative, form))
     except ImportError as error:
         what = f"gradclip-cli[{form.extra}]" if form.extra else error.name or "what reads it"
         raise GradclipError(
@@ -149,10 +154,42 @@ def _read(form: Format, front: Front, source: Source, relative: str) -> tuple[Te
             "not installed",
             f"install it: pip install '{what}'",
         ) from error
+    if any(tensor.dtype.kind == "void" for tensor in tensors):
+        tensors = tuple([_with_meaning(tensor, void_as) for tensor in tensors])
+        front.strays.append(f"bytes without a meaning, taken for {void_as}")
+    return tensors
 
 
-def _file(source: Source, relative: str, form: Format, tensors: tuple[Tensor, ...]) -> DumpFile:
-    return DumpFile(source, relative, form.name, tensors, form.is_named_by_file, form.package)
+def _with_meaning(tensor: Tensor, void_as: str) -> Tensor:
+    """Give a tensor of mere bytes the dtype that the user says it has."""
+    if tensor.dtype.kind != "void":
+        return tensor
+    bits = tensor.dtype.bits
+    meant = said_to_be(void_as, bits)
+    if meant is not None:
+        return dataclasses.replace(tensor, dtype=meant)
+    fitting = [name for name in VOID_AS if said_to_be(name, bits)]
+    raise GradclipError(
+        tensor.source.label,
+        f"the array's dtype is {shortened(repr(tensor.dtype.name))}: bytes without a meaning, as "
+        "NumPy saves the bfloat16 and float8 of ml_dtypes",
+        f"if you know what they are, say so: --void-as {' or '.join(fitting[:2])}; or save the "
+        "array as safetensors, which names these dtypes, or as float32",
+    )
+
+
+def _file(
+    source: Source, relative: str, form: Format, tensors: tuple[Tensor, ...], front: Front
+) -> DumpFile:
+    return DumpFile(
+        source,
+        relative,
+        form.name,
+        tensors,
+        form.is_named_by_file,
+        form.package,
+        tuple(front.strays),
+    )
 
 
 def _stem(relative: str, form: Format) -> str | None:

@@ -5,9 +5,9 @@ length (unsigned, little-endian), a JSON object in UTF-8 that maps each name to 
 `data_offsets` (begin and end, counted from the end of the header), then the values. The tensors
 cover the buffer without hole or overlap. `__metadata__` maps strings to strings.
 
-The reference takes duplicate keys (the last wins) and unknown fields; gradclip refuses both, since
-either hides numbers from one reader that another reads. Everything else that it refuses the
-reference refuses too, and the reference is asked as well.
+The reference takes duplicate keys (the last wins), and shapes of more sides than any array has;
+gradclip refuses both. Everything else that it refuses the reference refuses too, and the reference
+is asked as well. What the reference takes although the format does not know it is said.
 """
 
 import json
@@ -22,7 +22,7 @@ from gradclip_cli.files.source import Front, Source
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, FLOAT64, narrow, numeric
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import escape, quoted, shortened
+from gradclip_cli.tensors.names import escape, listed, quoted, shortened
 
 HEADER_LIMIT = 100_000_000  # as the reference
 DIMENSION_LIMIT = 64  # NumPy's own limit; no framework writes more
@@ -88,8 +88,13 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
             _INTERRUPTED,
         )
     entries = _header(header, label)
-    _check_metadata(entries.pop("__metadata__", {}), label)
+    metadata = entries.pop("__metadata__", {})
+    if metadata is None:
+        front.strays.append("__metadata__ is null, where the format has an object, or nothing")
+    else:
+        _check_metadata(metadata, label)
     tensors = tuple([_tensor(name, entry, source, 8 + length) for name, entry in entries.items()])
+    front.strays += _unknown_fields(entries)
     _check_cover(tensors, source, 8 + length)
     return tensors
 
@@ -132,6 +137,12 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
             "readers differ in which of the two they take: save the file again",
         ) from error
     except (ValueError, RecursionError) as error:
+        if text.endswith("\0"):
+            raise GradclipError(
+                label,
+                "the safetensors header ends in NUL bytes; the format pads with spaces",
+                "save the file again with a writer that pads with spaces, as safetensors does",
+            ) from error
         at = f" ({error.msg}, byte {error.pos + 8})" if type(error) is json.JSONDecodeError else ""
         raise GradclipError(label, f"the safetensors header is not JSON{at}", _DAMAGED) from error
     if not isinstance(entries, dict):
@@ -191,12 +202,16 @@ def _not_json(constant: str) -> NoReturn:
 
 
 def _check_metadata(metadata: object, label: str) -> None:
-    if not isinstance(metadata, dict) or not all(
-        isinstance(value, str) for value in metadata.values()
-    ):
-        raise GradclipError(
-            label, "__metadata__ must map strings to strings, and does not", _DAMAGED
-        )
+    problem = "__metadata__ must map strings to strings, and"
+    if not isinstance(metadata, dict):
+        raise GradclipError(label, f"{problem} is {_short(metadata)}", _DAMAGED)
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise GradclipError(
+                label,
+                f"{problem} {quoted(key)} is {_short(value)}",
+                "write metadata as text: str(value), or json.dumps(value)",
+            )
 
 
 def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor:
@@ -215,8 +230,6 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
     if entry.keys() != _FIELDS:
         for field in sorted(_FIELDS - entry.keys()):
             _fail(source, name, f"the field {field!r} is missing")
-        for field in sorted(entry.keys() - _FIELDS):
-            _fail(source, name, f"the field {_short(field)} is not one of the format")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in _DTYPES:
         _fail(
@@ -248,6 +261,19 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
             f"but {dtype.name} {_short(shape)} takes {bits // 8:,}",
         )
     return Tensor(name, dtype, tuple(shape), source, data_start + begin, end - begin)
+
+
+def _unknown_fields(entries: dict[str, object]) -> list[str]:
+    """Say which fields of tensors the format does not know; the reference passes them over."""
+    found: dict[str, list[str]] = {}
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and len(entry) > len(_FIELDS):
+            for field in entry.keys() - _FIELDS:
+                found.setdefault(field, []).append(name)
+    return [
+        f"the field {_short(field)} of {listed(names)} is not one of the format"
+        for field, names in sorted(found.items())
+    ]
 
 
 def _fail(source: Source, name: str, problem: str, hint: str = _DAMAGED) -> NoReturn:

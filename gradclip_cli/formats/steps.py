@@ -180,7 +180,8 @@ def _contents(step: str, places: Sequence[Place], like: Contents | None = None) 
     files = {_NUMBER.sub("#", place.path.removeprefix(step)): place for place in reversed(places)}
     name = like.file if like and like.file in files else next(reversed(files))
     try:
-        file = open_regular(files[name].path, files[name].relative)  # a FIFO is read but once
+        place = files[name]  # a FIFO is read but once
+        file = open_regular(place.path, place.relative, void_as=place.void_as)
     except (GradclipError, OSError):
         return None
     tensors = [(None if file.is_named_by_file else one.name, one.shape) for one in file.tensors]

@@ -53,7 +53,7 @@ class SoundnessPage(Page):
 
 
 def _said(found: Soundness) -> Iterator[str]:
-    for file in sorted(found.files, key=lambda file: file.sound):
+    for file in sorted(found.files, key=lambda file: (file.sound, not file.strays)):
         yield printable(_line(file))
     yield from map(printable, found.notes)
     if len(found.files) > 1:
@@ -66,4 +66,5 @@ def _line(file: Checked) -> str:
     if not file.sound:
         return f"{file.label}: bad: {file.problem}" + (f" ({file.hint})" if file.hint else "")
     tensors = plural(file.tensors or 0, "tensor")
-    return f"{file.label}: sound, {file.format}, {tensors}, {file.size:,} bytes"
+    said = f"{file.label}: sound, {file.format}, {tensors}, {file.size:,} bytes"
+    return "; ".join([said, *file.strays])

@@ -13,7 +13,8 @@ from gradclip_cli.tensors.names import escape, listed, plural
 class Checked:
     """A file that was looked at: what it holds, or what is wrong with it and what to do.
 
-    `size` is in bytes. Of an unsound file only `label`, `problem` and `hint` are known.
+    `size` is in bytes. Of an unsound file only `label`, `problem` and `hint` are known; `strays`
+    say what is odd in a sound one, and read all the same.
     """
 
     label: str
@@ -22,6 +23,7 @@ class Checked:
     size: int | None = None
     problem: str | None = None
     hint: str | None = None
+    strays: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -37,6 +39,7 @@ COLUMNS = (
     Column("bytes", "size", "its size"),
     Column("problem", "problem", "what is wrong with it"),
     Column("hint", "hint", "what to do"),
+    Column("strays", "strays", "what is odd in it, and read all the same"),
 )
 SHEET = Sheet("soundness", COLUMNS, "file", {"file": "files"}, last="soundness")
 
@@ -75,7 +78,8 @@ class Soundness(Result, Sequence[Checked]):
         """How many are sound, and the first that is not."""
         bad = [file for file in self.files if not file.sound]
         if not bad:
-            return f"sound: {plural(len(self.files), 'file')}"
+            odd = sum(bool(file.strays) for file in self.files)
+            return f"sound: {plural(len(self.files), 'file')}" + (f", {odd:,} odd" if odd else "")
         first = f"{escape(bad[0].label)}: {bad[0].problem}"
         return f"bad: {len(bad):,} of {plural(len(self.files), 'file')}, the first {first}"
 

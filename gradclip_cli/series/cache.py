@@ -43,6 +43,7 @@ class Key:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     changed: tuple[int, ...] = field(default=(), compare=False)
+    void_as: str = ""
 
     @classmethod
     def of(
@@ -51,16 +52,19 @@ class Key:
         files: tuple[FileKey, ...],
         selection: Selection,
         changed: tuple[int, ...] = (),
+        void_as: str = "",
     ) -> "Key":
         """Give the key of a step; paths are made absolute."""
         places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
         include, exclude = sorted(selection.include), sorted(selection.exclude)
-        return cls(os.path.abspath(operand), places, tuple(include), tuple(exclude), changed)
+        return cls(
+            os.path.abspath(operand), places, tuple(include), tuple(exclude), changed, void_as
+        )
 
     @property
     def wish(self) -> tuple[object, ...]:
         """What it has in common with the key of the same step before its files changed."""
-        return self.operand, self.include, self.exclude
+        return self.operand, self.include, self.exclude, self.void_as
 
 
 class Cache:
@@ -181,6 +185,7 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
         "changed": key.changed,
         "include": key.include,
         "exclude": key.exclude,
+        "void_as": key.void_as,
         "notes": measured.notes,
         "unread": measured.unread,
         "names": layout.names,
@@ -208,6 +213,7 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         tuple(line["include"]),
         tuple(line["exclude"]),
         tuple(line.get("changed", ())),
+        line.get("void_as", ""),
     )
     measured = Measured.of(
         Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"])),

@@ -8,12 +8,12 @@ Numerical Formats For Deep Neural Networks" (Noune et al. 2022), float6, float4 
 
 import math
 import sys
-from typing import Literal
+from typing import Literal, get_args
 
 from gradclip_cli.frozen import frozen
 
-Kind = Literal["float", "complex", "integer", "boolean", "scale", "opaque"]
-"""What a dtype counts as: a `scale` is a factor of other tensors' values."""
+Kind = Literal["float", "complex", "integer", "boolean", "scale", "opaque", "void"]
+"""What a dtype counts as: a `scale` is a factor of other tensors' values, `void` are mere bytes."""
 
 Top = Literal["ieee", "fn", "fnuz", "finite"]
 """What the codes of a format stand for that have no place among its numbers.
@@ -184,6 +184,33 @@ def without_letter(name: str) -> DType | None:
     """
     known = (BFLOAT16, E8M0, *map(narrow, _NARROW))
     return next((dtype.apart for dtype in known if dtype.name == name), None)
+
+
+def said_to_be(name: str, bits: int) -> DType | None:
+    """Give the dtype of a name if its values are of so many bits in an array, else None."""
+    found = without_letter(name)
+    return found if found is not None and found.bits == bits else None
+
+
+def void(name: str, size: int) -> DType:
+    """Give the dtype, as its format calls it, of values of `size` bytes without a meaning."""
+    return DType(name, "void", 8 * size)
+
+
+VoidAs = Literal[
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+    "float8_e8m0fnu",
+]
+"""What the user may say that such values are."""
+
+VOID_AS: tuple[VoidAs, ...] = get_args(VoidAs)
 
 
 FLOAT64 = DType("float64", "float", 64, "<f8")

@@ -49,7 +49,7 @@ class DumpFile:
 
     `relative` is the path below the operand that led here: where the clipped file goes in a folder.
     `is_named_by_file` says that its one tensor has the file's name; `package` is that of somebody
-    else's which has read it.
+    else's which has read it. `strays` say what is odd in it, and was read all the same.
     """
 
     source: Source
@@ -58,6 +58,7 @@ class DumpFile:
     tensors: tuple[Tensor, ...]
     is_named_by_file: bool = False
     package: str = ""
+    strays: tuple[str, ...] = ()
 
 
 @frozen

@@ -87,6 +87,7 @@ def test_json_has_what_the_lines_have(folder: Path, run: Run) -> None:
         "bytes": 140,
         "problem": None,
         "hint": None,
+        "strays": [],
     }
     assert document["files"][2]["problem"].startswith("truncated: 1 of 140")
 

@@ -45,7 +45,6 @@ REASONS = {
     "shape-overflow": "overflows 64 bits|more than any machine can address",
     "size-mismatch": "span 8 bytes, but float32 .* takes 16",
     "too-short": "too short|empty: 0 bytes",
-    "unknown-field": 'the field "evil" is not one of the format',
     "unsupported-dtype": "not a number that gradclip reads",
     "wrong-format": "not a dump of tensors but",
 }

@@ -568,23 +568,18 @@ STRICTER_EXAMPLES = {
         npy_with(PLAIN.replace("<f4", "<f16"), bytes(32)),
         npy_with(PLAIN.replace("<f4", "<M8[s]"), bytes(16)),
         npy_with(PLAIN.replace("'<f4'", "[('a', '<f4')]"), bytes(8)),
-        npy_with(PLAIN.replace("<f4", "float32"), bytes(8)),
         npy_with(PLAIN.replace("'shape'", "'shape': (1,), 'shape'"), bytes(8)),
         npy_with(PLAIN + "\r", bytes(8)),
-        npy_with(PLAIN.replace("2", "2 L"), bytes(8)),
         npy_with(PLAIN + "\n  ", bytes(8)),
-        npy_with(f"({PLAIN})", bytes(8)),
     ],
     "safetensors": [
-        safetensors_with(f'{{"a": {ENTRY[:-1]}, "scale": 2}}}}', bytes(8)),
         safetensors_with(f'{{"a": {ENTRY}, "a": {ENTRY}}}', bytes(8)),
         safetensors_with(SAFETENSORS_HEADERS["65 dimensions"], bytes(8)),
-        safetensors_with(SAFETENSORS_HEADERS["null as metadata"], bytes(8)),
     ],
 }
 
 
-AS_STRICT = {"no writer pads a header after its line end"}
+AS_STRICT = {"no writer pads a header after its line end, and newer parsers refuse that"}
 
 
 @pytest.mark.parametrize("form", STRICTER_EXAMPLES)
