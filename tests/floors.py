@@ -53,14 +53,14 @@ ROOMS: dict[str, set[str]] = {
     # of the standard library
     "ast": {"formats.npy"},
     "concurrent": {"engine.crew", "files.writing"},
-    "fcntl": {"files.marks", "files.refusals", "files.writing"},
+    "fcntl": {"files.system"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
         *("files.journal", "formats.safetensors", "render.delimited", "render.json"),
         *("series.cache", "series.recorded"),
     },
-    "signal": {"__main__", "cli.boundary"},
-    "tempfile": {"commands.spooling", "formats.opening"},
+    "signal": {"__main__", "cli.boundary", "files.system"},
+    "tempfile": {"files.spools"},
     "time": {"render.progress"},
     "traceback": {"cli.boundary"},
     # nowhere

@@ -12,14 +12,16 @@ from types import FrameType
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError, Status, worded
+from gradclip_cli.files.system import HANGUP
 from gradclip_cli.options import nearest
 from gradclip_cli.tensors.names import printable
 
-_SIGNALS = {
+_SIGNALS: dict[int, Status] = {
     signal.SIGINT: Status.INTERRUPTED,
     signal.SIGTERM: Status.TERMINATED,
-    signal.SIGHUP: Status.HANGUP,
 }
+if HANGUP is not None:
+    _SIGNALS[HANGUP] = Status.HANGUP
 
 
 class _Stopped(BaseException):

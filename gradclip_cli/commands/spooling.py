@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 import errno
 import os
-import tempfile
 from collections.abc import Mapping
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource, StreamSource
-from gradclip_cli.files.system import reserve
+from gradclip_cli.files.spools import spool_file, spool_folder
+from gradclip_cli.files.system import reserve, room
 from gradclip_cli.tensors.dump import Dump, DumpFile, end_of
 
 
@@ -18,10 +18,10 @@ def has_stream(dump: Dump) -> bool:
     return any(not file.source.rereadable for file in dump.files)
 
 
-def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, int]:
-    """Let each stream be kept in `$TMPDIR` while it is read; gives descriptors by file index.
+def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, str]:
+    """Let each stream be kept in `$TMPDIR` while it is read; gives paths by file index.
 
-    The files have no names and go with the stack. Raises `GradclipError` where space is short.
+    The files go with the stack. Raises `GradclipError` where space is short.
     """
     return {
         index: _kept(file.source, file, stack)
@@ -30,14 +30,13 @@ def spool(dump: Dump, stack: contextlib.ExitStack) -> dict[int, int]:
     }
 
 
-def _kept(source: StreamSource, file: DumpFile, stack: contextlib.ExitStack) -> int:
+def _kept(source: StreamSource, file: DumpFile, stack: contextlib.ExitStack) -> str:
     size = end_of(file.tensors, len(source.stream.header))
-    folder = tempfile.gettempdir()
-    unnamed = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-    descriptor = stack.enter_context(unnamed).fileno()
-    room = os.fstatvfs(descriptor)
+    folder = spool_folder()
+    stream, path = stack.enter_context(spool_file())
+    descriptor = stream.fileno()
     try:
-        if room.f_bavail * room.f_frsize < size:
+        if room(folder)[0] < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         reserve(descriptor, size)
     except OSError as error:
@@ -47,7 +46,7 @@ def _kept(source: StreamSource, file: DumpFile, stack: contextlib.ExitStack) -> 
             "set TMPDIR to a folder with more room, or save the stream to a file first",
         ) from error
     source.stream.keep_in(descriptor)
-    return descriptor
+    return path
 
 
 def finish(dump: Dump) -> None:
@@ -57,12 +56,13 @@ def finish(dump: Dump) -> None:
             file.source.finish(end_of(file.tensors, len(file.source.stream.header)))
 
 
-def settled(dump: Dump, spools: Mapping[int, int]) -> Dump:
+def settled(dump: Dump, spools: Mapping[int, str]) -> Dump:
     """Give the dump with its streams replaced by the files that now hold them."""
     files = list(dump.files)
-    for index, descriptor in spools.items():
+    for index, path in spools.items():
         file = files[index]
-        source = FileSource.of(descriptor, f"/dev/fd/{descriptor}", file.source.label)
+        with open(path, "rb", buffering=0) as stream:
+            source = FileSource.of(stream.fileno(), path, file.source.label)
         tensors = (*(dataclasses.replace(tensor, source=source) for tensor in file.tensors),)
         files[index] = dataclasses.replace(file, source=source, tensors=tensors)
     return dataclasses.replace(dump, files=tuple(files))

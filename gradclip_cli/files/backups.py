@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import remove, staged_path, token_of
 from gradclip_cli.files.moves import Move, appeared, move_into_place, stamp
-from gradclip_cli.files.system import flush, naming
+from gradclip_cli.files.system import flush, naming, open_raw
 from gradclip_cli.files.writing import cloned
 
 # Where another name for a file cannot be had, but perhaps another file.
@@ -69,13 +69,13 @@ def _copy(move: Move) -> None:
     hidden = staged_path(move.backup, token_of(move.staged) or "")
     remove(hidden)  # of a run that was killed
     try:
-        os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(open_raw(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with open(move.path, "rb") as source:
             if not cloned(source.fileno(), hidden, move.backup):
                 shutil.copyfile(move.path, hidden)
             status = os.fstat(source.fileno())
         with contextlib.suppress(OSError):
-            os.chown(hidden, status.st_uid, status.st_gid)
+            shutil.chown(hidden, status.st_uid, status.st_gid)
         shutil.copystat(move.path, hidden)
         flush(hidden)
         folder, name = os.path.split(move.backup)

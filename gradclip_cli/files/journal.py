@@ -15,10 +15,10 @@ from gradclip_cli.files.backups import keep, take_back
 from gradclip_cli.files.marks import JOURNAL, is_still, lock, remove, run_of, token_of
 from gradclip_cli.files.moves import Move, move_into_place, stamp
 from gradclip_cli.files.rollback import REFUSALS, release, roll_back
-from gradclip_cli.files.system import flush
+from gradclip_cli.files.system import FOLDER, NO_LINK, NO_WAIT, flush, open_raw, read_at, user
 
 LIMIT = 1 << 26  # bytes of a journal: half a million files
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | NO_LINK | NO_WAIT
 
 
 def settle(folder: str) -> bool:
@@ -38,7 +38,7 @@ def settle(folder: str) -> bool:
 def _ended(run: str, folder: str) -> bool:
     """Wait for a run, and finish what it left; False if another did so meanwhile."""
     try:
-        descriptor = os.open(run, _READ)
+        descriptor = open_raw(run, _READ)
     except FileNotFoundError:
         _unmark(folder, run)
         return True
@@ -63,7 +63,7 @@ def _finish_dead(descriptor: int, run: str, folder: str) -> None:
     status = os.fstat(descriptor)
     moves = _read(descriptor, status, os.path.dirname(run)) or []
     due = [move for move in moves if os.path.lexists(move.source)]
-    if due and status.st_uid != os.geteuid():
+    if due and status.st_uid != user():
         raise GradclipError(
             folder,
             "another user's gradclip was stopped while it replaced the files here",
@@ -151,7 +151,7 @@ def _read(descriptor: int, status: os.stat_result, top: str) -> list[Move] | Non
     if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LIMIT:
         return None
     try:
-        entries = json.loads(os.pread(descriptor, status.st_size, 0))
+        entries = json.loads(read_at(descriptor, status.st_size, 0))
         moves = [
             Move(os.path.normpath(os.path.join(top, folder)), staged, target, replace, old, *suffix)
             for folder, staged, target, replace, old, *suffix in entries
@@ -174,7 +174,7 @@ def _is_sound(move: Move) -> bool:
 def _unmark(folder: str, run: str) -> None:
     """Take away a folder's mark that leads to a run, where that is possible."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_DIRECTORY | _READ)
+        descriptor = open_raw(folder, FOLDER | _READ)
         try:
             lock(descriptor, wait=True)  # or another run's mark may have come between
             if run_of(folder) == run:

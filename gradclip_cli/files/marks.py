@@ -6,12 +6,13 @@ however it ends, so what nobody holds was left behind by a run that was killed.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
+
+from gradclip_cli.files import system
 
 JOURNAL = ".gradclip.journal"
 
@@ -77,13 +78,7 @@ def lock(descriptor: int, wait: bool = False) -> bool:
 
 def locked(descriptor: int, wait: bool = False) -> bool | None:
     """Lock a file as `lock` does; None where the file system has no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True
+    return system.lock(descriptor, wait)
 
 
 def make(path: str, mode: int) -> int:
@@ -92,7 +87,7 @@ def make(path: str, mode: int) -> int:
     Until it is locked another run may take it for left behind, and sweep it away.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor = system.open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         lock(descriptor, wait=True)
         if is_still(descriptor, path):
             return descriptor
@@ -137,7 +132,7 @@ def _remove(folder: str, token: str, names: Iterable[str]) -> None:
 def _abandoned(path: str) -> Iterator[int | None]:
     """Give the size of what no run holds, 0 if it is gone, and lock it; None if one may hold it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = system.open_raw(path, os.O_RDONLY | system.NO_LINK | system.NO_WAIT)
     except FileNotFoundError:
         yield 0
         return

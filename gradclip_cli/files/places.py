@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.files.refusals import check_replaceable
+from gradclip_cli.files.system import REPLACES, room
+
+NEW_ONLY = "on Windows gradclip replaces no files: write to a new one with -o"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ def check_place(path: str, label: str, force: bool) -> None:
         )
     if not os.path.lexists(path):
         return
+    if not REPLACES:
+        raise GradclipError(label, "already exists", NEW_ONLY)
     if not force:
         raise GradclipError(label, "already exists", "to replace it, add --force")
     check_replaceable(path, label)
@@ -83,9 +88,8 @@ def check_room(wanted: Iterable[tuple[str, int]]) -> None:
         folder = os.path.dirname(path)
         while not os.path.isdir(folder):  # it is still to be made
             folder = os.path.dirname(folder)
-        disk, device = os.statvfs(folder), os.stat(folder).st_dev
-        free = disk.f_bavail if os.geteuid() else disk.f_bfree
-        taken[device] = taken.get(device, 0) + -(-size // disk.f_frsize)
+        (free, block), device = room(folder), os.stat(folder).st_dev
+        taken[device] = taken.get(device, 0) + -(-size // block) * block
         if taken[device] > free:
             raise no_room(path, size, errno.ENOSPC)
 

@@ -5,12 +5,12 @@ See rename(2), inode(7) on the sticky bit, ioctl_iflags(2), and proc_pid_mountin
 
 import array
 import contextlib
-import fcntl
 import os
 import stat
 from functools import lru_cache
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.system import NO_WAIT, control, open_raw, user
 
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of linux/fs.h
 _IMMUTABLE, _APPEND = 0x10, 0x20
@@ -19,7 +19,7 @@ _IMMUTABLE, _APPEND = 0x10, 0x20
 def check_replaceable(path: str, label: str) -> None:
     """Raise `GradclipError` where nothing can take the place of the file at a real path."""
     folder = os.path.dirname(path)
-    if os.geteuid() and not may_remove(path):
+    if user() and not may_remove(path):
         raise _refusal(label, "belongs to another user; in this folder only owners replace files")
     if path in _mounts(folder):
         raise _refusal(label, "is a mount of its own, which no other file can take the place of")
@@ -35,7 +35,7 @@ def check_replaceable(path: str, label: str) -> None:
 def may_remove(path: str) -> bool:
     """Say whether an ordinary user owns what has to be owned to remove a file, or replace it."""
     status, above = os.stat(path), os.stat(os.path.dirname(path))
-    return not above.st_mode & stat.S_ISVTX or os.geteuid() in (status.st_uid, above.st_uid)
+    return not above.st_mode & stat.S_ISVTX or user() in (status.st_uid, above.st_uid)
 
 
 def _refusal(label: str, problem: str) -> GradclipError:
@@ -62,9 +62,9 @@ def _flags(path: str) -> int:
     """Give the attributes that chattr(1) sets; none where the file system has none."""
     flags = array.array("l", [0])
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
         try:
-            fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+            control(descriptor, _GET_FLAGS, flags)
         finally:
             os.close(descriptor)
     return flags[0]

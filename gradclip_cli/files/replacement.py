@@ -15,7 +15,7 @@ from gradclip_cli.files.journal import finish, reason, settle, written
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
 from gradclip_cli.files.moves import Move, move_into_place, stamp
 from gradclip_cli.files.rollback import REFUSALS, hold, release, roll_back
-from gradclip_cli.files.system import flush, naming, write_at
+from gradclip_cli.files.system import REPLACES, flush, naming, sync, write_at
 
 
 class Replacement:
@@ -63,7 +63,7 @@ class Replacement:
             top = os.path.dirname(self._file)
             write_at(self._descriptor, written(moves, top), 0, top)
             with naming(top):
-                os.fsync(self._descriptor)
+                sync(self._descriptor)
             for folder in self._folders:
                 flush(folder)
         check()
@@ -116,7 +116,7 @@ class Replacement:
         """Let the journal say nothing: what is staged is not to be used."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
 
     def close(self) -> None:
         """Take the marks away, unless the next run needs them."""
@@ -127,8 +127,13 @@ class Replacement:
             for folder in self._folders:
                 if run_of(folder) == self._file:
                     remove(os.path.join(folder, JOURNAL))
+            if not REPLACES:  # nor can an open file lose its name
+                self._unlock()
             for mark in reversed(self._folders.values()):  # the file itself last
                 remove(mark)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

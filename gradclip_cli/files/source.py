@@ -7,18 +7,24 @@ of its own: that is all which the passes know.
 
 import contextlib
 import os
-import select
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.system import kind_of_file, write_at
+from gradclip_cli.files.system import (
+    NO_WAIT,
+    kind_of_file,
+    open_raw,
+    read_into,
+    read_on,
+    waiting_for,
+    write_at,
+)
 from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
-_NAP_MS = 100
 
 
 class Reader:
@@ -96,7 +102,7 @@ class _FileReader(Reader):
         self.descriptor = descriptor
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        return os.preadv(self.descriptor, [view], offset)
+        return read_into(self.descriptor, view, offset)
 
 
 @frozen
@@ -137,7 +143,7 @@ class FileSource(Source):
     def opened(self) -> Iterator[Reader]:
         """Give a reader; raises `GradclipError` if the file is no longer the same."""
         # What took its place may be a FIFO, whose writer would be waited for.
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_raw(self.path, os.O_RDONLY | NO_WAIT)
         try:
             self._compare(descriptor)
             yield _FileReader(self.label, descriptor)
@@ -226,8 +232,7 @@ class Stream(Front):
         super().__init__(self._more_of_it)
         self.header = b""
         self._descriptor = descriptor
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
+        self._wait = waiting_for(descriptor)
         self._spool: int | None = None
 
     def read(self, count: int) -> bytes:
@@ -239,11 +244,6 @@ class Stream(Front):
     def _more_of_it(self, count: int, _position: int) -> bytes:
         self._wait()
         return os.read(self._descriptor, count)
-
-    def _wait(self) -> None:
-        """Wait for bytes, waking now and then: a signal just before a read would not end it."""
-        while not self._poll.poll(_NAP_MS):
-            pass
 
     def keep_in(self, spool: int) -> None:
         """Write everything to a file as well, from the header on."""
@@ -258,7 +258,7 @@ class Stream(Front):
             self._ahead = self._ahead[got:]
         else:
             self._wait()
-            got = os.readv(self._descriptor, [view])
+            got = read_on(self._descriptor, view)
         if self._spool is not None and got:
             write_at(self._spool, view[:got], self.position, "$TMPDIR")
         self.position += got

@@ -19,7 +19,17 @@ from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_p
 from gradclip_cli.files.moves import Move, appeared, move_into_place
 from gradclip_cli.files.places import Target, is_special, no_room, target
 from gradclip_cli.files.replacement import Replacement
-from gradclip_cli.files.system import flush, naming, reserve
+from gradclip_cli.files.system import (
+    allow,
+    flush,
+    give,
+    naming,
+    open_folder,
+    open_raw,
+    open_unnamed,
+    reserve,
+    sync,
+)
 
 
 class Staging(Protocol):
@@ -65,7 +75,7 @@ def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterato
         len(places) == 1
         and standing
         and not targets[0].suffix
-        and (descriptor := _unnamed(os.path.dirname(places[0]))) >= 0
+        and (descriptor := open_unnamed(os.path.dirname(places[0]))) >= 0
     ):
         area = _Unnamed(descriptor, targets[0])
     else:
@@ -124,7 +134,7 @@ class _Unnamed:
         path = self._target.path
         folder, name = os.path.split(path)
         with naming(path):
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
             check()
             if not self._target.replace:
                 try:
@@ -155,9 +165,10 @@ class _NewFolder:
         # Here and below a path is noted before it is made: a signal may come in between.
         self._hidden = staged_path(path, new_token())
         self._lock = -1
+        self._is_made = False
 
     def file(self, target: Target, size: int) -> str:
-        if self._lock < 0:
+        if not self._is_made:
             self._make()
         path = os.path.join(self._hidden, os.path.relpath(target.path, self._path))
         with naming(target.path):
@@ -166,19 +177,23 @@ class _NewFolder:
         return path
 
     def _make(self) -> None:
-        while self._lock < 0 or not is_still(self._lock, self._hidden):
+        while not self._is_made:
             self._close()
             with naming(self._path):
                 os.mkdir(self._hidden)
                 with contextlib.suppress(FileNotFoundError):  # swept away before it was locked
-                    self._lock = os.open(self._hidden, os.O_RDONLY | os.O_CLOEXEC)
-                    lock(self._lock, wait=True)
+                    self._lock = open_folder(self._hidden)
+                    self._is_made = self._lock < 0 or self._is_locked()
+
+    def _is_locked(self) -> bool:
+        lock(self._lock, wait=True)
+        return is_still(self._lock, self._hidden)
 
     def drop(self, path: str) -> None:
         os.unlink(path)
 
     def commit(self, check: Callable[[], object]) -> None:
-        if self._lock < 0:
+        if not self._is_made:
             return
         for place, _, names in os.walk(self._hidden):
             for path in (*(os.path.join(place, name) for name in names), place):
@@ -247,23 +262,10 @@ class _Named:
                 os.rmdir(folder)
 
 
-def _unnamed(folder: str) -> int:
-    """Make a file without a name in a folder; -1 where that is not possible."""
-    flag = getattr(os, "O_TMPFILE", 0)
-    if not flag or not os.path.isdir("/proc/self/fd"):
-        return -1
-    try:
-        return os.open(folder, os.O_RDWR | flag | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
-            return -1
-        raise
-
-
 def _give_name(descriptor: int, path: str) -> None:
     """Give an unnamed file its name; raises `FileExistsError` where that is taken."""
     # Only with a folder's descriptor does Python follow the link that leads to the open file.
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    folder = open_folder(os.path.dirname(path))
     try:
         os.link(
             f"/proc/self/fd/{descriptor}",
@@ -278,7 +280,7 @@ def _give_name(descriptor: int, path: str) -> None:
 
 def _make(path: str, target: Target, size: int) -> None:
     with naming(target.path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         _prepare(descriptor, target, size)
     finally:
@@ -300,5 +302,5 @@ def _prepare(descriptor: int, target: Target, size: int) -> None:
 
 def _keep_rights(descriptor: int, old: os.stat_result) -> None:
     with contextlib.suppress(OSError):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+        give(descriptor, old.st_uid, old.st_gid)
+    allow(descriptor, stat.S_IMODE(old.st_mode))

@@ -6,9 +6,7 @@ can do that. Directly means whole pages, in the file as in memory: what a piece 
 ends is written in the ordinary way.
 """
 
-import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +14,15 @@ from types import TracebackType
 from typing import Self
 
 from gradclip_cli.engine.scratch import PAGE, Bytes, paged
-from gradclip_cli.files.system import naming, write_at
+from gradclip_cli.files.system import (
+    control,
+    naming,
+    open_direct,
+    open_raw,
+    write_at,
+    write_back,
+    write_some,
+)
 
 PIECE = 4 << 20
 """Most bytes that may be asked room for at once, and what is written at once."""
@@ -42,7 +48,7 @@ class Writer:
     def __init__(self, path: str, status: os.stat_result, label: str) -> None:
         self._label = label
         with naming(label):
-            self._plain = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            self._plain = open_raw(path, os.O_WRONLY)
         if not os.path.samestat(os.fstat(self._plain), status):
             os.close(self._plain)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
@@ -106,17 +112,17 @@ class Writer:
     def _write_pages(self, pages: memoryview, offset: int) -> None:
         done = 0
         if self._direct is None:
-            self._direct = _opened_directly(self._plain)
+            self._direct = open_direct(self._plain)
         if self._direct >= 0:
             try:
-                done = os.pwrite(self._direct, pages, offset)
+                done = write_some(self._direct, pages, offset)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # larger pages than ours, or none at all
                     error.filename = self._label
                     raise
         if done < len(pages):
             write_at(self._plain, pages[done:], offset + done, self._label)
-            _write_back(self._plain, offset + done, len(pages) - done)
+            write_back(self._plain, offset + done, len(pages) - done)
 
     def _wait(self, turn: int) -> None:
         future, self._under_way[turn] = self._under_way[turn], None
@@ -160,35 +166,14 @@ class Writer:
             raise
 
 
-def _opened_directly(descriptor: int) -> int:
-    """Open an open file once more, for writing past the page cache; -1 where that cannot be."""
-    flag = getattr(os, "O_DIRECT", 0)
-    if flag:
-        with contextlib.suppress(OSError):
-            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_CLOEXEC | flag)
-    return -1
-
-
-def _write_back(descriptor: int, offset: int, size: int) -> None:
-    """Let the kernel begin to write what has just been written, which `fsync` would only do later.
-
-    Asking it to forget the range has that effect, and keeps what is not on the disk yet.
-    """
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
-
-
 _FICLONE = 0x40049409  # of linux/fs.h; see ioctl_ficlone(2)
 
 
 def cloned(source: int, path: str, label: str) -> bool:
     """Let a file share all blocks of an open one; False where the file system cannot do it."""
     with naming(label):
-        target = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        target = open_raw(path, os.O_WRONLY)
     try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
-        return False
+        return control(target, _FICLONE, source)
     finally:
         os.close(target)
-    return True

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Container, Sequence
 
 from gradclip_cli.errors import GradclipError
@@ -18,6 +17,8 @@ from gradclip_cli.files.source import (
     StreamSource,
     check_regular,
 )
+from gradclip_cli.files.spools import spool_file
+from gradclip_cli.files.system import open_raw, path_of, read_at
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import VOID_AS, said_to_be
@@ -100,8 +101,9 @@ def open_file(operand: str, relative: str, void_as: str = "") -> DumpFile:
     `GradclipError` where it is no sound dump.
     """
     if operand == STDIN:
-        if stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0:
-            return open_regular("/dev/stdin", "", "standard input", void_as)
+        path = path_of(0)
+        if path and stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0:
+            return open_regular(path, "", "standard input", void_as)
         return _open_stream(Stream(0), "standard input", "", void_as)
     if stat.S_ISFIFO(os.stat(operand).st_mode):
         return _open_stream(Stream(os.open(operand, os.O_RDONLY)), operand, relative, void_as)
@@ -112,11 +114,11 @@ def open_regular(path: str, relative: str, label: str | None = None, void_as: st
     """Read the header of a regular file; what is none is not waited for."""
     label = label or path
     check_regular(os.stat(path).st_mode, label)  # before opening: a FIFO would wait for its writer
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_raw(path, os.O_RDONLY)
     try:
         source = FileSource.of(descriptor, path, label)
-        head = os.pread(descriptor, _HEAD, 0)  # nearly always the whole header
-        front = Front(lambda count, position: os.pread(descriptor, count, position), head)
+        head = read_at(descriptor, _HEAD, 0)  # nearly always the whole header
+        front = Front(lambda count, position: read_at(descriptor, count, position), head)
         form = _format(head, label)
         tensors = _read(form, front, source, relative, void_as)
     finally:
@@ -133,11 +135,11 @@ def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> Dum
     tensors = _read(form, stream, source, relative, void_as)
     if form.confirm is not None:
         # A library reads only files: it is given the header and a hole for the values.
-        with tempfile.TemporaryFile() as stand_in:
+        with spool_file() as (stand_in, path):
             stand_in.write(stream.header)
             stand_in.truncate(end_of(tensors, len(stream.header)))
             stand_in.flush()
-            form.confirm(f"/dev/fd/{stand_in.fileno()}", label)
+            form.confirm(path, label)
     return _file(source, relative, form, tensors, stream)
 
 

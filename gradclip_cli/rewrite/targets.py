@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.places import Target, check_folder, check_name, target
+from gradclip_cli.files.places import NEW_ONLY, Target, check_folder, check_name, target
 from gradclip_cli.files.refusals import check_replaceable
+from gradclip_cli.files.system import REPLACES
 from gradclip_cli.formats.folders import INDEX_SUFFIX
 from gradclip_cli.formats.registry import called, ending_of
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
@@ -40,6 +41,8 @@ def in_place(dump: Dump, suffix: str = "") -> Targets:
     With a `suffix` what stands there is to be kept beside it, under its name and that.
     """
     targets = []
+    if not REPLACES:
+        raise GradclipError("--in-place", "a file may not be replaced here", NEW_ONLY)
     for file in dump.files:
         path = os.path.realpath(file.source.path)
         check_name(path, file.source.label)

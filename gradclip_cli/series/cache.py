@@ -18,7 +18,7 @@ from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import locked
-from gradclip_cli.files.system import write_at
+from gradclip_cli.files.system import open_raw, write_at
 from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.selection import Selection
@@ -154,7 +154,7 @@ def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise GradclipError(path, "a cache has to be a regular file", "name another file")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_raw(path, os.O_RDWR | os.O_CREAT)
     try:
         is_ours = locked(descriptor)
         if is_ours is None:

@@ -292,6 +292,17 @@ def test_apply_keeps_a_stream_in_an_unnamed_file_of_tmpdir(tmp_path: Path) -> No
     assert list(spool.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command", [("apply", "--clip-norm=1"), ("inspect",)], ids=lambda one: one[0]
+)
+def test_a_tmpdir_that_does_not_exist_is_named(command: tuple[str, ...], tmp_path: Path) -> None:
+    data = safetensors_bytes({"a": ("F32", (2,), bytes(8))})
+    done = gradclip(*command, stdin=data, TMPDIR=str(tmp_path / "gone"))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert one_error(done.stderr).startswith(f"gradclip: {tmp_path}/gone: no such folder")
+    assert b"hint: make it: mkdir -p FOLDER" in done.stderr
+
+
 def refused_for_space(tmpdir: Path, data: bytes, start: tuple[str, ...] = ()) -> bytes:
     """Send only the beginning of a dump and wait for the refusal; gives what is said."""
     clip = ("apply", "--clip-norm", "1")
