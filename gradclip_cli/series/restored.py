@@ -1,0 +1,67 @@
+"""A step put together again from what was written down of it, which is checked as any stranger's.
+
+JSON has no NaN and no infinity: None stands for a norm beyond float64, and for the largest
+magnitude where there is none. All that is found wrong is a `ValueError` in words.
+"""
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import Any
+
+from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
+
+
+def restored(
+    layout: Layout,
+    norms: Sequence[float | None],
+    sizes: Sequence[float | None],
+    nonfinite: Mapping[int, Nonfinite],
+    finite_norm: float | None,
+    notes: Sequence[str],
+    further: Mapping[str, Sequence[Any]],
+) -> Measured:
+    """Give a step from its columns; raises `ValueError` in words where they do not make one."""
+    columns = (layout.names, layout.dtypes, layout.counts, norms, sizes, *further.values())
+    if any(type(column) not in (list, tuple) for column in (*columns, notes)):
+        raise ValueError("a column that is no list")
+    if any(len(column) != len(layout.names) for column in columns):
+        raise ValueError("columns of different lengths")
+    _check(layout.names, "a name", str, NoneType)
+    _check(layout.dtypes, "a dtype", str)
+    for column in further.values():
+        _check(column, "a statistic", str, NoneType)
+    check_counts(layout.counts)
+    for tensor, bad in nonfinite.items():
+        if type(tensor) is not int or not 0 <= tensor < len(norms):
+            raise ValueError("a tensor that there is not")
+        check_counts((bad.nan, bad.posinf, bad.neginf, *bad.first))
+        if not 0 < bad.count <= layout.counts[tensor]:
+            raise ValueError(f"{bad.count:,} of {layout.counts[tensor]:,} values are not finite")
+    _check(notes, "a note", str)
+    whole, *parts = _floats((finite_norm, *norms), math.inf)
+    if not all(norm >= 0 for norm in (whole, *parts)):
+        raise ValueError(f"{min(whole, *parts)!r} is not a norm")
+    largest = _floats(sizes, math.nan)
+    if any(size < 0 or size == math.inf for size in largest):
+        raise ValueError("a largest magnitude that is none")
+    return Measured(layout, array("d", parts), largest, nonfinite, whole, tuple(notes), further)
+
+
+def check_counts(values: Sequence[Any]) -> None:
+    """Raise `ValueError` for what is no number of values."""
+    for value in values:
+        if type(value) is not int or not 0 <= value < 1 << 63:
+            raise ValueError(f"{value!r} is not a number of values")
+
+
+def _check(values: Sequence[Any], what: str, *kinds: type) -> None:
+    if not {*map(type, values)} <= {*kinds}:
+        raise ValueError(f"{what} that is no text")
+
+
+def _floats(values: Sequence[float | None], instead: float) -> "array[float]":
+    if not {*map(type, values)} <= {int, float, NoneType}:
+        raise ValueError("a norm or a magnitude that is no number")
+    return array("d", [instead if value is None else value for value in values])
