@@ -59,6 +59,10 @@ def check_counts(values: Sequence[Any]) -> None:
 def _check(values: Sequence[Any], what: str, *kinds: type) -> None:
     if not {*map(type, values)} <= {*kinds}:
         raise ValueError(f"{what} that is no text")
+    try:  # as names of files are, which may hold bytes that are no characters
+        "".join([value for value in values if value]).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} with half a character") from None
 
 
 def _floats(values: Sequence[float | None], instead: float) -> "array[float]":

@@ -248,6 +248,8 @@ WRONG = [
     (b'"notes": []', b'"notes": ' + b"[" * 100_000),
     (b'"notes": []', b'"notes": "of one"'),
     (b'"notes": []', b'"notes": [1]'),
+    (b'"notes": []', b'"notes": ["\\ud800"]'),
+    (b'"names": ["a"', b'"names": ["\\ud800"'),
     (b'"files": [[', b'"files": [[3, '),
     (b'"fingerprint": [', b'"fingerprint": [{}'),
     (b'"nonfinite_at": [[0', b'"nonfinite_at": [[7'),
