@@ -9,21 +9,17 @@ import json
 import math
 import os
 import stat
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.statistics import STATISTICS
-from gradclip_cli.series.restored import check_counts, restored
+from gradclip_cli.series.restored import agree, check_counts, restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.names import quoted, shortened
 from gradclip_cli.tensors.selection import Selection
 
 _BEGINNING = b'{"row": "'
-_LARGEST = sys.float_info.max
-_NEAR = 1e-12  # of a number: more than the rounding of any of them
-_LARGE = 2.0**960  # norms from here on are added up as parts of it
 
 
 def is_report(path: str) -> bool:
@@ -153,10 +149,6 @@ def _check_whole(step: Measured, rows: Sequence[dict[str, Any]], whole: dict[str
         raise ValueError("its last row counts other values that are not finite")
     if whole["global_norm"] != (None if step.nonfinite else whole["finite_norm"]):
         raise ValueError("its last row has two norms")
-    unit = _LARGE if step.finite_norm > _LARGE else 1.0
-    together = min(math.hypot(*(norm / unit for norm in step.norms)), _LARGEST / unit)
-    if not _agree(together, min(step.finite_norm, _LARGEST) / unit):
-        raise ValueError("the norms of its tensors are not together that of its last row")
     for at, row in enumerate(rows):
         if not _is_of_one(step, at, row):
             raise ValueError(f"tensor {quoted(step.layout.names[at])} has numbers that disagree")
@@ -173,13 +165,7 @@ def _is_of_one(step: Measured, at: int, row: dict[str, Any]) -> bool:
         return False
     if bad is None and count and norm < math.inf:
         rms = row["rms"]
-        if not isinstance(rms, float) or not _agree(norm / math.sqrt(count), rms):
+        if not isinstance(rms, float) or not agree(norm / math.sqrt(count), rms):
             return False
     most = size * math.sqrt(finite) if finite else 0.0
-    return (size <= norm or _agree(size, norm) or not finite) and (
-        norm <= most or _agree(norm, most)
-    )
-
-
-def _agree(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_NEAR, abs_tol=1e-322)
+    return (size <= norm or agree(size, norm) or not finite) and (norm <= most or agree(norm, most))

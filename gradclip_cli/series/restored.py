@@ -5,12 +5,17 @@ magnitude where there is none. All that is found wrong is a `ValueError` in word
 """
 
 import math
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
+
+_LARGEST = sys.float_info.max
+_NEAR = 1e-12  # of a number: more than the rounding of any of them
+_LARGE = 2.0**960  # norms from here on are added up as parts of it
 
 
 def restored(
@@ -43,10 +48,19 @@ def restored(
     whole, *parts = _floats((finite_norm, *norms), math.inf)
     if not all(norm >= 0 for norm in (whole, *parts)):
         raise ValueError(f"{min(whole, *parts)!r} is not a norm")
+    unit = _LARGE if whole > _LARGE else 1.0
+    together = min(math.hypot(*(norm / unit for norm in parts)), _LARGEST / unit)
+    if not agree(together, min(whole, _LARGEST) / unit):
+        raise ValueError("the norms of its tensors are not together that of all")
     largest = _floats(sizes, math.nan)
     if any(size < 0 or size == math.inf for size in largest):
         raise ValueError("a largest magnitude that is none")
     return Measured(layout, array("d", parts), largest, nonfinite, whole, tuple(notes), further)
+
+
+def agree(one: float, other: float) -> bool:
+    """Say whether two numbers are the same but for rounding."""
+    return math.isclose(one, other, rel_tol=_NEAR, abs_tol=1e-322)
 
 
 def check_counts(values: Sequence[Any]) -> None:

@@ -214,7 +214,7 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         (lambda text: text.replace('"norm": 3', '"norm": 7', 1), "'a' has numbers that disagree"),
         (
             lambda text: text.replace('"finite_norm": 3', '"finite_norm": 7'),
-            "are not together that",
+            "are not together",
         ),
         (lambda text: text.replace('"global_norm": 5', '"global_norm": 6'), "has two norms"),
         (

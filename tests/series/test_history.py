@@ -232,6 +232,7 @@ def resigned(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 WRONG = [
     (b'"norms": [', b'"norms": [1, '),
     (b'"norms": [2', b'"norms": [-2'),
+    (b'"norms": [2.', b'"norms": [3.'),
     (b'"norms": [2', b'"norms": [NaN, 2'),
     (b'"norms": [2.', b'"norms": ["2'),
     (b'"max_abs": [2', b'"max_abs": [-2'),
