@@ -27,7 +27,7 @@ def main() -> NoReturn:
         sys.stderr.write(
             f"gradclip: the installation is not whole: {said}{reason}\n"
             "hint: may you read all of it? else install it anew: "
-            "pip install --force-reinstall gradclip-cli\n"
+            "pip uninstall gradclip-cli, and pip install\n"
         )
         sys.exit(2)
     try:

@@ -112,7 +112,7 @@ def unimported(error: ImportError) -> GradclipError:
     return GradclipError(
         "",
         f"the installation is not whole: {said[0].lower()}{said[1:]}",
-        "may you read all of it? else install it anew: pip install --force-reinstall gradclip-cli",
+        "may you read all of it? else install it anew: pip uninstall gradclip-cli, and pip install",
     )
 
 

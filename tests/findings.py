@@ -60,7 +60,8 @@ def nothing_else() -> Iterator[None]:
         raise Finding(f"raised {error!r}") from error
 
 
-def check_fit(error: GradclipError) -> None:
-    """Raise `Finding` for a message that is no line to read, or has no hint."""
-    if len(error.problem) > LONGEST or not error.problem.isprintable() or not error.hint:
+def check_fit(error: GradclipError, has_hint: bool = True) -> None:
+    """Raise `Finding` for a message that is no line to read, or that has no hint and should."""
+    is_line = len(error.problem) <= LONGEST and error.problem.isprintable()
+    if not is_line or (has_hint and not error.hint):
         raise Finding(f"the message is unfit: {error.problem}") from error

@@ -31,7 +31,7 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dump import Tensor
-from tests import fuzz_kept
+from tests import fuzz_calls, fuzz_kept
 from tests.dumps import LANES, exact_norm, lanes
 from tests.findings import REFUSED, TAKEN, Finding, check_fit, fresh, nothing_else
 from tests.mutants import mutant
@@ -161,6 +161,9 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "cache": fuzz_kept.with_damaged_cache,
     "report": fuzz_kept.with_damaged_report,
     "journal": fuzz_kept.with_damaged_journal,
+    "arguments": fuzz_calls.with_arguments,
+    "processes": fuzz_calls.with_processes,
+    "calls": fuzz_calls.with_calls,
 }
 """What else is fuzzed: a function that makes a case and gives a word for what came of it."""
 

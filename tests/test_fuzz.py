@@ -10,7 +10,7 @@ import pytest
 from tests.findings import Finding
 from tests.fuzz import KINDS, fuzz_kind
 
-FEW = {"cache": 300, "report": 500, "journal": 500}
+FEW = {"cache": 300, "report": 500, "journal": 500, "arguments": 300, "processes": 3, "calls": 300}
 HEAVY = 20  # times as many
 
 

@@ -36,7 +36,7 @@ def restored(
     _check(layout.names, "a name", str, NoneType)
     _check(layout.dtypes, "a dtype", str)
     for column in further.values():
-        _check(column, "a statistic", str, NoneType)
+        _check(column, "a statistic", str, int, float, list, NoneType)
     check_counts(layout.counts)
     for tensor, bad in nonfinite.items():
         if type(tensor) is not int or not 0 <= tensor < len(norms):
@@ -72,9 +72,11 @@ def check_counts(values: Sequence[Any]) -> None:
 
 def _check(values: Sequence[Any], what: str, *kinds: type) -> None:
     if not {*map(type, values)} <= {*kinds}:
-        raise ValueError(f"{what} that is no text")
+        raise ValueError(f"{what} of the wrong kind")
     try:  # as names of files are, which may hold bytes that are no characters
-        "".join([value for value in values if value]).encode("utf-8", "surrogateescape")
+        "".join([value for value in values if isinstance(value, str)]).encode(
+            "utf-8", "surrogateescape"
+        )
     except UnicodeEncodeError:
         raise ValueError(f"{what} with half a character") from None
 

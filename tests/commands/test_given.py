@@ -342,3 +342,10 @@ def test_any_value_gives_a_result_or_an_error_in_words(
         options[parameter] = value
     with contextlib.suppress(GradclipError):
         function(*arguments, **options)
+
+
+@pytest.mark.parametrize("digits", [30, 400, 5_000])
+def test_a_whole_number_beyond_any_count_is_none(digits: int) -> None:
+    with pytest.raises(GradclipError, match=r"axes: .* is not a whole number") as caught:
+        of_python.clip_by_norm([3.0, 4.0], 1.0, axes=-(10**digits))
+    assert len(caught.value.problem) < 200

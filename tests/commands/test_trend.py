@@ -223,7 +223,7 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         ),
         (lambda text: text.replace('"count": 2', '"count": 3'), "as many values as its last row"),
         (lambda text: text.replace('"measured": true', '"measured": 1'), "neither true nor false"),
-        (lambda text: text.replace('"float64"', "64"), "a dtype that is no text"),
+        (lambda text: text.replace('"float64"', "64"), "a dtype of the wrong kind"),
         (lambda text: text.replace('"notes": []', '"notes": "x"'), "a column that is no list"),
     ],
 )

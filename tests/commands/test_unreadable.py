@@ -327,8 +327,8 @@ def test_what_begins_as_a_dump_or_is_named_as_one_is_unreadable(
 def test_folders_in_folders_without_end_are_refused_in_a_line(run: Run, tmp_path: Path) -> None:
     place = tmp_path / "run"
     (path,) = write_steps(place, {"a": [3.0]})
-    for _ in range(5):
-        place /= os.sep.join("d" * 200)
+    for _ in range(2):
+        place /= os.sep.join("d" * 150)
         place.mkdir(parents=True)
     with contextlib.chdir(tmp_path):
         for command in ("inspect run", "trend run", "diff run run", "apply run --clip-norm 1 -o o"):
