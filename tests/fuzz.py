@@ -155,6 +155,14 @@ STRICTER_THAN_NUMPY = [
         r"^\x93NUMPY(\x01\x00(?s:..)|[\x02\x03]\x00(?s:....))[^{]",
     ),
 ]
+TAKES_NEGATIVE = np.lib.NumpyVersion(np.__version__) < "2.3.0"
+if TAKES_NEGATIVE:
+    STRICTER_THAN_NUMPY.append(
+        Reason(
+            "before NumPy 2.3 a length below zero is taken for as many values as there are",
+            r"the \.npy header says the shape is \(.*-[0-9].*\)",
+        )
+    )
 STRICTER = {"npy": STRICTER_THAN_NUMPY, "safetensors": STRICTER_THAN_SAFETENSORS}
 
 KINDS: dict[str, Callable[[random.Random, Path], str]] = {

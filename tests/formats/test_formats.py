@@ -37,6 +37,7 @@ from tests.fuzz import (
     STRICTER,
     STRICTER_THAN_NUMPY,
     STRICTER_THAN_SAFETENSORS,
+    TAKES_NEGATIVE,
     Seen,
     by_numpy,
     by_safetensors,
@@ -571,6 +572,7 @@ STRICTER_EXAMPLES = {
         npy_with(PLAIN.replace("2", "2 L"), bytes(8)),
         npy_with(PLAIN + "\n  ", bytes(8)),
         npy_with(f"({PLAIN})", bytes(8)),
+        *([npy_with(PLAIN.replace("(2,", "(-1,"), bytes(8))] if TAKES_NEGATIVE else []),
     ],
     "safetensors": [
         safetensors_with(f'{{"a": {ENTRY[:-1]}, "scale": 2}}}}', bytes(8)),
