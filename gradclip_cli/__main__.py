@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from typing import NoReturn
 
 
@@ -17,8 +18,18 @@ def main() -> NoReturn:
     # NumPy's BLAS would start a thread that spins for work and gets none: a dot product of 1,024
     # values is not shared out. Only the command says so; a library must leave its process alone.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from gradclip_cli.cli.app import main as run
-
+    try:
+        from gradclip_cli.cli.app import main as run
+    except (ImportError, OSError) as error:  # a module that one may not read, or a library's
+        # What puts errors into words may be what is missing.
+        said = " ".join(str(getattr(error, "filename", None) or error).split())
+        reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+        sys.stderr.write(
+            f"gradclip: the installation is not whole: {said}{reason}\n"
+            "hint: may you read all of it? else install it anew: "
+            "pip uninstall gradclip-cli, and pip install\n"
+        )
+        sys.exit(2)
     try:
         run()
     finally:

@@ -103,6 +103,19 @@ def worded(error: OSError) -> GradclipError:
     return kind(path, problem, _WAYS_OUT.get(error.errno or 0, "")).refused(error)
 
 
+def unimported(error: ImportError) -> GradclipError:
+    """Put into words that a part of the installation is missing, or must not be read."""
+    first = error
+    while isinstance(first.__cause__, ImportError):  # libraries say much around what happened
+        first = first.__cause__
+    said = next(filter(None, map(str.strip, str(first).splitlines())), type(first).__name__)
+    return GradclipError(
+        "",
+        f"the installation is not whole: {said[0].lower()}{said[1:]}",
+        "may you read all of it? else install it anew: pip uninstall gradclip-cli, and pip install",
+    )
+
+
 _WAYS_OUT = {
     errno.ENOENT: "is the name right? ls shows what is there",
     errno.ENOTDIR: "a part of that path is a file, not a folder",
@@ -112,6 +125,7 @@ _WAYS_OUT = {
     errno.EDQUOT: "free some of your quota, or write elsewhere with -o",
     errno.EMFILE: "let a process open more files: ulimit -n 4096",
     errno.EROFS: "that file system is read-only: write elsewhere with -o",
-    errno.ENAMETOOLONG: "give a shorter name with -o",
+    errno.ENAMETOOLONG: "a name has at most 255 bytes and a path 4,095: give a shorter one, or cd "
+    "into a folder on its way",
     errno.EIO: "the disk or the network has a fault: copy the file elsewhere and look again",
 }

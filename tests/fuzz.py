@@ -1,5 +1,7 @@
 """Damaged files on which gradclip and the reference must agree: `python -m tests.fuzz`.
 
+Other kinds than damaged dumps have laws of their own, in `fuzz_kept` and `fuzz_calls`.
+
 The reference is the safetensors library, or `numpy.load` without pickle. The laws: gradclip raises
 nothing but `GradclipError`, soon, with little memory and no warning; it takes no file that the
 reference refuses; of a file that both take they say the same; and where gradclip alone refuses,
@@ -8,21 +10,19 @@ the reason stands in a table below. A file that breaks a law is printed with wha
 
 import argparse
 import base64
-import contextlib
 import itertools
 import math
+import random
 import re
 import resource
-import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import safetensors
@@ -31,7 +31,9 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dump import Tensor
+from tests import fuzz_calls, fuzz_kept
 from tests.dumps import LANES, SCALES, exact_norm, lanes
+from tests.findings import REFUSED, TAKEN, Finding, check_fit, fresh, nothing_else
 from tests.mutants import mutant
 
 Found = list[tuple[str | None, str, tuple[int, ...], bytes]]
@@ -65,10 +67,8 @@ SAFETENSORS_CODES = {
 CODES = LANES.keys() | {SCALES}
 INTEGERS = {f"{letter}{bits}" for letter in "IU" for bits in (8, 16, 32, 64)}
 
-SECONDS = 10  # for one file; most take a millisecond
 MEMORY = 4 << 30  # of address space, with all libraries
 VALUES = 1_000  # of how many values at most the norm is compared
-LONGEST = 400  # characters of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +133,28 @@ STRICTER_THAN_NUMPY = [
         r"\}\s*\n +",
     ),
 ]
+TAKES_NEGATIVE = np.lib.NumpyVersion(np.__version__) < "2.3.0"
+if TAKES_NEGATIVE:
+    STRICTER_THAN_NUMPY.append(
+        Reason(
+            "before NumPy 2.3 a length below zero is taken for as many values as there are",
+            r"the \.npy header says the shape is \(.*-[0-9].*\)",
+        )
+    )
 STRICTER = {"npy": STRICTER_THAN_NUMPY, "safetensors": STRICTER_THAN_SAFETENSORS}
+
+KINDS: dict[str, Callable[[random.Random, Path], str]] = {
+    "cache": fuzz_kept.with_damaged_cache,
+    "report": fuzz_kept.with_damaged_report,
+    "journal": fuzz_kept.with_damaged_journal,
+    "arguments": fuzz_calls.with_arguments,
+    "processes": fuzz_calls.with_processes,
+    "calls": fuzz_calls.with_calls,
+}
+"""What else is fuzzed: a function that makes a case and gives a word for what came of it."""
 
 # All that the library finds and gradclip's own rules do not: half a surrogate pair in metadata.
 LEFT_TO_THE_LIBRARY = "unexpected end of hex escape"
-
-TAKEN, REFUSED = "taken by both", "refused by both"
-
-
-class Finding(AssertionError):  # noqa: N818 - what a fuzzer looks for, not an error of its own
-    """A file that breaks a law."""
-
-
-class _TooSlow(BaseException):
-    """So that nothing which catches exceptions can catch it."""
-
 
 # The two readers
 
@@ -227,13 +234,6 @@ def located(path: Path, raw: bytes) -> Found:
 REFERENCES = {".npy": by_numpy, ".safetensors": by_safetensors}
 
 
-def fresh(path: Path, raw: bytes) -> Path:
-    """Write a new file; to overwrite an old one costs a flush to the disk."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(raw)
-    return path
-
-
 # The laws
 
 
@@ -241,15 +241,11 @@ def compare(path: Path, raw: bytes, stricter: Sequence[Reason]) -> str:
     """Hold one file to the laws; give a word for what came of it, or raise `Finding`."""
     expected = REFERENCES[path.suffix](fresh(path, raw))
     try:
-        with _limits():
+        with nothing_else():
             found = located(path, raw)
             report = gradclip_cli.inspect(path, workers=1)
     except GradclipError as error:
         return _refused(error, expected, raw, stricter)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the panic of a library in Rust is no Exception
-        raise Finding(f"raised {error!r}") from error
     if expected is None:
         raise Finding("taken, and the reference refuses it")
     if found != expected.tensors:
@@ -267,8 +263,7 @@ def _refused(
 ) -> str:
     if "library refuses" in error.problem and LEFT_TO_THE_LIBRARY not in error.problem:
         raise Finding(f"only the library refuses: {error.problem}") from error
-    if len(error.problem) > LONGEST or not error.problem.isprintable() or not error.hint:
-        raise Finding(f"the message is unfit: {error.problem}") from error
+    check_fit(error)
     if expected is None:
         return REFUSED
     for reason in stricter:
@@ -287,24 +282,6 @@ def same_norm(norm: float, gradient: Sequence[float]) -> bool:
     return norm == exact or math.isclose(norm, exact, rel_tol=1e-14, abs_tol=5e-324)
 
 
-@contextlib.contextmanager
-def _limits() -> Iterator[None]:
-    """Make a warning an error, and end what takes too long."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _TooSlow(f"not done after {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 # The command
 
 
@@ -312,16 +289,38 @@ def fuzz(
     form: str, seed: int, iterations: Iterable[int], folder: Path, stricter: Sequence[Reason]
 ) -> Counter[str]:
     """Hold mutants to the laws and count what came of them; `Finding` says how to repeat it."""
-    ends: Counter[str] = Counter()
-    for iteration in iterations:
+
+    def once(iteration: int) -> str:
         raw = mutant(form, seed, iteration)
         try:
-            ends[compare(folder / f"x.{form}", raw, stricter)] += 1
+            return compare(folder / f"x.{form}", raw, stricter)
         except Finding as finding:
-            again = f"--format {form} --seed {seed} --start {iteration} --iterations 1"
+            raise Finding(f"{finding}\n{base64.b64encode(raw).decode()}") from finding
+
+    return _counted(form, seed, iterations, once)
+
+
+def fuzz_kind(kind: str, seed: int, iterations: Iterable[int], folder: Path) -> Counter[str]:
+    """Hold cases of another kind to its laws, each with chance of its own."""
+    return _counted(
+        kind,
+        seed,
+        iterations,
+        lambda iteration: KINDS[kind](random.Random(f"{kind} {seed} {iteration}"), folder),
+    )
+
+
+def _counted(
+    kind: str, seed: int, iterations: Iterable[int], once: Callable[[int], str]
+) -> Counter[str]:
+    ends: Counter[str] = Counter()
+    for iteration in iterations:
+        try:
+            ends[once(iteration)] += 1
+        except Finding as finding:
+            again = f"--kind {kind} --seed {seed} --start {iteration} --count 1"
             raise Finding(
-                f"{finding}\nseed {seed}, iteration {iteration}\n"
-                f"again: python -m tests.fuzz {again}\n{base64.b64encode(raw).decode()}"
+                f"seed {seed}, case {iteration}\nagain: python -m tests.fuzz {again}\n{finding}"
             ) from finding
     return ends
 
@@ -329,27 +328,28 @@ def fuzz(
 def main() -> int:
     """Fuzz as the command line says; 0 if no law was broken, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--format", choices=STRICTER, required=True)
+    parser.add_argument("--kind", choices=[*STRICTER, *KINDS], required=True)
     parser.add_argument("--seconds", type=float, default=math.inf)
-    parser.add_argument("--iterations", type=int, default=sys.maxsize)
+    parser.add_argument("--count", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     end = time.monotonic() + options.seconds
     numbers = itertools.takewhile(
-        lambda _: time.monotonic() < end,
-        range(options.start, options.start + options.iterations),
+        lambda _: time.monotonic() < end, range(options.start, options.start + options.count)
     )
+    kind, seed = options.kind, options.seed
     with tempfile.TemporaryDirectory() as folder:
         try:
-            ends = fuzz(
-                options.format, options.seed, numbers, Path(folder), STRICTER[options.format]
-            )
+            if kind in KINDS:
+                ends = fuzz_kind(kind, seed, numbers, Path(folder))
+            else:
+                ends = fuzz(kind, seed, numbers, Path(folder), STRICTER[kind])
         except Finding as finding:
             sys.stdout.write(f"{finding}\n")
             return 1
-    sys.stdout.write(f"{ends.total():8,} files, seed {options.seed}, from {options.start}\n")
+    sys.stdout.write(f"{ends.total():8,} cases, seed {seed}, from {options.start}\n")
     for word, count in ends.most_common():
         sys.stdout.write(f"{count:8,} {word}\n")
     return 0

@@ -140,6 +140,7 @@ NAMES = [
     "dtype",
     "\U0001f600",
 ]
+FIELDS = ["extra", "a", "b", "dtype", "__metadata__", "é", "\ud800"]
 LEAVES: list[Any] = [
     *(None, True, 0, 1, 2, 3, 4, 8, 1 << 32, 1 << 63, (1 << 64) - 1, 1 << 64, -1, 1.0, 1.5),
     *("F32", "F16", "F4", "F64", "C64", "U8", "x", "", [], {}, [0], [1, 2], [0, 0], {"a": "b"}),
@@ -279,8 +280,10 @@ def with_other_length(rng: random.Random, prefix: bytes) -> bytes:
     return (near if rng.random() < 0.5 else far).to_bytes(16, "little", signed=True)[: len(prefix)]
 
 
-def with_other_leaves(rng: random.Random, text: str) -> str:
-    """Change a few values of a JSON object."""
+def with_other_leaves(
+    rng: random.Random, text: str, leaves: Sequence[Any] = LEAVES, names: Sequence[str] = FIELDS
+) -> str:
+    """Change a few values of a JSON object to leaves, and what they are called to names."""
     tree = json.loads(text)
     for _ in few(rng):
         places = list(_places(tree))
@@ -293,10 +296,10 @@ def with_other_leaves(rng: random.Random, text: str) -> str:
             case 1:
                 del place[key]
             case 2 if isinstance(place, dict):
-                name = rng.choice(["extra", "a", "b", "dtype", "__metadata__", "é", "\ud800"])
-                place[name] = copy.deepcopy(rng.choice([*LEAVES, place[key]]))
+                name = rng.choice(names)
+                place[name] = copy.deepcopy(rng.choice([*leaves, place[key]]))
             case _:
-                place[key] = copy.deepcopy(rng.choice(LEAVES))
+                place[key] = copy.deepcopy(rng.choice(leaves))
     return json.dumps(tree, ensure_ascii=rng.random() < 0.5)
 
 

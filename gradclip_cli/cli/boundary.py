@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import BinaryIO
 
-from gradclip_cli.errors import GradclipError, Status, worded
+from gradclip_cli.errors import GradclipError, Status, unimported, worded
 from gradclip_cli.files.system import HANGUP
 from gradclip_cli.options import nearest
 from gradclip_cli.tensors.names import printable
@@ -52,6 +52,8 @@ def _status_of(command: Callable[[], int]) -> int:
         return _complain(error)
     except OSError as error:
         return _complain(worded(error))
+    except ImportError as error:
+        return _complain(unimported(error))
     except KeyboardInterrupt:
         return Status.INTERRUPTED
     except SystemExit as left:  # Typer's way of saying that nobody reads its help

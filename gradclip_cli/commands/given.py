@@ -10,6 +10,7 @@ import difflib
 import numbers
 import operator
 import os
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature
@@ -182,9 +183,10 @@ def _integer(value: Any) -> int:
     value = _scalar(value)
     _if(not isinstance(value, bool), value)
     try:
-        return operator.index(value)
+        found = operator.index(value)
     except Exception as error:
         raise _OtherwiseError from error
+    return int(_if(abs(found) <= sys.maxsize, found))
 
 
 def _counted(value: Any) -> int:

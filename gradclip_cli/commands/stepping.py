@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.folders import Place, find
+from gradclip_cli.formats.folders import NoDumpsError, Place, find
 from gradclip_cli.formats.opening import STDIN, is_no_dump
 from gradclip_cli.formats.steps import number_of, series
 from gradclip_cli.series.order import Operand, folders, ordered
@@ -50,9 +50,9 @@ def _is_none(path: str) -> bool:
         return is_no_dump(path)
     try:
         find([path])
-    except GradclipError:  # it has no dumps; where it is named as a step, that is to be said
+    except NoDumpsError:  # where it is named as a step, that is to be said
         return number_of(os.path.basename(path.rstrip(os.sep))) is None
-    except OSError:
+    except (GradclipError, OSError):
         return False
     return False
 

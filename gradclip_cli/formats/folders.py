@@ -15,7 +15,12 @@ from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, natural, quoted
 
+DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
 INDEX_SUFFIX = ".safetensors.index.json"
+
+
+class NoDumpsError(GradclipError):
+    """A folder holds no dumps."""
 
 
 class RepeatedNameError(GradclipError):
@@ -94,7 +99,7 @@ class Found:
 def find(operands: Sequence[str], void_as: str = "") -> Found:
     """Give the files that operands name, opening none; `-` is standard input.
 
-    Raises `GradclipError` for a folder without dumps.
+    Raises `NoDumpsError` for a folder without dumps.
     """
     files: list[Place] = []
     companions: list[Companion] = []
@@ -108,7 +113,7 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
             continue
         dumps, indexes, others = _members(operand)
         if not dumps:
-            raise GradclipError(
+            raise NoDumpsError(
                 operand,
                 f"a folder without dumps ({others:,} other files)",
                 f"gradclip reads {registry.list_of_suffixes()} files",
@@ -125,6 +130,12 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
         below = os.path.relpath(place, folder)
+        if below.count(os.sep) >= DEEPEST:
+            raise GradclipError(
+                folder,
+                f"it holds folders in folders, more than {DEEPEST} deep",
+                "give the folder that the dumps are in",
+            )
         for name in names:
             member = name if below == os.curdir else os.path.join(below, name)
             if is_ours(name):

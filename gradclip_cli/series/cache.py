@@ -3,7 +3,8 @@
 A step is known again by its paths, their sizes and times, and the selection: of modification, and
 of the last change of anything, which nobody can put back. (Not by the inode, which some mounts
 number anew.) Lines are only ever appended, each in one go as soon as its step is measured: a run
-that is stopped leaves whole lines and at most one that is torn, which is measured again.
+that is stopped leaves whole lines and at most one that is torn, which is measured again. Each ends
+in its own check sum: no number of a line that was damaged since is taken for a measurement.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import json
 import math
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,13 +22,13 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import locked
 from gradclip_cli.files.system import open_raw, write_at
 from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.series.restored import restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.selection import Selection
 
-_VERSION = 3  # 1 had other fingerprints, 2 could not decode all floats
-_BEGINNINGS = tuple(
-    f'{{"gradclip_trend": {one}, "step": '.encode() for one in range(1, _VERSION + 1)
-)
+_VERSION = 3  # 2 had no check sums nor all floats, 1 other fingerprints
+_BEGINNINGS = [f'{{"gradclip_trend": {one}, "step": '.encode() for one in (1, 2, _VERSION)]
+_END = ', "crc32": "{:08x}"}}\n'
 
 FileKey = tuple[str, int, int]
 
@@ -35,7 +37,7 @@ FileKey = tuple[str, int, int]
 class Key:
     """What a step is known by: its operand, its files as `(path, size, modified_ns)`, selection.
 
-    `changed` are the times of the last change of anything, in nanoseconds; none in older caches.
+    `changed` are the times of the last change of anything, in nanoseconds.
     """
 
     operand: str
@@ -101,7 +103,7 @@ class Cache:
 
     def keep(self, key: Key, step: int | str, measured: Measured) -> None:
         """Add a step to the file at once; an `OSError` names the file."""
-        line = json.dumps(_written(key, step, measured), allow_nan=False).encode() + b"\n"
+        line = signed(json.dumps(_written(key, step, measured), allow_nan=False).encode())
         write_at(self._descriptor, line, self._end, self._path)
         self._end += len(line)
         self._known[key] = key, measured
@@ -113,7 +115,7 @@ class Cache:
             for number, line in enumerate(stream, 1):
                 if not line.endswith(b"\n"):
                     torn = line
-                elif not line.startswith(_BEGINNINGS):
+                elif not line.startswith((*_BEGINNINGS,)):
                     raise self._foreign(number)
                 else:
                     self._take(line, number)
@@ -125,13 +127,20 @@ class Cache:
             os.ftruncate(self._descriptor, self._end)
 
     def _take(self, line: bytes, number: int) -> None:
+        is_ours = line.startswith(_BEGINNINGS[-1])
+        if is_ours and line != signed(line[: -len(_END.format(0))] + b"}"):
+            raise GradclipError(
+                self._path,
+                f"line {number:,} is damaged: its check sum is not that of its text",
+                "remove that line, or the file: the steps that it kept are measured anew",
+            )
         try:
             found = json.loads(line)
-            key, measured = _parsed(found)
-            is_older = found["gradclip_trend"] != _VERSION
-            if is_older or any(one.name not in found for one in STATISTICS):
+            key = _key(found)
+            if not is_ours or any(one.name not in found for one in STATISTICS):
                 self._older.add(key.wish)
                 return  # it was written before there was such a statistic
+            measured = _measured(found)
             self._wishes.add(key.wish)
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
@@ -172,6 +181,12 @@ def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
         os.close(descriptor)
 
 
+def signed(text: bytes) -> bytes:
+    """Give a line for the text of a JSON object: the same, with a check sum as its last entry."""
+    body = text[:-1]
+    return body + _END.format(zlib.crc32(body)).encode()
+
+
 def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
     layout = measured.layout
     return {
@@ -206,8 +221,8 @@ def _or_null(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
-    key = Key(
+def _key(line: dict[str, Any]) -> Key:
+    return Key(
         line["operand"],
         tuple((path, size, time) for path, size, time in line["files"]),
         tuple(line["include"]),
@@ -215,7 +230,10 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         tuple(line.get("changed", ())),
         line.get("void_as", ""),
     )
-    measured = Measured.of(
+
+
+def _measured(line: dict[str, Any]) -> Measured:
+    return restored(
         Layout(tuple(line["names"]), tuple(line["dtypes"]), tuple(line["counts"])),
         line["norms"],
         line["max_abs"],
@@ -225,7 +243,6 @@ def _parsed(line: dict[str, Any]) -> tuple[Key, Measured]:
         },
         line["finite_norm"],
         line["notes"],
-        {one.name: line[one.name] for one in STATISTICS if line.get(one.name) is not None},
-        line.get("unread", ()),
+        {one.name: line[one.name] for one in STATISTICS if line[one.name] is not None},
+        line["unread"],
     )
-    return key, measured

@@ -5,8 +5,7 @@ however large a step is.
 """
 
 import math
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -66,43 +65,6 @@ class Measured:
     further: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
     unread: tuple[str | None, ...] = ()
 
-    @classmethod
-    def of(
-        cls,
-        layout: Layout,
-        norms: Sequence[float | None],
-        sizes: Sequence[float | None],
-        nonfinite: Mapping[int, Nonfinite],
-        finite_norm: float | None,
-        notes: Iterable[str],
-        further: Mapping[str, Sequence[Any]] | None = None,
-        unread: Iterable[str | None] = (),
-    ) -> "Measured":
-        """Put a step together from columns, in which None stands for what JSON cannot hold.
-
-        Raises `ValueError` in words where they do not make a step.
-        """
-        columns = (layout.dtypes, layout.counts, norms, sizes, *(further or {}).values())
-        if any(len(column) != len(layout.names) for column in columns):
-            raise ValueError("columns of different lengths")
-        if not all(name is None or isinstance(name, str) for name in layout.names):
-            raise ValueError("a name that is no text")
-        for count in layout.counts:
-            if count < 0:
-                raise ValueError(f"{count!r} is not a number of values")
-        if not all(0 <= tensor < len(norms) for tensor in nonfinite):
-            raise ValueError("a tensor that there is not")
-        return cls(
-            layout,
-            array("d", map(_norm, norms)),
-            array("d", [math.nan if size is None else size for size in sizes]),
-            nonfinite,
-            _norm(finite_norm),
-            tuple(notes),
-            further or {},
-            tuple(unread),
-        )
-
     @property
     def global_norm(self) -> float:
         """The L2 norm of all tensors together; NaN or inf where a value is."""
@@ -133,14 +95,6 @@ class Measured:
             return None
         size, tensor = max(found)
         return size, -tensor
-
-
-def _norm(value: float | None) -> float:
-    """Give a norm of finite values, which is None only beyond float64."""
-    norm = math.inf if value is None else float(value)
-    if not norm >= 0:
-        raise ValueError(f"{norm!r} is not a norm")
-    return norm
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,13 @@ ANYTHING = st.one_of(
     st.sampled_from(
         [
             *(np.float32("nan"), np.int8(3), np.array(2.0), np.array([1, 2]), np.array(["w"])),
-            *(np.array(None), np.datetime64("nat"), np.complex64(1), np.zeros((2, 2)), np.bool_(1)),
+            *(
+                np.array(None),
+                np.datetime64("nat", "s"),
+                np.complex64(1),
+                np.zeros((2, 2)),
+                np.bool_(1),
+            ),
             *(object(), object, len, Path("x"), range(3), ..., NotImplemented, {1}, 10**400),
             *(Fraction(10**400), "inf", "zero", "torch", "jax", "1", "w", "-", [[]], [[1.0]]),
             *(api.ClipByValue(2.0, 1.0), api.ClipByNorm(1.0, "x")),
@@ -342,3 +348,10 @@ def test_any_value_gives_a_result_or_an_error_in_words(
         options[parameter] = value
     with contextlib.suppress(GradclipError):
         function(*arguments, **options)
+
+
+@pytest.mark.parametrize("digits", [30, 400, 5_000])
+def test_a_whole_number_beyond_any_count_is_none(digits: int) -> None:
+    with pytest.raises(GradclipError, match=r"axes: .* is not a whole number") as caught:
+        of_python.clip_by_norm([3.0, 4.0], 1.0, axes=-(10**digits))
+    assert len(caught.value.problem) < 200

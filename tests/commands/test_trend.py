@@ -194,6 +194,37 @@ def test_a_report_of_names_that_are_not_utf_8_gives_them_exactly(tmp_path: Path)
         (lambda text: text.replace('"finite_norm": 3.0', '"finite_norm": -3.0'), "is not a norm"),
         (lambda text: text.replace('"max_abs": 3.0', '"max_abs": 1' + "0" * 400), "not a whole"),
         (lambda _: '{"row": "\n[]\n', "not a whole report"),
+        (lambda text: text + "[]\n", "a line that is no object"),
+        (lambda text: text.replace("null", "[" * 100_000), "lists in lists without end"),
+        (lambda text: text.replace('"norm": 3.0', '"norm": 3.0, "norm": 3.0'), "key stands twice"),
+        (lambda text: text.replace('"norm_type": 2', '"norm_type": 1'), "its norms are of p = 1"),
+        (lambda text: text.replace('"count": 1', '"count": true'), "True is not a number of"),
+        (lambda text: text.replace('"nan": 0', '"nan": 2'), "2 of 1 values are not finite"),
+        (lambda text: text.replace('"nan": 0', '"nan": 1.5'), "1.5 is not a number of values"),
+        (lambda text: text.replace('"max_abs": 3', '"max_abs": -3'), "largest magnitude that is"),
+        (
+            lambda text: text.replace('"max_abs": 3', '"max_abs": 4'),
+            "'a' has numbers that disagree",
+        ),
+        (
+            lambda text: text.replace('"max_abs": 3', '"max_abs": 2'),
+            "'a' has numbers that disagree",
+        ),
+        (lambda text: text.replace('"rms": 3', '"rms": 4'), "'a' has numbers that disagree"),
+        (lambda text: text.replace('"norm": 3', '"norm": 7', 1), "'a' has numbers that disagree"),
+        (
+            lambda text: text.replace('"finite_norm": 3', '"finite_norm": 7'),
+            "are not together",
+        ),
+        (lambda text: text.replace('"global_norm": 5', '"global_norm": 6'), "has two norms"),
+        (
+            lambda text: text.replace('"nonfinite": 0', '"nonfinite": 9'),
+            "its last row counts other",
+        ),
+        (lambda text: text.replace('"count": 2', '"count": 3'), "as many values as its last row"),
+        (lambda text: text.replace('"measured": true', '"measured": 1'), "neither true nor false"),
+        (lambda text: text.replace('"float64"', "64"), "a dtype of the wrong kind"),
+        (lambda text: text.replace('"notes": []', '"notes": "x"'), "a column that is no list"),
     ],
 )
 def test_half_a_report_is_refused(run: Run, tmp_path: Path, change: Any, said: str) -> None:

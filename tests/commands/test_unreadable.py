@@ -1,5 +1,6 @@
 """One bad file does not take the answer away; what is surely no dump is ignored, and named."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -321,3 +322,28 @@ def test_what_begins_as_a_dump_or_is_named_as_one_is_unreadable(
     said = run("trend", *paths, tmp_path / name)
     assert said.status == 2
     assert [row["mark"] for row in PARSED["tsv"](said.out)] == ["", "unreadable"]
+
+
+def test_folders_in_folders_without_end_are_refused_in_a_line(run: Run, tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    (path,) = write_steps(place, {"a": [3.0]})
+    for _ in range(2):
+        place /= os.sep.join("d" * 150)
+        place.mkdir(parents=True)
+    with contextlib.chdir(tmp_path):
+        for command in ("inspect run", "trend run", "diff run run", "apply run --clip-norm 1 -o o"):
+            said = run(*command.split())
+            assert (said.status, said.out) == (2, "")
+            told = "gradclip: run: it holds folders in folders, more than 250 deep"
+            assert one_error(said.err) == told
+        assert "more than 250 deep" in run("check", "run").out
+        assert run("trend", "run", path).status == 2, "nor are they ignored"
+        assert not Path("o").exists()
+        shutil.move(path, place)
+        assert run("inspect", str(place)).status == 0, "the hint is right"
+
+
+def test_what_to_do_about_a_name_that_is_too_long_is_said(run: Run) -> None:
+    said = run("inspect", "a" * 256)
+    assert said.status == 2
+    assert "a name has at most 255 bytes" in said.err

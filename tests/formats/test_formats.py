@@ -32,19 +32,17 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats.folders import find
 from tests.dumps import Stored, npy_bytes, safetensors_bytes
+from tests.findings import REFUSED, TAKEN, Finding, fresh
 from tests.fuzz import (
-    REFUSED,
     STRICTER,
     STRICTER_THAN_NUMPY,
     STRICTER_THAN_SAFETENSORS,
-    TAKEN,
-    Finding,
+    TAKES_NEGATIVE,
     Seen,
     by_numpy,
     by_safetensors,
     bytes_of,
     compare,
-    fresh,
     fuzz,
     located,
     same_norm,
@@ -571,6 +569,7 @@ STRICTER_EXAMPLES = {
         npy_with(PLAIN.replace("'shape'", "'shape': (1,), 'shape'"), bytes(8)),
         npy_with(PLAIN + "\r", bytes(8)),
         npy_with(PLAIN + "\n  ", bytes(8)),
+        *([npy_with(PLAIN.replace("(2,", "(-1,"), bytes(8))] if TAKES_NEGATIVE else []),
     ],
     "safetensors": [
         safetensors_with(f'{{"a": {ENTRY}, "a": {ENTRY}}}', bytes(8)),
@@ -651,7 +650,7 @@ def test_python_says_nothing_of_a_header_that_is_odd_python(tmp_path: Path) -> N
 
 A_FEW = [
     pytest.param(
-        *("--seed", seed, "--iterations", "5000"),
+        *("--seed", seed, "--count", "5000"),
         id=f"a few, seed {seed}",
         marks=[] if seed == "1" else pytest.mark.heavy,
     )
@@ -663,7 +662,7 @@ MANY = pytest.param("--seed", "2025", "--seconds", "30", id="many", marks=pytest
 def fuzzed(form: str, *options: str) -> str:
     """Run the fuzzer, which must find nothing, and give what it counted."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--format", form, *options],
+        [sys.executable, "-m", "tests.fuzz", "--kind", form, *options],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -694,7 +693,7 @@ def test_a_mutant_of_a_safetensors_file_is_taken_only_if_the_library_takes_it(
 def test_a_finding_is_told_with_all_that_repeats_it(form: str, tmp_path: Path) -> None:
     with pytest.raises(Finding, match="stricter without a reason") as caught:
         fuzz(form, 1, itertools.count(), tmp_path, stricter=[])
-    iteration = int(re.findall("--start ([0-9]+) --iterations 1", str(caught.value))[0])
+    iteration = int(re.findall("--start ([0-9]+) --count 1", str(caught.value))[0])
     raw = base64.b64decode(str(caught.value).splitlines()[-1])
     assert raw == mutant(form, 1, iteration) != mutant(form, 2, iteration)
     with pytest.raises(Finding) as again:

@@ -12,6 +12,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.series.cache import signed
 from tests.dumps import GRADS, floats, write_npy
 from tests.readers import strict
 from tests.running import PATIENCE, Run, end_of, gradclip, one_error, running, until
@@ -143,16 +144,19 @@ def test_what_was_copied_with_its_times_is_trusted_where_that_is_asked(
     assert "2 steps measured anew: their files have changed" in notes
 
 
-def test_a_cache_of_before_there_were_such_times_is_measured_anew(tmp_path: Path) -> None:
+def test_a_cache_of_before_there_were_check_sums_is_measured_anew(tmp_path: Path) -> None:
     paths = write_steps(tmp_path / "run", *STEPS)
     cache = tmp_path / "c.jsonl"
     looked(paths, cache)
     lines = [strict(line) for line in cache.read_text().splitlines()]
     for line in lines:
-        del line["changed"]
-    cache.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert looked(paths, cache, trust_mtime=True) == []
-    assert looked(paths, cache) == names(0, 1, 2, 3, 4)
+        del line["crc32"]
+    older = "".join(f"{json.dumps(line | {'gradclip_trend': 2})}\n" for line in lines)
+    cache.write_text(older)
+    told = gradclip_cli.trend(*paths, cache=cache)
+    assert "5 steps measured anew: kept by an older gradclip" in told.notes
+    assert cache.read_text().startswith(older)
+    assert looked(paths, cache) == []
 
 
 def test_a_file_system_without_locks_is_named(
@@ -215,6 +219,49 @@ def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
     assert looked(paths, cache) == []
 
 
+def resigned(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """Give what replaces a part of a cache, and gives each line its right check sum."""
+
+    def change(whole: bytes) -> bytes:
+        bodies = [line.rpartition(b', "crc32"')[0] for line in whole.replace(old, new).splitlines()]
+        return b"".join(signed(body + b"}") for body in bodies)
+
+    return change
+
+
+WRONG = [
+    (b'"norms": [', b'"norms": [1, '),
+    (b'"norms": [2', b'"norms": [-2'),
+    (b'"norms": [2.', b'"norms": [3.'),
+    (b'"norms": [2', b'"norms": [NaN, 2'),
+    (b'"norms": [2.', b'"norms": ["2'),
+    (b'"max_abs": [2', b'"max_abs": [-2'),
+    (b'"max_abs": [2.0', b'"max_abs": [1e400'),
+    (b'"max_abs": [2.0', b'"max_abs": [1' + b"0" * 400),
+    (b'"names": [', b'"names": [[], '),
+    (b'"names": ["a"', b'"names": [3'),
+    (b'"dtypes": ["float64"', b'"dtypes": [null'),
+    (b'"counts": [2', b'"counts": [-2'),
+    (b'"counts": [2', b'"counts": [2.5'),
+    (b'"counts": [2', b'"counts": [true'),
+    (b'"finite_norm": 2', b'"finite_norm": -2'),
+    (b'"finite_norm": 2.', b'"finite_norm": "2'),
+    (b'"notes": []', b'"notes": ' + b"[" * 100_000),
+    (b'"notes": []', b'"notes": "of one"'),
+    (b'"notes": []', b'"notes": [1]'),
+    (b'"notes": []', b'"notes": ["\\ud800"]'),
+    (b'"names": ["a"', b'"names": ["\\ud800"'),
+    (b'"files": [[', b'"files": [[3, '),
+    (b'"fingerprint": [', b'"fingerprint": [{}'),
+    (b'"nonfinite_at": [[0', b'"nonfinite_at": [[7'),
+    (b'"nonfinite_at": [[0, 1', b'"nonfinite_at": [[0, -1'),
+    (b'"nonfinite_at": [[0, 1', b'"nonfinite_at": [[0, "1"'),
+    (b'"nonfinite_at": [[0, 1, 1, 0, [0]', b'"nonfinite_at": [[0, 1, 1, 0, "0"'),
+    (b'"nonfinite_at": [[0, 1, 1, 0, [0]', b'"nonfinite_at": [[0, 0, 0, 0, [0]'),
+]
+"""Parts of a line of a cache, and what they cannot be."""
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -228,19 +275,13 @@ def test_only_a_torn_line_is_a_cache_too(tmp_path: Path) -> None:
         lambda whole: b"{}\n" + whole,
         lambda whole: whole + b"\x00\x00\x00",
         lambda whole: whole.replace(b'"gradclip_trend": 3', b'"gradclip_trend": 4'),
-        lambda whole: whole.replace(b'"norms": [', b'"norms": [1, '),
-        lambda whole: whole.replace(b'"names": [', b'"names": [[], '),
-        lambda whole: whole.replace(b'"names": ["a"', b'"names": [3'),
-        lambda whole: whole.replace(b'"counts": [2', b'"counts": [-2'),
-        lambda whole: whole.replace(b'"notes": []', b'"notes": ' + b"[" * 100_000),
-        lambda whole: whole.replace(b'"files": [[', b'"files": [[3, '),
-        lambda whole: whole.replace(b'"nonfinite_at": [', b'"nonfinite_at": [[7, 1, 0, 0, [0]]'),
+        *(resigned(old, new) for old, new in WRONG),
     ],
 )
 def test_what_is_no_cache_is_refused_and_left_as_it_is(
     run: Run, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
-    paths = write_steps(tmp_path / "run", STEPS[0])
+    paths = write_steps(tmp_path / "run", STEPS[0], STEPS[1])
     cache = tmp_path / "c.jsonl"
     looked(paths, cache)
     foreign = change(cache.read_bytes())
@@ -249,6 +290,26 @@ def test_what_is_no_cache_is_refused_and_left_as_it_is(
     assert said.status == 2
     assert f"{cache}: not a cache that gradclip trend wrote" in one_error(said.err)
     assert cache.read_bytes() == foreign
+
+
+@pytest.mark.parametrize(("old", "new"), WRONG)
+def test_a_line_that_was_damaged_is_named_and_none_of_its_numbers_believed(
+    run: Run, tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    paths = write_steps(tmp_path / "run", STEPS[0], STEPS[1])
+    cache = tmp_path / "c.jsonl"
+    looked(paths, cache)
+    whole = cache.read_bytes()
+    damaged = whole.replace(old, new)
+    assert damaged != whole
+    cache.write_bytes(damaged)
+    said = run("trend", *paths, "--cache", str(cache))
+    assert (said.status, said.out) == (2, "")
+    assert "is damaged: its check sum is not that of its text" in one_error(said.err)
+    assert cache.read_bytes() == damaged
+    sound = [line for line in whole.splitlines(keepends=True) if line in damaged]
+    cache.write_bytes(b"".join(sound))
+    assert len(looked(paths, cache)) == 2 - len(sound), "the hint is right"
 
 
 def test_a_dump_is_never_taken_for_a_cache(tmp_path: Path) -> None:

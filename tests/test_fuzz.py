@@ -1,0 +1,33 @@
+"""Every kind of `tests.fuzz` that is no dump finds nothing: a few cases here, many if heavy.
+
+Of damaged dumps `formats/test_formats` says the same.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.findings import Finding
+from tests.fuzz import KINDS, fuzz_kind
+
+FEW = {"cache": 300, "report": 500, "journal": 500, "arguments": 300, "processes": 3, "calls": 300}
+HEAVY = 20  # times as many
+
+
+@pytest.mark.parametrize(
+    ("seed", "times"), [(1, 1), pytest.param(2, HEAVY, marks=pytest.mark.heavy)]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_law_is_broken(kind: str, seed: int, times: int, tmp_path: Path) -> None:
+    ends = fuzz_kind(kind, seed, range(FEW[kind] * times), tmp_path)
+    assert ends.total() == FEW[kind] * times
+    assert len(ends) > 1, "some are taken, and some are not"
+
+
+def test_a_finding_says_how_to_repeat_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*_: object) -> str:
+        raise Finding("of no law")
+
+    monkeypatch.setitem(KINDS, "cache", found)
+    with pytest.raises(Finding, match="--kind cache --seed 3 --start 7 --count 1\nof no law"):
+        fuzz_kind("cache", 3, [7], tmp_path)
