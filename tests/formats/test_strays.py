@@ -16,7 +16,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from tests.dumps import read_npy
+from tests.dumps import floats, read_npy, safetensors_bytes
 from tests.running import Run, in_shell
 
 THREE_FOUR = struct.pack("<2f", 3, 4)
@@ -252,3 +252,29 @@ def test_parameters_are_read_so_too(tmp_path: Path) -> None:
     report = gradclip_cli.apply(tmp_path / "g", output=tmp_path / "out", **options)
     assert report.clipped is not None
     assert report.clipped.norm_after < 0.03
+
+
+def test_what_mlx_writes_is_measured_as_the_same_without_metadata(tmp_path: Path) -> None:
+    # Null metadata, a header that is not padded, and the values in another order than the names.
+    numbers = np.random.default_rng(1)
+    tensors = {
+        "layers.0.bias": floats("F32", (3,), numbers.normal(size=3).tolist()),
+        "layers.0.weight": floats("F32", (4, 3), numbers.normal(size=12).tolist()),
+        "layers.1.weight": floats("BF16", (5,), numbers.normal(size=5).tolist()),
+    }
+    entries: dict[str, Any] = {}
+    data = b""
+    for name, (code, shape, stored) in reversed(tensors.items()):
+        span = [len(data), len(data) + len(stored)]
+        entries[name] = {"dtype": code, "shape": [*shape], "data_offsets": span}
+        data += stored
+    entries = dict(sorted(entries.items()))
+    path = safetensors_file(tmp_path / "mlx", {"__metadata__": None, **entries}, data)
+    (tmp_path / "same").write_bytes(safetensors_bytes(tensors))
+    mlx, same = (gradclip_cli.inspect(tmp_path / name) for name in ("mlx", "same"))
+    assert mlx.global_norm == same.global_norm
+    before = path.read_bytes()
+    gradclip_cli.apply(path, clip_norm=1, in_place=True)
+    header = len(before) - len(data)
+    assert path.read_bytes()[:header] == before[:header]
+    assert gradclip_cli.inspect(path).global_norm == pytest.approx(1, rel=1e-2)
