@@ -25,6 +25,7 @@ from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
+from gradclip_cli.files.system import open_raw
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Count, Path
@@ -196,17 +197,27 @@ def _destination(
         )
     if callable(way.output):
         return way.output
-    return _through(os.fspath(way.output), way.dry_run, stack)
+    path = os.fspath(way.output)
+    targets.check_unlike(path, dump.files)
+    return _through(path, way.dry_run, stack)
 
 
 def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:
-    """Give what writes through a device or a FIFO, which is never replaced."""
+    """Give what writes through a device, a FIFO or a file without a name: none is replaced."""
     if dry_run:  # a FIFO that is opened waits for its reader
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return len
-    stream = stack.enter_context(open(path, "wb"))  # noqa: SIM115
-    return stream.write
+    stream = stack.enter_context(open(open_raw(path, os.O_WRONLY), "wb"))  # noqa: SIM115
+    if not os.path.isfile(path):
+        return stream.write
+
+    def write(data: bytes) -> None:  # what is refused leaves the file as it is
+        if not stream.tell():
+            stream.truncate()
+        stream.write(data)
+
+    return write
 
 
 @contextlib.contextmanager
