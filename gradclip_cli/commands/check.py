@@ -24,17 +24,19 @@ def check(*paths: Path | Sequence[Path]) -> Soundness:
     ignored = [operand for operand in operands if is_no_dump(operand)]
     if len(ignored) == len(operands):
         ignored = []
-    files = chain.from_iterable(_checked_all(one) for one in operands if one not in ignored)
-    return Soundness(tuple(files), tuple(ignored))
+    links: list[str] = []
+    files = chain.from_iterable(_checked_all(one, links) for one in operands if one not in ignored)
+    return Soundness(tuple(files), tuple(ignored), tuple(links))
 
 
-def _checked_all(operand: str) -> Iterator[Checked]:
+def _checked_all(operand: str, links: list[str]) -> Iterator[Checked]:
     try:
-        places = find([operand]).files
+        found = find([operand])
     except (GradclipError, OSError) as error:
         yield _unsound(operand, error)
     else:
-        yield from map(_checked, places)
+        links += found.links
+        yield from map(_checked, found.files)
 
 
 def _checked(place: Place) -> Checked:
