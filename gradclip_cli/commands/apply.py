@@ -23,6 +23,7 @@ from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
 from gradclip_cli.files.system import open_raw
@@ -44,6 +45,7 @@ from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.names import listed as some_of
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
@@ -131,7 +133,8 @@ def apply(
             decision = aim.decided(dump, moments, hands)
         watched = () if one_pass or dry_run else frozenset(chosen)
         plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
-        with _written(dump, plan, target, way, hands) as outcomes:
+        lost: Lost = {}
+        with _written(dump, plan, target, way, hands, lost) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
@@ -141,6 +144,7 @@ def apply(
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
+    said += _missed(lost)
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 
@@ -148,6 +152,12 @@ def apply(
 def signature() -> inspect.Signature:
     """Give what `apply` can be given, the options of the rules that there are now included."""
     return with_options(_OWN)
+
+
+def _missed(lost: Lost) -> Iterator[str]:
+    """Say what files have not that those had which they replace."""
+    for what, paths in lost.items():
+        yield f"{what} could not be kept: {some_of(paths)}"
 
 
 def _is_finite(terms: Terms) -> bool:
@@ -222,9 +232,16 @@ def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:
 
 @contextlib.contextmanager
 def _written(
-    dump: Dump, plan: Plan, target: targets.Targets | Write | None, way: _Way, crew: Crew
+    dump: Dump,
+    plan: Plan,
+    target: targets.Targets | Write | None,
+    way: _Way,
+    crew: Crew,
+    lost: Lost,
 ) -> Iterator[Outcomes]:
     """Write the results and give what came of each tensor; they take their places at the end.
+
+    What they have lost of the files that they replace is put into `lost`.
 
     In a dry run all of it is tried, and nothing written.
     """
@@ -264,6 +281,7 @@ def _written(
                 file.source.check()
 
         area.commit(check)
+        lost |= area.lost
 
 
 def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:

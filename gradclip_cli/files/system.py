@@ -232,6 +232,32 @@ def allow(descriptor: int, mode: int) -> None:
         os.fchmod(descriptor, mode)
 
 
+def attributes(path: str) -> list[str]:
+    """Give the names of a file's extended attributes, its access list among them."""
+    if sys.platform == "linux" and hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            return os.listxattr(path)
+    return []
+
+
+def attribute(path: str, name: str) -> bytes:
+    """Give the value of one of `attributes`."""
+    return bytes(os.getxattr(path, name)) if hasattr(os, "getxattr") else b""
+
+
+def set_attribute(descriptor: int, name: str, value: bytes) -> None:
+    """Give an open file one of the `attributes` of another."""
+    if sys.platform == "linux":
+        os.setxattr(descriptor, name, value)
+
+
+def remove_attribute(descriptor: int, name: str) -> None:
+    """Take an attribute away, where there is one."""
+    if sys.platform == "linux" and hasattr(os, "removexattr"):
+        with contextlib.suppress(OSError):
+            os.removexattr(descriptor, name)
+
+
 def lock(descriptor: int, wait: bool) -> bool | None:
     """Lock an open file; False where another holds it, None where there are no locks."""
     if not hasattr(_fcntl, "flock"):
