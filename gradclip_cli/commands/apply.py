@@ -256,17 +256,17 @@ def _written(
             target(last)
         return
     due = [
-        (output, place)
+        (output.keeping_holes(), place)
         for output, place in zip(outputs, target.files, strict=True)
         if not way.in_place or output.changes(plan.edits)
     ]
     if way.dry_run:
         others = [(place.path, os.stat(one.path).st_size) for one, place in target.companions]
-        check_room([*((place.path, output.size) for output, place in due), *others])
+        check_room([*((place.path, output.space) for output, place in due), *others])
         yield _rehearsed(plan, outputs, crew)
         return
     with staging(target.all, target.folder) as area:
-        staged = [output.at(area.file(place, output.size)) for output, place in due]
+        staged = [output.at(area.file(place, output.size, output.holes)) for output, place in due]
         for companion, place in target.companions:
             copy_into(area, companion.path, place)
         outcomes = rewrite(staged, plan, crew)

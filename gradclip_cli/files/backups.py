@@ -7,14 +7,14 @@ seen once that is whole.
 
 import errno
 import os
-import shutil
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.attributes import Lost, keep_attributes
+from gradclip_cli.files.holes import between, holes_of
 from gradclip_cli.files.marks import remove, staged_path, token_of
 from gradclip_cli.files.moves import Move, appeared, move_into_place, stamp
-from gradclip_cli.files.system import flush, naming, open_raw
+from gradclip_cli.files.system import flush, naming, open_raw, read_at, write_at
 from gradclip_cli.files.writing import cloned
 
 _PIECE = 1 << 20
@@ -74,10 +74,9 @@ def _copy(move: Move, lost: Lost) -> None:
     remove(hidden)  # of a run that was killed
     try:
         descriptor = open_raw(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(move.path, "rb") as source, open(descriptor, "wb") as copy:
+        with open(move.path, "rb") as source, open(descriptor, "wb"):
             if not cloned(source.fileno(), hidden, move.backup):
-                shutil.copyfileobj(source, copy, _PIECE)
-            copy.flush()
+                _copy_data(source.fileno(), descriptor, hidden)
             status = os.fstat(source.fileno())
             keep_attributes(descriptor, move.path, lost)
         os.utime(hidden, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -88,6 +87,15 @@ def _copy(move: Move, lost: Lost) -> None:
         raise _taken(move) from error
     finally:
         remove(hidden)
+
+
+def _copy_data(source: int, copy: int, label: str) -> None:
+    """Copy an open file, but for its holes."""
+    size = os.fstat(source).st_size
+    os.ftruncate(copy, size)
+    for start, end in between(holes_of(source), 0, size):
+        for offset in range(start, end, _PIECE):
+            write_at(copy, read_at(source, min(_PIECE, end - offset), offset), offset, label)
 
 
 def _taken(move: Move) -> GradclipError:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from gradclip_cli.files.attributes import Lost, keep_attributes
+from gradclip_cli.files.holes import Holes, reserve
 from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
 from gradclip_cli.files.moves import Move, appeared, move_into_place
@@ -25,7 +26,6 @@ from gradclip_cli.files.system import (
     open_folder,
     open_raw,
     open_unnamed,
-    reserve,
     sync,
 )
 
@@ -38,11 +38,11 @@ class Staging(Protocol):
 
     lost: Lost
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         """Make a file of so many bytes for a target; gives the path to write to.
 
-        The space is reserved, so that a full disk is known now. What replaces a file keeps its
-        mode and, where allowed, its owner and attributes; a new file obeys the umask.
+        The space is reserved, but for holes, so that a full disk is known now. What replaces a file
+        keeps its mode and, where allowed, its owner and attributes; a new one obeys the umask.
         """
 
     def drop(self, path: str, /) -> None:
@@ -124,9 +124,9 @@ class _Unnamed:
         self._hidden: str | None = None
         self._is_used = False
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         self._is_used = True
-        _prepare(self._descriptor, target, size, self.lost)
+        _prepare(self._descriptor, target, size, holes, self.lost)
         return f"/proc/self/fd/{self._descriptor}"
 
     def drop(self, _path: str) -> None:
@@ -172,13 +172,13 @@ class _NewFolder:
         self._lock = -1
         self._is_made = False
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         if not self._is_made:
             self._make()
         path = os.path.join(self._hidden, os.path.relpath(target.path, self._path))
         with naming(target.path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        _make(path, target, size, self.lost)
+        _make(path, target, size, holes, self.lost)
         return path
 
     def _make(self) -> None:
@@ -228,7 +228,7 @@ class _Named:
         self._moves: dict[str, Move] = {}
         self._new_folders: list[str] = []
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         folder, name = os.path.split(target.path)
         with naming(target.path):
             self._make_folders(folder)
@@ -236,7 +236,7 @@ class _Named:
         path = staged_path(target.path, self._run.token, len(self._moves))
         move = Move(folder, os.path.basename(path), name, target.replace, suffix=target.suffix)
         self._moves[path] = move
-        _make(path, target, size, self.lost)
+        _make(path, target, size, holes, self.lost)
         return path
 
     def _make_folders(self, folder: str) -> None:
@@ -284,22 +284,22 @@ def _give_name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
-def _make(path: str, target: Target, size: int, lost: Lost) -> None:
+def _make(path: str, target: Target, size: int, holes: Holes, lost: Lost) -> None:
     with naming(target.path):
         descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        _prepare(descriptor, target, size, lost)
+        _prepare(descriptor, target, size, holes, lost)
     finally:
         os.close(descriptor)
 
 
-def _prepare(descriptor: int, target: Target, size: int, lost: Lost) -> None:
+def _prepare(descriptor: int, target: Target, size: int, holes: Holes, lost: Lost) -> None:
     """Give a new file what the one is that it replaces, and its space on the disk."""
     with naming(target.path):
         with contextlib.suppress(FileNotFoundError):
             keep_attributes(descriptor, target.path, lost)
         try:
-            reserve(descriptor, size)
+            reserve(descriptor, size, holes)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
