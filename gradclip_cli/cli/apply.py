@@ -1,7 +1,6 @@
 """`gradclip apply`: clip the gradients and write them."""
 
 import os
-import stat
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
@@ -107,12 +106,16 @@ def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:
 
 
 def _is_stdout(path: str) -> bool:
-    """Say whether a path such as /dev/stdout is a pipe or device that stdout is too."""
+    """Say whether a path such as /dev/stdout is written through, and what stdout is too."""
+    from gradclip_cli.files.places import is_special
+
+    if not is_special(path):
+        return False
     try:
         there, here = os.stat(path), os.fstat(1)
     except OSError:
         return False
-    return not stat.S_ISREG(there.st_mode) and os.path.samestat(there, here)
+    return os.path.samestat(there, here)
 
 
 def command() -> Command:

@@ -24,8 +24,10 @@ from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.places import check_room, is_special
 from gradclip_cli.files.staging import copy_into, staging
+from gradclip_cli.files.system import open_raw
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Count, Path
@@ -45,6 +47,7 @@ from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.names import listed as some_of
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
@@ -135,7 +138,8 @@ def apply(
             decision = aim.decided(dump, moments, hands)
         watched = () if one_pass or dry_run else frozenset(chosen)
         plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
-        with _written(dump, plan, target, way, hands) as outcomes:
+        lost: Lost = {}
+        with _written(dump, plan, target, way, hands, lost) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
@@ -145,6 +149,7 @@ def apply(
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
+    said += _missed(lost)
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 
@@ -152,6 +157,12 @@ def apply(
 def signature() -> inspect.Signature:
     """Give what `apply` can be given, the options of the rules that there are now included."""
     return with_options(_OWN)
+
+
+def _missed(lost: Lost) -> Iterator[str]:
+    """Say what files have not that those had which they replace."""
+    for what, paths in lost.items():
+        yield f"{what} could not be kept: {some_of(paths)}"
 
 
 def _is_finite(terms: Terms) -> bool:
@@ -201,24 +212,41 @@ def _destination(
         )
     if callable(way.output):
         return way.output
-    return _through(os.fspath(way.output), way.dry_run, stack)
+    path = os.fspath(way.output)
+    targets.check_unlike(path, dump.files)
+    return _through(path, way.dry_run, stack)
 
 
 def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:
-    """Give what writes through a device or a FIFO, which is never replaced."""
+    """Give what writes through a device, a FIFO or a file without a name: none is replaced."""
     if dry_run:  # a FIFO that is opened waits for its reader
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return len
-    stream = stack.enter_context(open(path, "wb"))  # noqa: SIM115
-    return stream.write
+    stream = stack.enter_context(open(open_raw(path, os.O_WRONLY), "wb"))  # noqa: SIM115
+    if not os.path.isfile(path):
+        return stream.write
+
+    def write(data: bytes) -> None:  # what is refused leaves the file as it is
+        if not stream.tell():
+            stream.truncate()
+        stream.write(data)
+
+    return write
 
 
 @contextlib.contextmanager
 def _written(
-    dump: Dump, plan: Plan, target: targets.Targets | Write | None, way: _Way, crew: Crew
+    dump: Dump,
+    plan: Plan,
+    target: targets.Targets | Write | None,
+    way: _Way,
+    crew: Crew,
+    lost: Lost,
 ) -> Iterator[Outcomes]:
     """Write the results and give what came of each tensor; they take their places at the end.
+
+    What they have lost of the files that they replace is put into `lost`.
 
     In a dry run all of it is tried, and nothing written.
     """
@@ -233,17 +261,17 @@ def _written(
             target(last)
         return
     due = [
-        (output, place)
+        (output.keeping_holes(), place)
         for output, place in zip(outputs, target.files, strict=True)
         if not way.in_place or output.changes(plan.edits)
     ]
     if way.dry_run:
         others = [(place.path, os.stat(one.path).st_size) for one, place in target.companions]
-        check_room([*((place.path, output.size) for output, place in due), *others])
+        check_room([*((place.path, output.space) for output, place in due), *others])
         yield _rehearsed(plan, outputs, crew)
         return
     with staging(target.all, target.folder) as area:
-        staged = [output.at(area.file(place, output.size)) for output, place in due]
+        staged = [output.at(area.file(place, output.size, output.holes)) for output, place in due]
         for companion, place in target.companions:
             copy_into(area, companion.path, place)
         outcomes = rewrite(staged, plan, crew)
@@ -258,6 +286,7 @@ def _written(
                 file.source.check()
 
         area.commit(check)
+        lost |= area.lost
 
 
 def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:

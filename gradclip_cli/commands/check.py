@@ -26,19 +26,21 @@ def check(*paths: Path | Sequence[Path], void_as: VoidAs | None = None) -> Sound
     ignored = [operand for operand in operands if is_no_dump(operand)]
     if len(ignored) == len(operands):
         ignored = []
+    links: list[str] = []
     files = chain.from_iterable(
-        _checked_all(one, void_as) for one in operands if one not in ignored
+        _checked_all(one, void_as, links) for one in operands if one not in ignored
     )
-    return Soundness(tuple(files), tuple(ignored))
+    return Soundness(tuple(files), tuple(ignored), tuple(links))
 
 
-def _checked_all(operand: str, void_as: str | None) -> Iterator[Checked]:
+def _checked_all(operand: str, void_as: str | None, links: list[str]) -> Iterator[Checked]:
     try:
-        places = find([operand], void_as or "").files
+        found = find([operand], void_as or "")
     except (GradclipError, OSError) as error:
         yield _unsound(operand, error)
     else:
-        yield from map(_checked, places)
+        links += found.links
+        yield from map(_checked, found.files)
 
 
 def _checked(place: Place) -> Checked:

@@ -27,7 +27,7 @@ from gradclip_cli.results.unreadable import with_unreadable
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import gradient_kinds
-from gradclip_cli.tensors.names import plural
+from gradclip_cli.tensors.names import left_out, plural
 from gradclip_cli.tensors.selection import Selection
 
 _Sides = tuple[Tensor | None, Tensor | None]
@@ -189,6 +189,7 @@ def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
     ignored = sum(dump.ignored for dump in dumps)
     if ignored:
         notes.append(f"{plural(ignored, 'other file')} ignored")
+    notes += left_out([link for dump in dumps for link in dump.links])
     notes += [note for dump in dumps for note in (*brought(dump), *strays(dump))]
     notes += factors(tensor for row in rows if (tensor := row.a or row.b))
     opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})

@@ -12,8 +12,8 @@ from gradclip_cli.options import Path
 from gradclip_cli.results.phrases import those
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
+from gradclip_cli.tensors.names import left_out, plural
 from gradclip_cli.tensors.names import listed as names
-from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
 # Bytes that are measured in the time that it takes to start threads, and to see to a tensor.
@@ -75,6 +75,7 @@ def notes(
         said.append(f"one gradient from {len(dump.files):,} files")
     if dump.ignored:
         said.append(f"{plural(dump.ignored, 'other file')} ignored")
+    said += left_out(dump.links)
     said += brought(dump)
     said += strays(dump)
     tensors = dump.tensors

@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.folders import NoDumpsError, Place, find
+from gradclip_cli.formats.folders import NoDumpsError, find
 from gradclip_cli.formats.opening import STDIN, is_no_dump
 from gradclip_cli.formats.steps import number_of, series
 from gradclip_cli.series.order import Operand, folders, ordered
 from gradclip_cli.series.recorded import is_report
-from gradclip_cli.tensors.names import escape, listed, plural
+from gradclip_cli.tensors.names import escape, left_out, listed, plural
 
 
 def steps_of(
@@ -25,10 +25,12 @@ def steps_of(
         find(paths[:1]).open()  # says what is wrong with it
     ignored = [path for path in paths if path not in kept]
     steps: list[str] = []
+    links: list[str] = []
     runs: list[tuple[str, set[str]]] = []
     for path in kept:
-        held, left = ([path], []) if one_gradient else _held(path, void_as or "")
+        held, left, linked = _held(path, one_gradient, void_as or "")
         ignored += left
+        links += linked
         steps += held
         if held != [path]:
             runs.append((path, set(held)))
@@ -37,6 +39,7 @@ def steps_of(
     places = folders(steps)
     if len(places) > 1:
         notes.append(f"steps of {len(places):,} folders: {listed(places)}")
+    notes += left_out(links)
     if ignored:
         notes.append(f"{plural(len(ignored), 'path')} ignored: {listed(ignored)}")
     return operands, notes
@@ -57,21 +60,23 @@ def _is_none(path: str) -> bool:
     return False
 
 
-def _held(path: str, void_as: str) -> tuple[list[str], list[str]]:
-    """Give the steps that a path holds, itself if none, and what is beside them."""
+def _held(
+    path: str, one_gradient: bool, void_as: str
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Give the steps that a path holds, itself if none, what is beside them, and linked folders."""
     if not os.path.isdir(path):
-        return [path], []
+        return [path], [], ()
     try:
-        places: Sequence[Place] = find([path], void_as).files
+        found = find([path], void_as)
     except (GradclipError, OSError):  # as is said in its row
-        return [path], []
-    for run in series(places, least=1):
+        return [path], [], ()
+    for run in series(found.files, least=1) if not one_gradient else ():
         common = run.common()
         if common is not None:
             beside = list(run.beside(common))
             steps = [*run.steps, *(other for other, is_step in beside if is_step)]
-            return steps, [other for other, is_step in beside if not is_step]
-    return [path], []
+            return steps, [other for other, is_step in beside if not is_step], found.links
+    return [path], [], found.links
 
 
 def _told(path: str, operands: Sequence[Operand]) -> str:

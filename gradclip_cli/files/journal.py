@@ -105,7 +105,7 @@ def finish(moves: Iterable[Move]) -> list[str]:
     folders = set()
     kept = []
     due = [move for move in moves if os.path.lexists(move.source)]
-    keep(due)
+    keep(due, {})
     for move in due:
         # A result that took a free place by a link may still have its hidden name as well.
         if stamp(move.path) not in (None, move.old, stamp(move.source)):

@@ -104,9 +104,22 @@ def no_room(path: str, size: int, number: int) -> GradclipError:
 
 
 def is_special(path: str) -> bool:
-    """Say whether a path is something that is written through: a device, a FIFO, a socket."""
+    """Say whether a path is something that is written through: a device, a FIFO, a socket.
+
+    So is a file that is open and has no name any more, as `/dev/fd/3` may lead to.
+    """
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except OSError:
         return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    if stat.S_ISREG(status.st_mode):
+        return not _is_at(os.path.realpath(path), status)
+    return not stat.S_ISDIR(status.st_mode)
+
+
+def _is_at(path: str, status: os.stat_result) -> bool:
+    """Say whether a real path is a name of a file; those of open files in /dev are none."""
+    try:
+        return not path.startswith("/dev/fd/") and os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.backups import keep, take_back
 from gradclip_cli.files.journal import finish, reason, settle, written
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
@@ -22,10 +23,12 @@ class Replacement:
     """One run's mark in the folders where it writes; the first has the file, the others lead there.
 
     The mark is a symbolic link, which is made and seen whole or not at all. `stuck` says that some
-    moves are done and the others cannot be: everything then stays for the next run.
+    moves are done and the others cannot be: everything then stays for the next run. What backups
+    cannot keep is put into `lost`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Lost) -> None:
+        self._lost = lost
         self.token = new_token()
         self.stuck = False
         self._folders: dict[str, str] = {}
@@ -69,7 +72,7 @@ class Replacement:
         check()
         done = 0
         try:
-            keep(moves)
+            keep(moves, self._lost)
         except BaseException:
             take_back(moves)
             raise

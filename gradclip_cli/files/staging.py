@@ -10,36 +10,39 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from gradclip_cli.files.attributes import Lost, keep_attributes
+from gradclip_cli.files.holes import Holes, reserve
 from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
 from gradclip_cli.files.moves import Move, appeared, move_into_place
 from gradclip_cli.files.places import Target, is_special, no_room, target
 from gradclip_cli.files.replacement import Replacement
 from gradclip_cli.files.system import (
-    allow,
     flush,
-    give,
     naming,
     open_folder,
     open_raw,
     open_unnamed,
-    reserve,
     sync,
 )
 
 
 class Staging(Protocol):
-    """Results on their way: made one by one, then all of them committed or all discarded."""
+    """Results on their way: made one by one, then all of them committed or all discarded.
 
-    def file(self, target: Target, size: int) -> str:
+    `lost` is what the files that they replace have, and they cannot.
+    """
+
+    lost: Lost
+
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         """Make a file of so many bytes for a target; gives the path to write to.
 
-        The space is reserved, so that a full disk is known now. What replaces a file keeps its
-        mode and, where allowed, its owner; a new file obeys the umask.
+        The space is reserved, but for holes, so that a full disk is known now. What replaces a file
+        keeps its mode and, where allowed, its owner and attributes; a new one obeys the umask.
         """
 
     def drop(self, path: str, /) -> None:
@@ -117,12 +120,13 @@ class _Unnamed:
     def __init__(self, descriptor: int, target: Target) -> None:
         self._descriptor = descriptor
         self._target = target
+        self.lost: Lost = {}
         self._hidden: str | None = None
         self._is_used = False
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         self._is_used = True
-        _prepare(self._descriptor, target, size)
+        _prepare(self._descriptor, target, size, holes, self.lost)
         return f"/proc/self/fd/{self._descriptor}"
 
     def drop(self, _path: str) -> None:
@@ -162,18 +166,19 @@ class _NewFolder:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.lost: Lost = {}
         # Here and below a path is noted before it is made: a signal may come in between.
         self._hidden = staged_path(path, new_token())
         self._lock = -1
         self._is_made = False
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         if not self._is_made:
             self._make()
         path = os.path.join(self._hidden, os.path.relpath(target.path, self._path))
         with naming(target.path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        _make(path, target, size)
+        _make(path, target, size, holes, self.lost)
         return path
 
     def _make(self) -> None:
@@ -218,11 +223,12 @@ class _Named:
     """Files that have hidden names beside their targets, under the mark of a run."""
 
     def __init__(self) -> None:
-        self._run = Replacement()
+        self.lost: Lost = {}
+        self._run = Replacement(self.lost)
         self._moves: dict[str, Move] = {}
         self._new_folders: list[str] = []
 
-    def file(self, target: Target, size: int) -> str:
+    def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         folder, name = os.path.split(target.path)
         with naming(target.path):
             self._make_folders(folder)
@@ -230,7 +236,7 @@ class _Named:
         path = staged_path(target.path, self._run.token, len(self._moves))
         move = Move(folder, os.path.basename(path), name, target.replace, suffix=target.suffix)
         self._moves[path] = move
-        _make(path, target, size)
+        _make(path, target, size, holes, self.lost)
         return path
 
     def _make_folders(self, folder: str) -> None:
@@ -278,29 +284,23 @@ def _give_name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
-def _make(path: str, target: Target, size: int) -> None:
+def _make(path: str, target: Target, size: int, holes: Holes, lost: Lost) -> None:
     with naming(target.path):
         descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        _prepare(descriptor, target, size)
+        _prepare(descriptor, target, size, holes, lost)
     finally:
         os.close(descriptor)
 
 
-def _prepare(descriptor: int, target: Target, size: int) -> None:
-    """Give a new file the rights of the one that it replaces, and its space on the disk."""
+def _prepare(descriptor: int, target: Target, size: int, holes: Holes, lost: Lost) -> None:
+    """Give a new file what the one is that it replaces, and its space on the disk."""
     with naming(target.path):
         with contextlib.suppress(FileNotFoundError):
-            _keep_rights(descriptor, os.stat(target.path))
+            keep_attributes(descriptor, target.path, lost)
         try:
-            reserve(descriptor, size)
+            reserve(descriptor, size, holes)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise no_room(target.path, size, error.errno) from error
-
-
-def _keep_rights(descriptor: int, old: os.stat_result) -> None:
-    with contextlib.suppress(OSError):
-        give(descriptor, old.st_uid, old.st_gid)
-    allow(descriptor, stat.S_IMODE(old.st_mode))

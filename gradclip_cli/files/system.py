@@ -36,6 +36,12 @@ NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 FOLDER: int = getattr(os, "O_DIRECTORY", 0)
 """Opens folders alone."""
 
+SEEK_HOLE: int = getattr(os, "SEEK_HOLE", -1)
+"""Finds the next hole of a file; -1 where nothing does."""
+
+SEEK_DATA: int = getattr(os, "SEEK_DATA", -1)
+"""Finds the next data of a file."""
+
 _ALWAYS: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FORGET: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 _BYTES: int = getattr(select, "POLLIN", 0)
@@ -152,19 +158,17 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int, label: str)
 # The disk
 
 
-def reserve(descriptor: int, size: int) -> None:
-    """Give a file its size and its space on the disk; a full disk is known at once.
-
-    Where space cannot be reserved, it is known when it is written.
-    """
-    if size and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
-                raise
-    os.ftruncate(descriptor, size)
+def allocate(descriptor: int, start: int, size: int) -> bool:
+    """Reserve the space of a range of a file, which grows to it; False where that cannot be."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(descriptor, start, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
+            raise
+        return False
+    return True
 
 
 def room(folder: str) -> tuple[int, int]:
@@ -230,6 +234,32 @@ def allow(descriptor: int, mode: int) -> None:
     """Set an open file's mode."""
     if hasattr(os, "fchmod"):
         os.fchmod(descriptor, mode)
+
+
+def attributes(path: str) -> list[str]:
+    """Give the names of a file's extended attributes, its access list among them."""
+    if sys.platform == "linux" and hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            return os.listxattr(path)
+    return []
+
+
+def attribute(path: str, name: str) -> bytes:
+    """Give the value of one of `attributes`."""
+    return bytes(os.getxattr(path, name)) if hasattr(os, "getxattr") else b""
+
+
+def set_attribute(descriptor: int, name: str, value: bytes) -> None:
+    """Give an open file one of the `attributes` of another."""
+    if sys.platform == "linux":
+        os.setxattr(descriptor, name, value)
+
+
+def remove_attribute(descriptor: int, name: str) -> None:
+    """Take an attribute away, where there is one."""
+    if sys.platform == "linux" and hasattr(os, "removexattr"):
+        with contextlib.suppress(OSError):
+            os.removexattr(descriptor, name)
 
 
 def lock(descriptor: int, wait: bool) -> bool | None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from gradclip_cli.engine.scratch import PAGE, Bytes, paged
+from gradclip_cli.files.holes import Holes, between
 from gradclip_cli.files.system import (
     control,
     naming,
@@ -42,11 +43,12 @@ class Writer:
     `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
     `label`. One is raised if the path leads to another file than the one of `status`: an unnamed
     file is found by the number of its descriptor, which after an interrupt may be another file's
-    before a worker notices.
+    before a worker notices. In the `holes` of the new file zeros are not written: they are there.
     """
 
-    def __init__(self, path: str, status: os.stat_result, label: str) -> None:
+    def __init__(self, path: str, status: os.stat_result, label: str, holes: Holes = ()) -> None:
         self._label = label
+        self._holes = holes
         with naming(label):
             self._plain = open_raw(path, os.O_WRONLY)
         if not os.path.samestat(os.fstat(self._plain), status):
@@ -57,7 +59,7 @@ class Writer:
         # Pieces in turns. `_base` is where the present one's first byte would lie in the file,
         # a multiple of `PAGE`; the bytes from `_begin` to `_end` are to be written.
         self._turn = 0
-        self._under_way: list[Future[None] | None] = [None] * _PIECES
+        self._under_way: list[list[Future[None]]] = [[] for _ in range(_PIECES)]
         self._base = self._begin = self._end = 0
 
     def room(self, offset: int, size: int) -> Bytes:
@@ -89,13 +91,27 @@ class Writer:
         self._piece()[self._begin - self._base : self._end - self._base] = rest
 
     def _write(self, end: int) -> None:
-        """Write what lies before `end`: whole pages in the thread, if there are enough of them."""
-        first = min(-(-self._begin // PAGE) * PAGE, end)
+        """Write what lies before `end`, but for zeros in holes."""
+        begin = self._begin
+        for start, stop in between(self._holes, begin, end):
+            self._fill(begin, start)
+            self._write_range(start, stop)
+            begin = stop
+        self._fill(begin, end)
+
+    def _fill(self, begin: int, end: int) -> None:
+        """Write a part of a hole, if it is one no more."""
+        if begin < end and self._piece()[begin - self._base : end - self._base].any():
+            self._write_range(begin, end)
+
+    def _write_range(self, begin: int, end: int) -> None:
+        """Write a range: whole pages in the thread, if there are enough of them."""
+        first = min(-(-begin // PAGE) * PAGE, end)
         last = max(end // PAGE * PAGE, first)
         if last - first < DIRECT:
             first = last = end
         data = self._piece().data
-        for start, stop in ((self._begin, first), (last, end)):
+        for start, stop in ((begin, first), (last, end)):
             part = data[start - self._base : stop - self._base]
             write_at(self._plain, part, start, self._label)
         if first < last:
@@ -104,7 +120,7 @@ class Writer:
     def _begin_to_write(self, pages: memoryview, offset: int) -> None:
         self._hand = self._hand or ThreadPoolExecutor(1, "gradclip-writer")
         try:
-            self._under_way[self._turn] = self._hand.submit(self._write_pages, pages, offset)
+            self._under_way[self._turn].append(self._hand.submit(self._write_pages, pages, offset))
         except RuntimeError:  # no more threads are allowed here
             self._hand = None
             self._write_pages(pages, offset)
@@ -125,8 +141,8 @@ class Writer:
             write_back(self._plain, offset + done, len(pages) - done)
 
     def _wait(self, turn: int) -> None:
-        future, self._under_way[turn] = self._under_way[turn], None
-        if future is not None:
+        futures, self._under_way[turn] = self._under_way[turn], []
+        for future in futures:
             future.result()
 
     def __enter__(self) -> Self:

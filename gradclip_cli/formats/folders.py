@@ -13,7 +13,7 @@ from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
-from gradclip_cli.tensors.names import escape, natural, quoted
+from gradclip_cli.tensors.names import escape, listed, natural, quoted
 
 DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -58,11 +58,15 @@ Unreadable = tuple[Place, GradclipError]
 
 @frozen
 class Found:
-    """What operands name: files, shard indexes, and the number of other files in folders."""
+    """What operands name: files, shard indexes, and the number of other files in folders.
+
+    `links` are folders in these that are links, which are not followed: they may lead anywhere.
+    """
 
     files: tuple[Place, ...]
     companions: tuple[Companion, ...]
     ignored: int
+    links: tuple[str, ...] = ()
 
     @property
     def folders(self) -> set[str]:
@@ -93,7 +97,7 @@ class Found:
         if unreadable and not files:
             raise unreadable[0][1]
         _check_different(files)
-        return Dump(tuple(files), self.companions, self.ignored)
+        return Dump(tuple(files), self.companions, self.ignored, self.links)
 
 
 def find(operands: Sequence[str], void_as: str = "") -> Found:
@@ -104,6 +108,7 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
     files: list[Place] = []
     companions: list[Companion] = []
     ignored = 0
+    links: list[str] = []
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
@@ -111,24 +116,35 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
             name = "" if operand == STDIN else os.path.basename(operand)
             files.append(Place(operand, name, False, void_as))
             continue
-        dumps, indexes, others = _members(operand)
+        dumps, indexes, linked, others = _members(operand)
         if not dumps:
             raise NoDumpsError(
                 operand,
                 f"a folder without dumps ({others:,} other files)",
-                f"gradclip reads {registry.list_of_suffixes()} files",
+                f"folders that are links are not followed: name {listed(linked)} itself"
+                if linked
+                else f"gradclip reads {registry.list_of_suffixes()} files",
             )
         files += (Place(os.path.join(operand, one), one, True, void_as) for one in dumps)
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
         ignored += others
-    return Found(tuple(files), tuple(companions), ignored)
+        links += linked
+    return Found(tuple(files), tuple(companions), ignored, tuple(links))
 
 
-def _members(folder: str) -> tuple[list[str], list[str], int]:
-    """Give a folder's dumps and shard indexes in natural order, and how many other files it has."""
-    dumps, indexes, others = [], [], 0
+def _members(folder: str) -> tuple[list[str], list[str], list[str], int]:
+    """Give a folder's dumps, shard indexes and links to folders, in natural order.
+
+    The number is that of other files.
+    """
+    dumps: list[str] = []
+    indexes: list[str] = []
+    links: list[str] = []
+    others = 0
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
+        paths = [os.path.join(place, name) for name in folders]
+        links += filter(os.path.islink, paths)
         below = os.path.relpath(place, folder)
         if below.count(os.sep) >= DEEPEST:
             raise GradclipError(
@@ -146,7 +162,9 @@ def _members(folder: str) -> tuple[list[str], list[str], int]:
                 dumps.append(member)
             else:
                 others += 1
-    return sorted(dumps, key=natural), sorted(indexes, key=natural), others
+    for some in (dumps, indexes, links):
+        some.sort(key=natural)
+    return dumps, indexes, links, others
 
 
 def _raise(error: OSError) -> None:

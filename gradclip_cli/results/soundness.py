@@ -6,7 +6,7 @@ from typing import Any, overload
 
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
-from gradclip_cli.tensors.names import escape, listed, plural
+from gradclip_cli.tensors.names import escape, left_out, listed, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,14 @@ SHEET = Sheet("soundness", COLUMNS, "file", {"file": "files"}, last="soundness")
 
 @dataclass(frozen=True, slots=True)
 class Soundness(Result, Sequence[Checked]):
-    """The files that were looked at, in order; `ignored` are paths that are surely no dumps."""
+    """The files that were looked at, in order; `ignored` are paths that are surely no dumps.
+
+    `links` are folders in folders that are links, which are not followed.
+    """
 
     files: tuple[Checked, ...]
     ignored: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, place: int) -> Checked: ...
@@ -91,9 +95,10 @@ class Soundness(Result, Sequence[Checked]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What else there is to say."""
-        if not self.ignored:
-            return ()
-        return (f"{plural(len(self.ignored), 'path')} ignored: {listed(self.ignored)}",)
+        said = left_out(self.links)
+        if self.ignored:
+            said.append(f"{plural(len(self.ignored), 'path')} ignored: {listed(self.ignored)}")
+        return tuple(said)
 
     @property
     def origin(self) -> str:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gradclip_cli.files.holes import Holes, holes_of
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.files.writing import Room
 from gradclip_cli.measure.spans import Work, cut
@@ -26,7 +27,7 @@ class Output:
 
     It is written to `path`, if that leads to the file of `status`. `first` is the dump's index of
     the file's first tensor. `header` replaces the file's own where integers become float64;
-    everything that is not edited is copied.
+    everything that is not edited is copied. `holes` are those of the file, where nothing moves.
     """
 
     file: DumpFile
@@ -36,6 +37,20 @@ class Output:
     path: str = ""
     status: os.stat_result | None = None
     label: str = ""
+    holes: Holes = ()
+
+    def keeping_holes(self) -> "Output":
+        """Give the same, knowing the holes of its file."""
+        if self.header is not None:
+            return self
+        with self.file.source.opened() as reader:
+            known = holes_of(reader.descriptor) if reader.descriptor >= 0 else ()
+        return dataclasses.replace(self, holes=known)
+
+    @property
+    def space(self) -> int:
+        """Number of bytes that it takes on the disk."""
+        return self.size - sum(end - start for start, end in self.holes)
 
     @property
     def size(self) -> int:

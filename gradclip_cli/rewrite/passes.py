@@ -83,7 +83,7 @@ class _FileDesk:
         assert output.status is not None, "an output that is at no path"
         with (
             output.file.source.opened() as reader,
-            Writer(output.path, output.status, output.label) as writer,
+            Writer(output.path, output.status, output.label, output.holes) as writer,
         ):
             yield reader, writer.room
 

@@ -167,13 +167,18 @@ def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
     """Give the target behind a path; refuse one that is an input itself."""
+    check_unlike(label, inputs)
+    return target(label, top, force)
+
+
+def check_unlike(label: str, inputs: Iterable[DumpFile]) -> None:
+    """Refuse an output that is an input itself."""
     for file in inputs:
         with contextlib.suppress(OSError):
-            status = os.stat(os.path.realpath(label))
+            status = os.stat(label)
             if file.source.identity == (status.st_dev, status.st_ino):
                 raise GradclipError(
                     label,
                     "the output is the input itself",
                     "to replace the input, say --in-place instead of -o",
                 )
-    return target(label, top, force)

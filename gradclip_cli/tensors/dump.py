@@ -71,11 +71,15 @@ class Companion:
 
 @frozen
 class Dump:
-    """All operands together: one gradient. `ignored` counts files of folders that are no dumps."""
+    """All operands together: one gradient.
+
+    `ignored` counts files of folders that are no dumps, `links` are folders that are links in them.
+    """
 
     files: tuple[DumpFile, ...]
     companions: tuple[Companion, ...] = ()
     ignored: int = 0
+    links: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

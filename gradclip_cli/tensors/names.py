@@ -133,6 +133,16 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def left_out(links: Sequence[str]) -> list[str]:
+    """Say which folders were not followed, being links.
+
+    >>> left_out([]), left_out(["a/b"])
+    ([], ['1 linked folder left out: a/b'])
+    """
+    each = [*dict.fromkeys(links)]
+    return [f"{plural(len(each), 'linked folder')} left out: {listed(each)}"] if each else []
+
+
 def quoted(name: str | None) -> str:
     """Write a tensor's name for a message: escaped, in quotes, of bounded length."""
     return "(unnamed)" if name is None else f"'{shortened(escape(name), 120)}'"

@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -344,6 +345,26 @@ def test_a_folders_links_to_files_are_followed_and_links_to_folders_are_not(
     (folder / "loop").symlink_to(folder)
     dump = find([str(folder)]).open()
     assert [file.relative for file in dump.files] == ["x.npy"]
+    assert dump.links == (str(folder / "loop"), str(folder / "more"))
+
+
+def test_links_to_folders_are_named_as_left_out_by_every_command(tmp_path: Path) -> None:
+    (tmp_path / "run" / "step-1").mkdir(parents=True)
+    (tmp_path / "run" / "step-1" / "x.npy").write_bytes(NPY)
+    shutil.copytree(tmp_path / "run" / "step-1", tmp_path / "run" / "step-2")
+    (tmp_path / "run" / "step-2" / "loop").symlink_to(tmp_path)
+    step, run = str(tmp_path / "run" / "step-2"), str(tmp_path / "run")
+    note = f"1 linked folder left out: {step}/loop"
+    assert note in gradclip_cli.inspect(step).notes
+    assert note in gradclip_cli.diff(step, step).notes
+    assert note in gradclip_cli.check(step).notes
+    assert note in gradclip_cli.trend(f"{run}/step-1", step).notes
+    assert note in gradclip_cli.trend(run).notes
+    assert note in gradclip_cli.apply(step, clip_norm=1.0, output=tmp_path / "new/").notes
+    os.unlink(f"{step}/x.npy")
+    with pytest.raises(GradclipError, match="a folder without dumps") as said:
+        find([step])
+    assert said.value.hint == f"folders that are links are not followed: name {step}/loop itself"
 
 
 def test_a_folders_members_must_parse(tmp_path: Path) -> None:

@@ -424,6 +424,40 @@ def test_dev_null_takes_the_result_and_stays_a_device(here: Path) -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+@pytest.mark.parametrize("place", ["/dev/fd", "/proc/self/fd"])
+def test_an_open_file_without_a_name_is_written_to(place: str, here: Path) -> None:
+    if not Path(place).is_dir():
+        pytest.skip(f"no {place}")
+    array(here / "x.npy")
+    array(here / "bad.npy", np.nan)
+    gradclip_cli.apply("x.npy", clip_norm=2.5, output="file.npy")
+    with open("gone", "w+b", buffering=0) as gone:
+        gone.write(b"longer than the result" * 100)
+        os.unlink("gone")
+        out = f"{place}/{gone.fileno()}"
+        with pytest.raises(RefusedError):
+            gradclip_cli.apply("bad.npy", clip_norm=2.5, output=out)
+        assert os.fstat(gone.fileno()).st_size == 2200, "a refusal leaves it as it was"
+        report = gradclip_cli.apply("x.npy", clip_norm=2.5, output=out)
+        assert report.written is not None
+        assert report.written.paths == (out,)
+        assert os.pread(gone.fileno(), 1 << 20, 0) == (here / "file.npy").read_bytes()
+        with pytest.raises(GradclipError, match="the output is the input itself"):
+            gradclip_cli.apply(out, clip_norm=1.0, output=out)
+    assert names(here) == {"x.npy", "bad.npy", "file.npy"}
+
+
+def test_stdout_may_be_a_file_without_a_name(here: Path) -> None:
+    array(here / "x.npy")
+    gradclip_cli.apply("x.npy", clip_norm=2.5, output="file.npy")
+    with open("gone", "w+b", buffering=0) as gone:
+        os.unlink("gone")
+        done = gradclip("apply", "x.npy", "--clip-norm=2.5", "-o", "/dev/stdout", stdout=gone)
+        assert done.returncode == 0
+        assert b"global" in done.stderr, "the report stays out of it"
+        assert os.pread(gone.fileno(), 1 << 20, 0) == (here / "file.npy").read_bytes()
+
+
 def test_several_files_cannot_go_to_one_stream(here: Path) -> None:
     array(here / "x.npy")
     array(here / "y.npy")
