@@ -17,9 +17,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from inspect import Parameter
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
@@ -27,6 +27,7 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.cli import app
 from gradclip_cli.cli.declared import COMMANDS, load
+from gradclip_cli.commands.given import alternatives
 from gradclip_cli.options import Option
 from tests.dumps import floats, write_npy, write_safetensors
 from tests.findings import Finding, check_fit, limits, nothing_else
@@ -103,6 +104,13 @@ VALUES: list[Any] = [
     ),
     *(["a.npy"], ["l.*"], "refuse", "zero", "\udcff", "\0", [[1.0], [2.0, 3.0]], (0,), [0, 1], "2"),
 ]
+
+LIKELY_VALUES: dict[Any, Sequence[Any]] = {
+    bool: (True, False),
+    float: (0.5, 1.0, 2, np.float32(3)),
+    int: (0, 1, 2),
+    str: TEXTS,
+}
 
 
 def arrays() -> list[Any]:
@@ -315,7 +323,11 @@ def _there(arguments: Sequence[str]) -> Ended:
 
 
 IN_MEMORY = ("clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "clip_by_value")
-FUNCTIONS = ("apply", "check", "diff", "inspect", "trend", *IN_MEMORY, "global_norm")
+FUNCTIONS = ("apply", "check", "diff", "inspect", "suggest", "trend", *IN_MEMORY, "global_norm")
+RULES = {
+    "rule": [name for name in gradclip_cli.__all__ if name.startswith("Clip")],
+    "spike": [name for name in gradclip_cli.__all__ if name.endswith("Rule")],
+}
 
 
 def with_calls(rng: random.Random, folder: Path) -> str:
@@ -347,18 +359,42 @@ def _parameters(
 ) -> tuple[list[Any], dict[str, Any]]:
     positional: list[Any] = []
     named: dict[str, Any] = {}
+    share = rng.choice((0.0, 0.03, 0.1))  # of the parameters that need not be given
     for one in parameters:
         if one.kind is one.VAR_POSITIONAL:
             positional += [_operand(rng) for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))]
         elif one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty:
             positional.append(_argument(rng, one.name))
-        elif rng.random() < 0.06:
-            named[one.name] = rng.choice(VALUES)
+        elif one.name in RULES and rng.random() < 2 * share:
+            named[one.name] = _rule(rng, rng.choice(RULES[one.name]))
+        elif rng.random() < share:
+            named[one.name] = _value(rng, one.annotation)
     if name == "apply" and rng.random() < 0.7:
-        named |= {"clip_norm": 1.0, "output": "new.npy"}
+        named |= (
+            {"output": "new.npy"} if "rule" in named else {"clip_norm": 1.0, "output": "new.npy"}
+        )
     if rng.random() < 0.03:
         named["no_such"] = 1
     return positional, named
+
+
+def _value(rng: random.Random, annotation: Any) -> Any:
+    """Give any value, or one that an annotation takes."""
+    kind = rng.choice(alternatives(annotation))
+    if rng.random() < 0.4 or kind is Any:
+        return rng.choice(VALUES)
+    if get_origin(kind) is Literal:
+        return rng.choice(get_args(kind))
+    return rng.choice(LIKELY_VALUES.get(kind, VALUES))
+
+
+def _rule(rng: random.Random, name: str) -> Any:
+    """Make a rule; what it is made of is looked at where it is used."""
+    rule = getattr(gradclip_cli, name)
+    wanted = [one for one in signature(rule).parameters.values() if one.default is one.empty]
+    given = {one.name: rng.choice((1.0, 2, *VALUES)) for one in wanted}
+    given |= {one: rng.choice(VALUES) for one in signature(rule).parameters if rng.random() < 0.2}
+    return rule(**given)
 
 
 def _operand(rng: random.Random) -> Any:
@@ -376,6 +412,8 @@ def _argument(rng: random.Random, name: str) -> Any:
         )
     if name == "t":
         return rng.choice(arrays())
+    if name == "trend" and rng.random() < 0.8:
+        return gradclip_cli.trend("run", workers=1)
     if name in ("a", "b"):
         return _operand(rng)
     return rng.choice((1.0, 0.5, 2.0, -1.0)) if rng.random() < 0.6 else rng.choice(VALUES)
