@@ -41,6 +41,7 @@ STATUSES = (0, 1, 2)
 PATHS = [
     *("a.npy", "s.safetensors", "f16.npy", "int.npy", "run", "run/step-1.npy", "run/step-2.npy"),
     *("bad.npy", "text", "empty", "none.npy", "missing/x.npy", "a.npy/x", "report.jsonl", "socket"),
+    *("locked.npy", "shut", "shut/a.npy"),
     *("é\U0001f600.npy", "\udcff.npy", "-", "", ".", "..", "/dev/null", "/", "a" * 300, "a\nb"),
     *(
         "link",
@@ -54,7 +55,7 @@ PATHS = [
         "c.jsonl",
     ),
 ]
-LIKELY = PATHS[:7]
+LIKELY, LOCKED = PATHS[:7], "locked.npy"
 NUMBERS = [
     *("1", "0", "2", "5.0", "-1", "0.5", "1e-300", "1e300", "1e308", "1e999", "5e-324", "nan"),
     *("inf", "-inf", "0x1p3", "1_0", "٣", "9" * 400, "1,5", "0.5,1,5", "-1,1", "1,-1", ",", "1,"),
@@ -153,8 +154,9 @@ def bench(folder: Path) -> Path:
     place = folder / "sound"
     (place / "run").mkdir(parents=True)
     (place / "empty").mkdir()
+    (place / "shut").mkdir()
     (place / "out").mkdir()
-    for name in ("a", "-a", "é\U0001f600", "\udcff"):
+    for name in ("a", "-a", "é\U0001f600", "\udcff", "locked", "shut/a"):
         write_npy(place / f"{name}.npy", floats("<f8", (2,), [3.0, 4.0]))
     write_npy(place / "f16.npy", floats("<f2", (2, 2), [NAN, INF, 1.0, -2.0]))
     np.save(place / "int.npy", np.arange(4))
@@ -178,9 +180,15 @@ def _listed(place: Path) -> dict[str, bytes | None]:
     for folder, folders, names in os.walk(place):
         for name in (*folders, *names):
             path = os.path.join(folder, name)
-            is_file = os.path.isfile(path) and not os.path.islink(path)
+            is_file = os.path.isfile(path) and not os.path.islink(path) and name != LOCKED
             found[os.path.relpath(path, place)] = Path(path).read_bytes() if is_file else None
     return found
+
+
+def _lock(place: Path, mode: int) -> None:
+    """Let nobody but root read a file and a folder, or let them again."""
+    for name in (LOCKED, "shut"):
+        (place / name).chmod(mode)
 
 
 @contextlib.contextmanager
@@ -189,6 +197,7 @@ def _in_fresh(folder: Path) -> Iterator[Path]:
     place = folder / "here"
     if not place.exists():
         shutil.copytree(bench(folder), place, symlinks=True)
+        _lock(place, 0)
     before = _listed(place)
     with contextlib.chdir(place), contextlib.closing(socket.socket(socket.AF_UNIX)) as there:
         there.bind("socket")
@@ -199,6 +208,7 @@ def _in_fresh(folder: Path) -> Iterator[Path]:
     after = _listed(place)
     litter = [name for name in after if ".gradclip" in name]
     if after != before:
+        _lock(place, 0o755)
         shutil.rmtree(place)
     if litter:
         raise Finding(f"left behind: {litter}")
