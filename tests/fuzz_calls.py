@@ -17,9 +17,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from inspect import Parameter
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
@@ -27,6 +27,7 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.cli import app
 from gradclip_cli.cli.declared import COMMANDS, load
+from gradclip_cli.commands.given import alternatives
 from gradclip_cli.options import Option
 from tests.dumps import floats, write_npy, write_safetensors
 from tests.findings import Finding, check_fit, limits, nothing_else
@@ -40,6 +41,7 @@ STATUSES = (0, 1, 2)
 PATHS = [
     *("a.npy", "s.safetensors", "f16.npy", "int.npy", "run", "run/step-1.npy", "run/step-2.npy"),
     *("bad.npy", "text", "empty", "none.npy", "missing/x.npy", "a.npy/x", "report.jsonl", "socket"),
+    *("locked.npy", "shut", "shut/a.npy"),
     *("é\U0001f600.npy", "\udcff.npy", "-", "", ".", "..", "/dev/null", "/", "a" * 300, "a\nb"),
     *(
         "link",
@@ -53,7 +55,7 @@ PATHS = [
         "c.jsonl",
     ),
 ]
-LIKELY = PATHS[:7]
+LIKELY, LOCKED = PATHS[:7], "locked.npy"
 NUMBERS = [
     *("1", "0", "2", "5.0", "-1", "0.5", "1e-300", "1e300", "1e308", "1e999", "5e-324", "nan"),
     *("inf", "-inf", "0x1p3", "1_0", "٣", "9" * 400, "1,5", "0.5,1,5", "-1,1", "1,-1", ",", "1,"),
@@ -104,6 +106,13 @@ VALUES: list[Any] = [
     *(["a.npy"], ["l.*"], "refuse", "zero", "\udcff", "\0", [[1.0], [2.0, 3.0]], (0,), [0, 1], "2"),
 ]
 
+LIKELY_VALUES: dict[Any, Sequence[Any]] = {
+    bool: (True, False),
+    float: (0.5, 1.0, 2, np.float32(3)),
+    int: (0, 1, 2),
+    str: TEXTS,
+}
+
 
 def arrays() -> list[Any]:
     """Give what somebody may take for an array, and arrays of all kinds."""
@@ -145,8 +154,9 @@ def bench(folder: Path) -> Path:
     place = folder / "sound"
     (place / "run").mkdir(parents=True)
     (place / "empty").mkdir()
+    (place / "shut").mkdir()
     (place / "out").mkdir()
-    for name in ("a", "-a", "é\U0001f600", "\udcff"):
+    for name in ("a", "-a", "é\U0001f600", "\udcff", "locked", "shut/a"):
         write_npy(place / f"{name}.npy", floats("<f8", (2,), [3.0, 4.0]))
     write_npy(place / "f16.npy", floats("<f2", (2, 2), [NAN, INF, 1.0, -2.0]))
     np.save(place / "int.npy", np.arange(4))
@@ -170,9 +180,15 @@ def _listed(place: Path) -> dict[str, bytes | None]:
     for folder, folders, names in os.walk(place):
         for name in (*folders, *names):
             path = os.path.join(folder, name)
-            is_file = os.path.isfile(path) and not os.path.islink(path)
+            is_file = os.path.isfile(path) and not os.path.islink(path) and name != LOCKED
             found[os.path.relpath(path, place)] = Path(path).read_bytes() if is_file else None
     return found
+
+
+def _lock(place: Path, mode: int) -> None:
+    """Let nobody but root read a file and a folder, or let them again."""
+    for name in (LOCKED, "shut"):
+        (place / name).chmod(mode)
 
 
 @contextlib.contextmanager
@@ -181,6 +197,7 @@ def _in_fresh(folder: Path) -> Iterator[Path]:
     place = folder / "here"
     if not place.exists():
         shutil.copytree(bench(folder), place, symlinks=True)
+        _lock(place, 0)
     before = _listed(place)
     with contextlib.chdir(place), contextlib.closing(socket.socket(socket.AF_UNIX)) as there:
         there.bind("socket")
@@ -191,6 +208,7 @@ def _in_fresh(folder: Path) -> Iterator[Path]:
     after = _listed(place)
     litter = [name for name in after if ".gradclip" in name]
     if after != before:
+        _lock(place, 0o755)
         shutil.rmtree(place)
     if litter:
         raise Finding(f"left behind: {litter}")
@@ -315,7 +333,11 @@ def _there(arguments: Sequence[str]) -> Ended:
 
 
 IN_MEMORY = ("clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "clip_by_value")
-FUNCTIONS = ("apply", "check", "diff", "inspect", "trend", *IN_MEMORY, "global_norm")
+FUNCTIONS = ("apply", "check", "diff", "inspect", "suggest", "trend", *IN_MEMORY, "global_norm")
+RULES = {
+    "rule": [name for name in gradclip_cli.__all__ if name.startswith("Clip")],
+    "spike": [name for name in gradclip_cli.__all__ if name.endswith("Rule")],
+}
 
 
 def with_calls(rng: random.Random, folder: Path) -> str:
@@ -347,18 +369,42 @@ def _parameters(
 ) -> tuple[list[Any], dict[str, Any]]:
     positional: list[Any] = []
     named: dict[str, Any] = {}
+    share = rng.choice((0.0, 0.03, 0.1))  # of the parameters that need not be given
     for one in parameters:
         if one.kind is one.VAR_POSITIONAL:
             positional += [_operand(rng) for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))]
         elif one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty:
             positional.append(_argument(rng, one.name))
-        elif rng.random() < 0.06:
-            named[one.name] = rng.choice(VALUES)
+        elif one.name in RULES and rng.random() < 2 * share:
+            named[one.name] = _rule(rng, rng.choice(RULES[one.name]))
+        elif rng.random() < share:
+            named[one.name] = _value(rng, one.annotation)
     if name == "apply" and rng.random() < 0.7:
-        named |= {"clip_norm": 1.0, "output": "new.npy"}
+        named |= (
+            {"output": "new.npy"} if "rule" in named else {"clip_norm": 1.0, "output": "new.npy"}
+        )
     if rng.random() < 0.03:
         named["no_such"] = 1
     return positional, named
+
+
+def _value(rng: random.Random, annotation: Any) -> Any:
+    """Give any value, or one that an annotation takes."""
+    kind = rng.choice(alternatives(annotation))
+    if rng.random() < 0.4 or kind is Any:
+        return rng.choice(VALUES)
+    if get_origin(kind) is Literal:
+        return rng.choice(get_args(kind))
+    return rng.choice(LIKELY_VALUES.get(kind, VALUES))
+
+
+def _rule(rng: random.Random, name: str) -> Any:
+    """Make a rule; what it is made of is looked at where it is used."""
+    rule = getattr(gradclip_cli, name)
+    wanted = [one for one in signature(rule).parameters.values() if one.default is one.empty]
+    given = {one.name: rng.choice((1.0, 2, *VALUES)) for one in wanted}
+    given |= {one: rng.choice(VALUES) for one in signature(rule).parameters if rng.random() < 0.2}
+    return rule(**given)
 
 
 def _operand(rng: random.Random) -> Any:
@@ -376,6 +422,8 @@ def _argument(rng: random.Random, name: str) -> Any:
         )
     if name == "t":
         return rng.choice(arrays())
+    if name == "trend" and rng.random() < 0.8:
+        return gradclip_cli.trend("run", workers=1)
     if name in ("a", "b"):
         return _operand(rng)
     return rng.choice((1.0, 0.5, 2.0, -1.0)) if rng.random() < 0.6 else rng.choice(VALUES)
