@@ -28,7 +28,8 @@ def explained(parts: Iterable[tuple[str, Moments]], limit: float, p: float = 2.0
     for dtype, moments in _by_dtype(parts):
         norms.append(moments.finite_norm)
         relative.append(binary_of(dtype).unit_roundoff * moments.finite_norm)
-        size = binary_of(dtype).smallest / 2
+        smallest = binary_of(dtype).smallest
+        size = smallest / 2 or smallest  # float64 has no half of its smallest
         count = moments.count * lanes_of(dtype)
         absolute.append(size if p == math.inf else size * count ** (1 / p))
     error = _joint([_joint(relative, p), min(_joint(absolute, p), limit / 100)], p)

@@ -23,6 +23,7 @@ from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.names import quoted
 
 _ARITHMETIC = 2.0**-50  # of a norm: what the product and both norms may lose in float64
+_UNITS = 2.0**-1072  # what they may lose where float64 ends, in whose smallest value they are
 
 
 def prove(
@@ -71,7 +72,7 @@ def _check(tensor: Tensor, edit: Edit, before: Moments, outcome: Outcome, finite
         return
     low, high = between
     stored = "float64" if tensor.dtype.kind in ("integer", "boolean") else tensor.dtype.name
-    slack = binary_of(stored).unit_roundoff * now + _ARITHMETIC * high
+    slack = binary_of(stored).unit_roundoff * now + _ARITHMETIC * high + _UNITS
     if low - slack <= now <= high + slack:
         return
     # What became subnormal may be farther off: to ask it of each would take long.

@@ -10,12 +10,15 @@ import mmap
 import os
 import shutil
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import gradclip_cli
 from gradclip_cli.engine.crew import Progress
@@ -23,7 +26,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource
 from gradclip_cli.rewrite import passes
 from gradclip_cli.tensors.codecs import encode
-from tests.dumps import floats, write_safetensors
+from tests.dumps import LANES, floats, write_safetensors
 
 COUNT = 40_000
 VALUES = [1.0 + n % 7 for n in range(COUNT)]
@@ -202,3 +205,22 @@ def test_a_write_whose_time_is_put_back_is_seen(dump: Path) -> None:
     os.utime(dump, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(GradclipError, match="its times or attributes were changed"):
         source.check()
+
+
+@pytest.mark.parametrize("code", ["F64", "F32", "F8_E4M3FNUZ", "F6_E3M2", "F4"])
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    part=st.sampled_from([0.9, 0.5, 0.3, 0.1, 0.01]),
+    per_tensor=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_smallest_values_of_a_dtype_are_never_taken_for_a_fault(
+    code: str, sizes: list[int], part: float, per_tensor: bool
+) -> None:
+    sizes += [0] * (-len(sizes) % 8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        write_safetensors(path, {"w": (code, (len(sizes),), LANES[code].pack(sizes))})
+        limit = gradclip_cli.inspect(path).global_norm * part
+        if limit:
+            gradclip_cli.apply(path, clip_norm=limit, per_tensor=per_tensor, in_place=True)
