@@ -149,7 +149,7 @@ def apply(
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
-    said += _missed(lost)
+    said += _missed(lost, target)
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 
@@ -159,10 +159,14 @@ def signature() -> inspect.Signature:
     return with_options(_OWN)
 
 
-def _missed(lost: Lost) -> Iterator[str]:
+def _missed(lost: Lost, target: targets.Targets | Write | None) -> Iterator[str]:
     """Say what files have not that those had which they replace."""
+    called: dict[str, str] = {}
+    if isinstance(target, targets.Targets):
+        for place, label in zip(target.all, target.labels, strict=False):  # in place some are files
+            called |= {place.backup: label + place.suffix, place.path: label}
     for what, paths in lost.items():
-        yield f"{what} could not be kept: {some_of(paths)}"
+        yield f"{what} could not be kept: {some_of([called[path] for path in paths])}"
 
 
 def _is_finite(terms: Terms) -> bool:

@@ -3,6 +3,7 @@
 Owner, group, mode, access list and other attributes; what the system does not let be kept is named.
 """
 
+import contextlib
 import os
 import stat
 import struct
@@ -47,13 +48,21 @@ def keep_attributes(descriptor: int, path: str, lost: Lost) -> None:
     for what in _strangers(descriptor, old):
         gone.append(what)
         mode = _without_strangers(mode, what)
-        listed = listed and _narrowed(listed, mode)
+        listed = _narrowed(listed, mode) if listed and what == "group" else listed
     _allow(descriptor, mode, listed, gone)
     for name, value in found.items():
         if name in _OF_THE_BYTES or not _is_set(descriptor, name, value):
             gone.append(name)
     for what in gone:
         lost.setdefault(what, []).append(path)
+
+
+def forget(lost: Lost, path: str) -> None:
+    """Take back what was noted of a file, which stays as it is."""
+    for what, paths in [*lost.items()]:
+        lost[what] = [other for other in paths if other != path]
+        if not lost[what]:
+            del lost[what]
 
 
 def _strangers(descriptor: int, old: os.stat_result) -> Iterator[str]:
@@ -69,10 +78,11 @@ def _strangers(descriptor: int, old: os.stat_result) -> Iterator[str]:
 
 
 def _without_strangers(mode: int, what: str) -> int:
-    """Take rights away that were meant for another: those of a group are then those of others."""
+    """Take rights away that were meant for another: who is in either has those of both."""
     if what == "owner":
         return mode & ~stat.S_ISUID
-    return mode & ~(stat.S_ISGID | stat.S_IRWXG) | (mode & stat.S_IRWXO & mode >> 3) << 3
+    both = mode >> 3 & mode & stat.S_IRWXO
+    return mode & ~(stat.S_ISGID | stat.S_IRWXG | stat.S_IRWXO) | both << 3 | both
 
 
 def _allow(descriptor: int, mode: int, listed: bytes | None, gone: list[str]) -> None:
@@ -84,6 +94,9 @@ def _allow(descriptor: int, mode: int, listed: bytes | None, gone: list[str]) ->
 
 
 def _is_set(descriptor: int, name: str, value: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        if attribute(descriptor, name) == value:  # as a label that all files of a folder have
+            return True
     try:
         set_attribute(descriptor, name, value)
     except OSError:
@@ -96,10 +109,12 @@ def _entries(listed: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _narrowed(listed: bytes, mode: int) -> bytes:
-    """Give an access list whose group may no more than a mode says."""
-    allowed = mode >> 3 & 7
+    """Give an access list whose group, and all others, may no more than both, and a mode says."""
+    both = mode & 7
+    for tag, rights, _ in _entries(listed):
+        both &= rights if tag == _GROUP else 7
     entries = (
-        (tag, rights & allowed if tag == _GROUP else rights, number)
+        (tag, both if tag in (_GROUP, _OTHER) else rights, number)
         for tag, rights, number in _entries(listed)
     )
     return listed[: _HEAD.size] + b"".join(_ENTRY.pack(*entry) for entry in entries)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from gradclip_cli.files.attributes import Lost, keep_attributes
+from gradclip_cli.files.attributes import Lost, forget, keep_attributes
 from gradclip_cli.files.holes import Holes, reserve
 from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
@@ -130,6 +130,7 @@ class _Unnamed:
         return f"/proc/self/fd/{self._descriptor}"
 
     def drop(self, _path: str) -> None:
+        self.lost = {}
         self.discard()
 
     def commit(self, check: Callable[[], object]) -> None:
@@ -247,7 +248,7 @@ class _Named:
 
     def drop(self, path: str) -> None:
         os.unlink(path)
-        del self._moves[path]
+        forget(self.lost, self._moves.pop(path).path)
 
     def commit(self, check: Callable[[], object]) -> None:
         for path, move in self._moves.items():
@@ -285,8 +286,9 @@ def _give_name(descriptor: int, path: str) -> None:
 
 
 def _make(path: str, target: Target, size: int, holes: Holes, lost: Lost) -> None:
+    mode = 0o600 if os.path.lexists(target.path) else 0o666  # until it has the rights of that
     with naming(target.path):
-        descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         _prepare(descriptor, target, size, holes, lost)
     finally:

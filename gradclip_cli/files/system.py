@@ -244,9 +244,9 @@ def attributes(path: str) -> list[str]:
     return []
 
 
-def attribute(path: str, name: str) -> bytes:
+def attribute(file: str | int, name: str) -> bytes:
     """Give the value of one of `attributes`."""
-    return bytes(os.getxattr(path, name)) if hasattr(os, "getxattr") else b""
+    return bytes(os.getxattr(file, name)) if hasattr(os, "getxattr") else b""
 
 
 def set_attribute(descriptor: int, name: str, value: bytes) -> None:

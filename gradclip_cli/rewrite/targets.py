@@ -173,12 +173,13 @@ def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Ta
 
 def check_unlike(label: str, inputs: Iterable[DumpFile]) -> None:
     """Refuse an output that is an input itself."""
-    for file in inputs:
-        with contextlib.suppress(OSError):
-            status = os.stat(label)
-            if file.source.identity == (status.st_dev, status.st_ino):
-                raise GradclipError(
-                    label,
-                    "the output is the input itself",
-                    "to replace the input, say --in-place instead of -o",
-                )
+    try:
+        status = os.stat(label)
+    except OSError:
+        return
+    if any(file.source.identity == (status.st_dev, status.st_ino) for file in inputs):
+        raise GradclipError(
+            label,
+            "the output is the input itself",
+            "to replace the input, say --in-place instead of -o",
+        )
