@@ -183,7 +183,7 @@ def _matched(paths: Sequence[str], step_from: str) -> list[int | str]:
         if step is None:
             raise GradclipError(
                 "--step-from",
-                f"{shown(step_from)} does not match {path}",
+                f"{shown(step_from)} does not match {escape(path)}",
                 "the pattern is searched for in each path as it was given",
             )
         steps.append(_step(step))

@@ -74,6 +74,12 @@ def test_step_from_says_which_number_is_the_step(run: Run, tmp_path: Path) -> No
     assert one_error(said.err) == "gradclip: 7-of-10.npy: is step 7, as 7-of-9.npy is"
 
 
+def test_a_path_that_no_step_is_found_in_is_named_in_a_line() -> None:
+    with pytest.raises(GradclipError) as caught:
+        ordered(["a\n\udcff.npy"], "x")
+    assert caught.value.problem == r"'x' does not match a\x0a\udcff.npy"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
