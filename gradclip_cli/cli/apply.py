@@ -14,7 +14,7 @@ from gradclip_cli.cli.shared import (
     VOID_AS,
     WORKERS,
 )
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.options import Option
 from gradclip_cli.rules.by_global_norm import SEVERAL
 from gradclip_cli.rules.choosing import options
@@ -65,8 +65,7 @@ def run(given: Given) -> None:
     from gradclip_cli.commands.apply import apply
 
     if given.report_file is not None:
-        others = [*(given.paths or ()), *([given.output] if given.output else [])]
-        output.check_place(given.report_file, given.force, others)
+        _check_report(given, given.report_file)
     chosen = {option.name: getattr(given, option.name) for option in options()}
     if to_stdout and form and (given.output, given.report_file, given.quiet) == (None, None, False):
         raise GradclipError(
@@ -85,10 +84,33 @@ def run(given: Given) -> None:
         report = apply(*paths, progress=progress, **given.to(apply), **chosen)
     if given.report_file is not None:
         form = form or output.form_of_file(given.report_file)
-        output.save(report, form, given.report_file, given.force)
+        try:
+            output.save(report, form, given.report_file, given.force)
+        except (GradclipError, OSError) as error:
+            if given.dry_run:
+                raise
+            said = error if isinstance(error, GradclipError) else worded(error)
+            hint = "only the report is missing: the gradients are clipped and in their places"
+            raise GradclipError(said.subject, said.problem, hint) from error
     elif not given.quiet:
         stream = boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
         output.show(report, form, stream, given.everything)
+
+
+def _check_report(given: Given, path: str) -> None:
+    """Refuse a report that would take the place of an input, a result, or what is kept of one."""
+    inputs = given.paths or ()
+    others = [*inputs, *([given.output] if given.output else [])]
+    here = os.path.realpath(path)
+    original = here.removesuffix(given.backup or "")
+    if original != here and os.path.isfile(original):
+        others.append(path)
+    if given.output:
+        below = os.path.relpath(here, os.path.realpath(given.output))
+        results = [os.path.join(one, below) for one in inputs if os.path.isdir(one)]
+        results += [one for one in inputs if os.path.basename(one) == below]
+        others += [path] * any(map(os.path.lexists, results))
+    output.check_place(path, given.force, others)
 
 
 def _writes_to_stdout(path: str | None, in_place: bool, dry_run: bool) -> bool:

@@ -92,22 +92,33 @@ def stderr() -> BinaryIO:
     return sys.stderr.buffer if sys.stderr is not None else open(os.devnull, "wb")
 
 
-def writer(stream: BinaryIO) -> Callable[[bytes], None]:
-    """Give a function that writes bytes at once, and says where if it cannot."""
-    name = "standard output" if stream.fileno() == 1 else str(stream.name)
+class Sink:
+    """A stream that is written to at once, and that says where if it cannot be."""
 
-    def write(data: bytes) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._name = "standard output" if stream.fileno() == 1 else str(stream.name)
+
+    def fileno(self) -> int:
+        """Give its descriptor."""
+        return self._stream.fileno()
+
+    def write(self, data: bytes) -> None:
+        """Write bytes, all of them."""
         rest = memoryview(data)
         try:
             while rest:  # with PYTHONUNBUFFERED a stream may take less than it is given
-                rest = rest[stream.write(rest) :]
-            stream.flush()
+                rest = rest[self._stream.write(rest) :]
+            self._stream.flush()
         except BrokenPipeError:
             raise _Stopped(Status.READER_GONE) from None
         except OSError as error:
-            raise _unwritable(name, error) from error
+            raise _unwritable(self._name, error) from error
 
-    return write
+
+def writer(stream: BinaryIO) -> Callable[[bytes], None]:
+    """Give a function that writes bytes at once, and says where if it cannot."""
+    return Sink(stream).write
 
 
 def _unwritable(name: str, error: OSError) -> GradclipError:

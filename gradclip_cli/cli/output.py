@@ -126,7 +126,9 @@ def check_place(path: str, force: bool, others: Sequence[str]) -> None:
         inside = os.path.isdir(other) and here.startswith(other + os.sep) and os.path.exists(here)
         if here == other or inside:
             raise GradclipError(
-                path, "the report would replace an input or the output", "name another file"
+                path,
+                "the report would replace an input, the output or a backup",
+                "name another file",
             )
     places.check_place(here, path, force)
     if not os.path.isdir(os.path.dirname(here)):

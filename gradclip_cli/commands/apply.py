@@ -47,8 +47,8 @@ from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.names import escape, plural
 from gradclip_cli.tensors.names import listed as some_of
-from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
 
 Write = Callable[[bytes], object]
@@ -197,8 +197,10 @@ def _destination(
     It is None in a dry run that was told of no place, so that there is none to be checked.
     """
     if way.in_place:
-        if any(not file.relative for file in dump.files):
-            raise GradclipError("--in-place", "standard input has no place", "write with -o FILE")
+        for file in dump.files:
+            if not file.relative or not file.source.rereadable:
+                problem = f"{escape(file.source.label)} has no place"
+                raise GradclipError("--in-place", problem, "write with -o FILE")
         return targets.in_place(dump, way.suffix)
     if way.output is None:
         if way.dry_run:
@@ -215,10 +217,19 @@ def _destination(
             "name a folder with -o FOLDER/, or clip one file",
         )
     if callable(way.output):
+        targets.check_unlike(_stream_of(way.output), dump.files, "the output")
         return way.output
     path = os.fspath(way.output)
-    targets.check_unlike(path, dump.files)
+    targets.check_unlike(path, dump.files, path)
     return _through(path, way.dry_run, stack)
+
+
+def _stream_of(write: Write) -> int:
+    """Give the descriptor of the stream that a method writes to; -1 where it has none."""
+    try:
+        return int(write.__self__.fileno())  # type: ignore[attr-defined]
+    except (AttributeError, OSError, TypeError, ValueError):
+        return -1
 
 
 def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:

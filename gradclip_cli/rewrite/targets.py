@@ -167,14 +167,14 @@ def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
     """Give the target behind a path; refuse one that is an input itself."""
-    check_unlike(label, inputs)
+    check_unlike(label, inputs, label)
     return target(label, top, force)
 
 
-def check_unlike(label: str, inputs: Iterable[DumpFile]) -> None:
-    """Refuse an output that is an input itself."""
+def check_unlike(output: str | int, inputs: Iterable[DumpFile], label: str) -> None:
+    """Refuse an output, at a path or open as a descriptor, that is an input itself."""
     try:
-        status = os.stat(label)
+        status = os.stat(output)
     except OSError:
         return
     if any(file.source.identity == (status.st_dev, status.st_ino) for file in inputs):

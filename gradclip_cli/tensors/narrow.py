@@ -92,7 +92,7 @@ def _values(name: str) -> Table:
         values = np.concatenate([positive, -positive])
         if form.top == "fnuz":
             values[len(sizes)] = math.nan
-    values = np.resize(values, 256)  # bits above a code do not count
+    values = np.append(values, np.full(256 - len(values), np.nan, np.float32))  # no codes of it
     values.flags.writeable = False
     return values
 

@@ -178,3 +178,13 @@ def test_scale_factors_are_clipped_with_nothing(tmp_path: Path) -> None:
     written = read_safetensors(path).tensors
     assert written["w.scale"] == tensors["w.scale"]
     assert written["g"] != tensors["g"]
+
+
+@pytest.mark.parametrize("name", ["float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"])
+def test_a_byte_that_is_no_code_is_no_number(name: str, tmp_path: Path) -> None:
+    last = 1 << int(name[5])
+    values = np.array([0x02, last, 0x01, 0xFF], np.uint8).view(getattr(ml_dtypes, name))
+    moments = gradclip_cli.inspect({"w": values}).moments
+    assert (moments.nan, moments.first_nonfinite) == (2, 1)
+    with pytest.raises(RefusedError):
+        gradclip_cli.clip_by_norm(values, 0.1)
