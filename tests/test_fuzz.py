@@ -10,8 +10,8 @@ import pytest
 from tests.findings import Finding
 from tests.fuzz import KINDS, fuzz_kind
 
-FEW = {"cache": 300, "report": 500, "journal": 500, "arguments": 300, "processes": 3, "calls": 300}
-HEAVY = 20  # times as many
+FEW = {"cache": 100, "report": 200, "journal": 150, "arguments": 100, "processes": 3, "calls": 150}
+HEAVY = 40  # times as many
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,19 @@ def open_unnamed(folder: str) -> int:
         raise
 
 
+def open_fifo(path: str) -> int:
+    """Open a FIFO for reading; gives the descriptor.
+
+    On Linux its writer is waited for where its bytes are: a signal that comes just before a call
+    that waits would not end it.
+    """
+    if sys.platform != "linux":
+        return open_raw(path, os.O_RDONLY)
+    descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def open_direct(descriptor: int) -> int:
     """Open an open file once more, for writing past the page cache; -1 where that cannot be."""
     flag = getattr(os, "O_DIRECT", 0)

@@ -18,7 +18,7 @@ from gradclip_cli.files.source import (
     check_regular,
 )
 from gradclip_cli.files.spools import spool_file
-from gradclip_cli.files.system import open_raw, path_of, read_at
+from gradclip_cli.files.system import open_fifo, open_raw, path_of, read_at
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import VOID_AS, said_to_be
@@ -106,7 +106,7 @@ def open_file(operand: str, relative: str, void_as: str = "") -> DumpFile:
             return open_regular(path, "", "standard input", void_as)
         return _open_stream(Stream(0), "standard input", "", void_as)
     if stat.S_ISFIFO(os.stat(operand).st_mode):
-        return _open_stream(Stream(os.open(operand, os.O_RDONLY)), operand, relative, void_as)
+        return _open_stream(Stream(open_fifo(operand)), operand, relative, void_as)
     return open_regular(operand, relative, void_as=void_as)
 
 

@@ -207,7 +207,13 @@ def test_a_write_whose_time_is_put_back_is_seen(dump: Path) -> None:
         source.check()
 
 
-@pytest.mark.parametrize("code", ["F64", "F32", "F8_E4M3FNUZ", "F6_E3M2", "F4"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("F64", "F4"),
+        *(pytest.param(one, marks=pytest.mark.heavy) for one in ("F32", "F8_E4M3FNUZ", "F6_E3M2")),
+    ],
+)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=40),
     part=st.sampled_from([0.9, 0.5, 0.3, 0.1, 0.01]),
