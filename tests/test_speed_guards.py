@@ -34,7 +34,7 @@ def large(path: Path, code: str, size: int) -> Path:
         "F32",
         pytest.param("F16", marks=pytest.mark.heavy),
         pytest.param("BF16", marks=pytest.mark.heavy),
-        "F8_E4M3",
+        pytest.param("F8_E4M3", marks=pytest.mark.heavy),
     ],
 )
 @pytest.mark.parametrize("work", ["inspect", "apply"])

@@ -42,6 +42,8 @@ SEEK_HOLE: int = getattr(os, "SEEK_HOLE", -1)
 SEEK_DATA: int = getattr(os, "SEEK_DATA", -1)
 """Finds the next data of a file."""
 
+_HAS_WRITERS = sys.platform == "linux"  # where a FIFO that nobody has written to has not ended
+
 _ALWAYS: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FORGET: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 _BYTES: int = getattr(select, "POLLIN", 0)
@@ -81,7 +83,7 @@ def open_fifo(path: str) -> int:
     On Linux its writer is waited for where its bytes are: a signal that comes just before a call
     that waits would not end it.
     """
-    if sys.platform != "linux":
+    if not (_HAS_WRITERS and hasattr(os, "set_blocking")):
         return open_raw(path, os.O_RDONLY)
     descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
     os.set_blocking(descriptor, True)
