@@ -128,9 +128,9 @@ STRICTER_THAN_NUMPY = [
         r"\r",
     ),
     Reason(
-        "no writer pads a header after its line end, and newer parsers refuse that",
+        "no writer pads a header with line ends, of which parsers differ",
         "the .npy header is not a plain Python dict",
-        r"\}\s*\n +",
+        r"\}\s*\n +|\r\{",
     ),
 ]
 _OF_ML_DTYPES = re.compile(rb"'([<>|=]?f1|bfloat16|float[468]_e[0-9a-z]+)'")

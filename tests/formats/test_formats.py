@@ -599,7 +599,7 @@ STRICTER_EXAMPLES = {
 }
 
 
-AS_STRICT = {"no writer pads a header after its line end, and newer parsers refuse that"}
+AS_STRICT = {"no writer pads a header with line ends, of which parsers differ"}
 
 
 @pytest.mark.parametrize("form", STRICTER_EXAMPLES)
