@@ -112,7 +112,7 @@ def apply(
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
-    refuse_factors([dump.tensors[index] for index in chosen])
+    refuse_factors(dump, chosen)
     aim = aimed(rule, terms, dump, chosen, void_as)
     way = _Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:

@@ -140,26 +140,28 @@ def refuse_unclippable(files: Sequence[DumpFile]) -> None:
 
 def refuse_undecodable(tensors: Sequence[Tensor]) -> None:
     """Raise `GradclipError` that names tensors whose dtype is not known."""
+    why = "of a dtype that gradclip cannot decode, so that the joint norm would be wrong"
+    _refuse_dtypes(tensors, why, "")
+
+
+def refuse_factors(dump: Dump, chosen: Sequence[int]) -> None:
+    """Raise `GradclipError` that names chosen tensors that hold scale factors of others."""
+    tensors = dump.tensors
+    factors = [tensors[index] for index in chosen if tensors[index].dtype.kind == "scale"]
+    why = (
+        "of scale factors: clipped like the elements that they belong to, they would shrink the "
+        "gradient twice"
+    )
+    _refuse_dtypes(factors, why, "; the elements are clipped as stored then")
+
+
+def _refuse_dtypes(tensors: Sequence[Tensor], why: str, then: str) -> None:
     if tensors:
         raise GradclipError(
             tensors[0].source.label,
-            f"{plural(len(tensors), 'tensor')} of a dtype that gradclip cannot decode, so that the "
-            "joint norm would be wrong",
-            "leave them out by name: --exclude 'PATTERN'",
+            f"{plural(len(tensors), 'tensor')} {why}",
+            f"leave them out by name: --exclude 'PATTERN'{then}",
             _listed([f"{quoted(tensor.name)} is {tensor.dtype.name}" for tensor in tensors]),
-        )
-
-
-def refuse_factors(tensors: Sequence[Tensor]) -> None:
-    """Raise `GradclipError` that names tensors that hold scale factors of others."""
-    factors = [tensor for tensor in tensors if tensor.dtype.kind == "scale"]
-    if factors:
-        raise GradclipError(
-            factors[0].source.label,
-            f"{plural(len(factors), 'tensor')} of scale factors: clipped like the elements that "
-            "they belong to, they would shrink the gradient twice",
-            "leave them out by name: --exclude 'PATTERN'; the elements are clipped as stored then",
-            _listed([f"{quoted(tensor.name)} is {tensor.dtype.name}" for tensor in factors]),
         )
 
 

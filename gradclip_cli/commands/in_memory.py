@@ -144,7 +144,7 @@ def _clipped(
     arrays = {name: array_of(name, value) for name, value in values.items()}
     dump, source = dump_of(arrays, label)
     everything = range(len(arrays))
-    refuse_factors(dump.tensors)
+    refuse_factors(dump, everything)
     buffers = [np.empty(array.nbytes, np.uint8) for array in arrays.values()]
     with contextlib.ExitStack() as stack:
         hands = stack.enter_context(crew(1 if few(source.size, len(arrays)) else workers))
