@@ -4,6 +4,7 @@ The tables of `tests/floors.py` are the contract.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,8 +37,13 @@ def quarter(module: str) -> str:
     return module.partition(".")[0]
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
+@functools.cache
+def imported(tree: ast.AST) -> tuple[str, ...]:
     """Give the full name of each module that is imported anywhere in a tree, functions too."""
+    return tuple(_imported(tree))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

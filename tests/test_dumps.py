@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.dumps import LANES, Binary
 
+LIKE_OTHERS = ("float8_e5m2fnuz", "float6_e3m2fn")  # but for the bits of the fraction
 FORMS = sorted({*LANES.values()}, key=lambda form: form.name)
 
 
@@ -37,7 +38,14 @@ def sizes(form: Binary) -> st.SearchStrategy[Fraction]:
     return near | st.floats(0, allow_infinity=False).map(Fraction) | st.fractions(0)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, marks=pytest.mark.heavy if form.name in LIKE_OTHERS else [])
+        for form in FORMS
+    ],
+    ids=lambda form: form.name,
+)
 @given(data=st.data())
 def test_a_value_is_rounded_as_looking_at_each_rung_would(
     form: Binary, data: st.DataObject

@@ -465,7 +465,9 @@ def test_an_inspection_does_import_what_is_heavy(folder: Path) -> None:
     assert imported >= HEAVY
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    "shell", ["bash", *(pytest.param(one, marks=pytest.mark.heavy) for one in ("zsh", "fish"))]
+)
 def test_completion_knows_commands_options_and_choices_and_imports_nothing_heavy(
     shell: str,
 ) -> None:

@@ -130,6 +130,8 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "two files to one stream": ("closed.npy", "-o", "pipe"),
     "nan": ("nan.npy", "-o", "out/"),
 }
+ALIKE = {"no folder", "a folder is needed", "a read-only file", "hard links", "a closed FIFO"}
+"""Each is a refusal before anything is read, as others above."""
 
 
 @pytest.fixture
@@ -148,7 +150,13 @@ def yard(here: Path) -> Iterator[Path]:
     (here / "closed").chmod(0o755)
 
 
-@pytest.mark.parametrize("way", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, id=name, marks=pytest.mark.heavy if name in ALIKE else [])
+        for name, way in REFUSED.items()
+    ],
+)
 def test_what_the_run_would_refuse_the_rehearsal_does_in_the_same_words(
     way: tuple[str, ...], yard: Path
 ) -> None:

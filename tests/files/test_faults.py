@@ -200,7 +200,8 @@ def check_next(folder: Path, way: Way, course: Course) -> None:
     ("kind", "error"),
     [
         *((kind, "EIO") for kind in (*CHANGING, "read")),
-        *((kind, "ENOSPC") for kind in ("write", "fallocate", "link", "make")),
+        *((kind, "ENOSPC") for kind in ("write", "fallocate")),
+        *(pytest.param(kind, "ENOSPC", marks=pytest.mark.heavy) for kind in ("link", "make")),
     ],
 )
 def test_a_call_that_fails_changes_nothing_or_is_made_good(
@@ -444,7 +445,13 @@ def test_a_run_waits_for_one_that_is_at_its_renames(tmp_path: Path) -> None:
     assert left_over(folder) == set()
 
 
-@pytest.mark.parametrize("lockless", [False, True], ids=["with locks", "without"])
+@pytest.mark.parametrize(
+    "lockless",
+    [
+        pytest.param(False, id="with locks", marks=pytest.mark.heavy),
+        pytest.param(True, id="without"),
+    ],
+)
 def test_what_a_living_run_is_writing_is_not_swept_away(lockless: bool, tmp_path: Path) -> None:
     for way in WAYS.values():
         folder = build(tmp_path / str(len(list(tmp_path.iterdir()))))
@@ -650,7 +657,13 @@ def test_what_another_program_wrote_meanwhile_is_not_lost_in_place(
 # Large results, written past the page cache in a thread
 
 
-@pytest.mark.parametrize("deed", ["EIO", "ENOSPC", "SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        *("ENOSPC", "SIGKILL"),
+        *(pytest.param(one, marks=pytest.mark.heavy) for one in ("EIO", "SIGTERM")),
+    ],
+)
 def test_a_large_result_is_whole_or_not_there_at_all(deed: str, tmp_path: Path) -> None:
     source = tmp_path / "in.npy"
     np.save(source, np.linspace(-1, 1, 9 << 18, dtype="f4"))

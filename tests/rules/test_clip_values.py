@@ -596,7 +596,10 @@ def set_sizes(patch: pytest.MonkeyPatch, block: int, span_bytes: int, items: int
     patch.setattr(sweep, "BATCH_ITEMS", items)
 
 
-@pytest.mark.parametrize("nonfinite", ["refuse", "zero", "skip"])
+@pytest.mark.parametrize(
+    "nonfinite",
+    ["zero", *(pytest.param(one, marks=pytest.mark.heavy) for one in ("refuse", "skip"))],
+)
 def test_digits_and_bytes_do_not_depend_on_workers_blocks_or_spans(
     tmp_path: Path, nonfinite: str
 ) -> None:

@@ -39,6 +39,7 @@ NARROW = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M
 SAFETENSORS = ("F16", "BF16", "F32", "F64", "C64", *NARROW)
 NPY = tuple(order + code for order in "<>" for code in ("f2", "f4", "f8", "c8", "c16"))
 SHORT = ("F16", "BF16", "<f2", ">f2", *NARROW)
+LIKE_OTHERS = ("F8_E5M2FNUZ", "F6_E3M2")  # but for how many bits are those of the fraction
 ROUNDED = ("F16", "BF16", "F32", *NARROW)
 
 every_dtype = pytest.mark.parametrize("code", SAFETENSORS + NPY)
@@ -215,7 +216,13 @@ def test_encoding_what_was_decoded_gives_the_same_bytes(code: str, data: bytes) 
     assert not saturated
 
 
-@pytest.mark.parametrize("code", [*ROUNDED, ">f4", "C64"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, marks=pytest.mark.heavy if code in LIKE_OTHERS else [])
+        for code in (*ROUNDED, ">f4", "C64")
+    ],
+)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_value_is_rounded_once_to_nearest_even(code: str, data: st.DataObject) -> None:
