@@ -1,12 +1,12 @@
 """Data that nobody changes once it is made, at a price that 100,000 tensors can pay."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 Kind = TypeVar("Kind")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(kind: type[Kind]) -> type[Kind]:
     """Make a dataclass with slots that the type checker keeps from being changed.
 

@@ -6,9 +6,11 @@ fits in float64, so a code's exact value is a Python float, and `Fraction` does 
 """
 
 import ast
+import io
 import json
 import math
 import struct
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -391,6 +393,15 @@ def npy_bytes(array: Stored, fortran: bool = False, version: int = 1) -> bytes:
     unpadded = len(MAGIC) + 2 + struct.calcsize(width) + len(text) + 1
     header = (text + " " * (-unpadded % 64) + "\n").encode("latin-1" if version < 3 else "utf-8")
     return MAGIC + bytes((version, 0)) + struct.pack(width, len(header)) + header + data
+
+
+def npz_bytes(arrays: Mapping[str, Stored], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Put an npz file together, as NumPy does: a member an array."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", method) as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), npy_bytes(array), method)
+    return whole.getvalue()
 
 
 def write_npy(path: Path, array: Stored, fortran: bool = False, version: int = 1) -> Path:

@@ -56,13 +56,15 @@ ROOMS: dict[str, set[str]] = {
     "fcntl": {"files.system"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
-        *("files.journal", "formats.safetensors", "render.delimited", "render.json"),
+        *("files.journal", "formats.safetensors", "formats.strict_json"),
+        *("render.delimited", "render.json"),
         *("series.cache", "series.recorded"),
     },
     "signal": {"__main__", "cli.boundary", "files.system"},
     "tempfile": {"files.spools"},
     "time": {"render.progress"},
     "traceback": {"cli.boundary"},
+    "zipfile": {"files.members", "formats.archives", "formats.npz"},
     # nowhere
     **{
         name: set()

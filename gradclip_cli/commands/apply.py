@@ -2,12 +2,10 @@
 
 import contextlib
 import dataclasses
-import errno
 import inspect
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gradclip_cli.commands.deciding import (
@@ -15,9 +13,9 @@ from gradclip_cli.commands.deciding import (
     decided,
     refuse_factors,
     refuse_nonfinite,
-    refuse_unclippable,
     refuse_undecodable,
 )
+from gradclip_cli.commands.destinations import Outcomes, Way, Write, destination, sent
 from gradclip_cli.commands.measuring import listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.planning import edits_of, laid_out
@@ -25,9 +23,9 @@ from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.attributes import Lost
-from gradclip_cli.files.places import check_room, is_special
+from gradclip_cli.files.places import check_room
 from gradclip_cli.files.staging import copy_into, staging
-from gradclip_cli.files.system import open_raw
+from gradclip_cli.formats.registry import copied
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Count, Path
@@ -37,8 +35,8 @@ from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
 from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.outputs import Output, Plan
-from gradclip_cli.rewrite.passes import Outcome, rewrite, rewrite_to_stream
 from gradclip_cli.rewrite.proof import prove
+from gradclip_cli.rewrite.streams import rewrite_all
 from gradclip_cli.rules.choosing import chosen as chosen_rule
 from gradclip_cli.rules.choosing import with_options
 from gradclip_cli.rules.decision import Decision
@@ -47,12 +45,9 @@ from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
-from gradclip_cli.tensors.names import escape, plural
 from gradclip_cli.tensors.names import listed as some_of
+from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.selection import Selection
-
-Write = Callable[[bytes], object]
-Outcomes = Mapping[int, Outcome]
 
 
 def apply(
@@ -108,15 +103,16 @@ def apply(
         targets.check_suffix(backup)
     operands = listed(paths)
     dump = gradient(operands, one_gradient, void_as)
-    refuse_unclippable(dump.files)
+    for file in dump.files:
+        copied(file, file.tensors)  # which is refused where there is none
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors(dump, chosen)
     aim = aimed(rule, terms, dump, chosen, void_as)
-    way = _Way(output, in_place, backup or "", force, dry_run)
+    way = Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:
-        target = _destination(dump, operands, way, stack)
+        target = destination(dump, operands, way, stack)
         spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -130,11 +126,13 @@ def apply(
         )
         hands = stack.enter_context(crew(workers, progress))
         if one_pass:
+            dump.prove()
             decision = decided(rule, terms, dump, dict.fromkeys(chosen))
         else:
             moments = measured(dump, chosen, workers, progress, terms.norm_type, prints=True)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
+            dump.prove()
             decision = aim.decided(dump, moments, hands)
         watched = () if one_pass or dry_run else frozenset(chosen)
         plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
@@ -178,84 +176,12 @@ def _rewrites_all(decision: Decision) -> bool:
     return decision.coefficient != 1 and all(decision.edits)
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How results are to be written: what `apply` was given under these names."""
-
-    output: Path | Write | None
-    in_place: bool
-    suffix: str
-    force: bool
-    dry_run: bool
-
-
-def _destination(
-    dump: Dump, operands: Sequence[str], way: _Way, stack: contextlib.ExitStack
-) -> targets.Targets | Write | None:
-    """Give where the results go; whatever can be refused is refused here.
-
-    It is None in a dry run that was told of no place, so that there is none to be checked.
-    """
-    if way.in_place:
-        for file in dump.files:
-            if not file.relative or not file.source.rereadable:
-                problem = f"{escape(file.source.label)} has no place"
-                raise GradclipError("--in-place", problem, "write with -o FILE")
-        return targets.in_place(dump, way.suffix)
-    if way.output is None:
-        if way.dry_run:
-            return None
-        raise GradclipError(
-            "-o", "nothing says where the result goes", "name a file with -o, or add --in-place"
-        )
-    if not callable(way.output) and not is_special(os.fspath(way.output)):
-        return targets.beside(dump, operands, os.fspath(way.output), way.force)
-    if len(dump.files) != 1:
-        raise GradclipError(
-            "-o",
-            f"{len(dump.files):,} files cannot go to one stream",
-            "name a folder with -o FOLDER/, or clip one file",
-        )
-    if callable(way.output):
-        targets.check_unlike(_stream_of(way.output), dump.files, "the output")
-        return way.output
-    path = os.fspath(way.output)
-    targets.check_unlike(path, dump.files, path)
-    return _through(path, way.dry_run, stack)
-
-
-def _stream_of(write: Write) -> int:
-    """Give the descriptor of the stream that a method writes to; -1 where it has none."""
-    try:
-        return int(write.__self__.fileno())  # type: ignore[attr-defined]
-    except (AttributeError, OSError, TypeError, ValueError):
-        return -1
-
-
-def _through(path: str, dry_run: bool, stack: contextlib.ExitStack) -> Write:
-    """Give what writes through a device, a FIFO or a file without a name: none is replaced."""
-    if dry_run:  # a FIFO that is opened waits for its reader
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return len
-    stream = stack.enter_context(open(open_raw(path, os.O_WRONLY), "wb"))  # noqa: SIM115
-    if not os.path.isfile(path):
-        return stream.write
-
-    def write(data: bytes) -> None:  # what is refused leaves the file as it is
-        if not stream.tell():
-            stream.truncate()
-        stream.write(data)
-
-    return write
-
-
 @contextlib.contextmanager
 def _written(
     dump: Dump,
     plan: Plan,
     target: targets.Targets | Write | None,
-    way: _Way,
+    way: Way,
     crew: Crew,
     lost: Lost,
 ) -> Iterator[Outcomes]:
@@ -271,7 +197,7 @@ def _written(
             yield _rehearsed(plan, outputs, crew)
         else:
             assert target is not None, "only a dry run may have no place"
-            outcomes, last = rewrite_to_stream(outputs[0], plan, crew, target)
+            outcomes, last = sent(outputs[0], plan, crew, target)
             yield outcomes
             target(last)
         return
@@ -289,7 +215,7 @@ def _written(
         staged = [output.at(area.file(place, output.size, output.holes)) for output, place in due]
         for companion, place in target.companions:
             copy_into(area, companion.path, place)
-        outcomes = rewrite(staged, plan, crew)
+        outcomes = rewrite_all(staged, plan, crew)
         for output in staged if way.in_place else ():
             if not _changed(output.indices, outcomes):
                 area.drop(output.path)
@@ -310,7 +236,7 @@ def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
 
 
 def _where(
-    dump: Dump, target: targets.Targets | Write | None, way: _Way, outcomes: Outcomes
+    dump: Dump, target: targets.Targets | Write | None, way: Way, outcomes: Outcomes
 ) -> Written:
     """Say where the results went, or would go."""
     count = len(dump.files)

@@ -18,9 +18,9 @@ from gradclip_cli.tensors.dump import Dump
 def check(*paths: Path | Sequence[Path], void_as: VoidAs | None = None) -> Soundness:
     """Check files, and those of folders, each by itself: header, names, shapes, sizes.
 
-    The values of a file are not read; a stream is read to its end. What is surely no dump is
-    ignored, unless nothing else is there. `void_as` is the dtype of arrays whose files say no more
-    than the size of their values.
+    The values of a file are read only where they have a checksum; a stream is read to its end.
+    What is surely no dump is ignored, unless nothing else is there. `void_as` is the dtype of
+    arrays whose files say no more than the size of their values.
     """
     operands = listed(paths)
     ignored = [operand for operand in operands if is_no_dump(operand)]
@@ -47,6 +47,7 @@ def _checked(place: Place) -> Checked:
     try:
         file = place.open()
         finish(Dump((file,)))
+        file.prove()
     except (GradclipError, OSError) as error:
         return _unsound(place.path, error)
     source = file.source

@@ -1,7 +1,8 @@
 """From a dump and a rule to a decision: what has to be measured for it, and what refuses it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.commands.measuring import measured
@@ -126,18 +127,6 @@ def _parameter_norms(
     return [norms[place] for place in partners]
 
 
-def refuse_unclippable(files: Sequence[DumpFile]) -> None:
-    """Raise `GradclipError` for a file whose tensors are no ranges of its bytes."""
-    for file in files:
-        if any(tensor.source is not file.source for tensor in file.tensors):
-            raise GradclipError(
-                file.source.label,
-                f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy "
-                "of it can be clipped",
-                "save the gradients with safetensors",
-            )
-
-
 def refuse_undecodable(tensors: Sequence[Tensor]) -> None:
     """Raise `GradclipError` that names tensors whose dtype is not known."""
     why = "of a dtype that gradclip cannot decode, so that the joint norm would be wrong"
@@ -178,12 +167,23 @@ def refuse_nonfinite(dump: Dump, moments: Mapping[int, Moments], terms: Terms) -
         at = multi_index(part.first_nonfinite or 0, tensors[index].shape)
         lines.append(f"{quoted(tensors[index].name)}: {found}, first at {list(at)}")
     raise RefusedError(
-        called([file for file in dump.files if any(tensors[i].source is file.source for i in bad)]),
+        called([*_holding(dump, bad)]),
         f"{len(bad):,} of {len(moments):,} tensors hold values that are not finite; nothing was "
         "written",
         "--nonfinite zero writes 0, --nonfinite skip leaves their tensors alone",
         _listed(lines),
     )
+
+
+def _holding(dump: Dump, indices: Iterable[int]) -> Iterator[DumpFile]:
+    """Give the files of the tensors of some indices."""
+    first = 0
+    wanted = sorted(indices)
+    for file in dump.files:
+        end = first + len(file.tensors)
+        if bisect_left(wanted, first) < bisect_left(wanted, end):
+            yield file
+        first = end
 
 
 def called(files: Sequence[DumpFile]) -> str:

@@ -16,6 +16,7 @@ from gradclip_cli.commands.measuring import few, measured
 from gradclip_cli.commands.planning import edits_of
 from gradclip_cli.engine.crew import crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.layouts import unchanged
 from gradclip_cli.measure.moments import merge
 from gradclip_cli.options import Count
 from gradclip_cli.rewrite.memory import MemoryDesk
@@ -154,7 +155,7 @@ def _clipped(
         decision = aim.decided(dump, moments, hands)
         edits = edits_of(dump, everything, decision)
         plan = Plan(edits, terms.norm_type, watched=frozenset(everything))
-        output = Output(dump.files[0], 0, dump.tensors)
+        output = Output(source, 0, unchanged(dump.tensors))
         outcomes = rewrite_at(MemoryDesk(source, buffers), output, plan, hands)
         finite = terms.like is None and terms.nonfinite in ("refuse", "zero")
         prove(dump, edits, moments, outcomes, finite)

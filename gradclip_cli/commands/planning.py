@@ -1,13 +1,18 @@
 """From a decision to what is to be made of a dump: an edit a tensor, and each file laid out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from gradclip_cli.formats.opening import promoted
+from gradclip_cli.formats.layouts import Layout
+from gradclip_cli.formats.registry import copied
 from gradclip_cli.rewrite.edits import Edit, Scale
 from gradclip_cli.rewrite.outputs import Edits, Output
 from gradclip_cli.rules.decision import Decision
-from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.dtypes import FLOAT64
+from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
+
+Lay = Callable[[DumpFile, Sequence[Tensor]], Layout]
 
 
 def edits_of(dump: Dump, chosen: Sequence[int], decision: Decision) -> Edits:
@@ -20,16 +25,31 @@ def edits_of(dump: Dump, chosen: Sequence[int], decision: Decision) -> Edits:
 
 
 def laid_out(dump: Dump, edits: Edits) -> list[Output]:
-    """Lay out each result; only integers that become float64 move anything."""
-    outputs = []
+    """Lay out each result, a copy of its file; only integers that become float64 move anything.
+
+    Raises `GradclipError` where a format is read and not written.
+    """
+    return [*_outputs(dump, edits, copied)]
+
+
+def unwritten(dump: Dump, edits: Edits) -> list[Output]:
+    """Give results of which nothing is written, so that it does not matter where they would lie."""
+    return [*_outputs(dump, edits, _as_it_is)]
+
+
+def _outputs(dump: Dump, edits: Edits, lay: Lay) -> Iterator[Output]:
     first = 0
+    are_integers = holds_only_integers(dump)
     for file in dump.files:
         own = edits[first : first + len(file.tensors)]
-        names = {tensor.name for tensor, edit in zip(file.tensors, own, strict=True) if edit}
-        if names and holds_only_integers(dump):
-            header, tensors = promoted(file, names)
-            outputs.append(Output(file, first, tensors, header))
-        else:
-            outputs.append(Output(file, first, file.tensors))
+        tensors = file.tensors
+        if are_integers and any(own):
+            pairs = zip(tensors, own, strict=True)
+            tensors = (*(replace(one, dtype=FLOAT64) if edit else one for one, edit in pairs),)
+        layout = lay(file, tensors)
+        yield Output(file.source, first, layout if any(own) else layout.untouched)
         first += len(file.tensors)
-    return outputs
+
+
+def _as_it_is(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+    return Layout(file.tensors, (*tensors,))

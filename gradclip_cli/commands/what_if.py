@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gradclip_cli.commands.deciding import Aim, refuse_nonfinite
-from gradclip_cli.commands.planning import edits_of, laid_out
+from gradclip_cli.commands.planning import edits_of, unwritten
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.moments import Moments
@@ -29,7 +29,7 @@ def what_if(
             decision = aim.decided(dump, moments, crew)
             edits = edits_of(dump, [*moments], decision)
             plan = Plan(edits, aim.terms.norm_type, counts_subnormal=True)
-            tried[number] = decision, (plan, laid_out(dump, edits))
+            tried[number] = decision, (plan, unwritten(dump, edits))
         except GradclipError:
             continue
     outcomes = dict(zip(tried, rehearse([job for _, job in tried.values()], crew), strict=True))

@@ -63,7 +63,9 @@ class Source:
 
     `path` is where a worker opens it anew, `label` what messages call it; `size` is in bytes, None
     where only the end tells. `identity` is the same for two names of one file, None where nothing
-    tells; `stamp` is another as soon as any byte may be.
+    tells; `stamp` is another as soon as any byte may be. One that `seeks` is read from anywhere at
+    the same price; another is best read by one worker, in order. One that is not `rereadable` is
+    read but once.
     """
 
     __slots__ = ()
@@ -71,6 +73,7 @@ class Source:
     path: str
     label: str
     size: int | None
+    seeks: ClassVar[bool] = True
     rereadable: ClassVar[bool] = True
 
     @property
@@ -87,10 +90,17 @@ class Source:
         """Give a reader; raises `GradclipError` if the bytes are no longer the same."""
         raise NotImplementedError
 
+    def over(self, reader: Reader) -> Reader:
+        """Give a reader of the same bytes in a copy, from one of the file in which they lie."""
+        return reader
+
     def check(self) -> None:
         """Raise `GradclipError` if the bytes are no longer the same."""
         with self.opened():
             pass
+
+    def prove(self) -> None:
+        """Raise `GradclipError` where bytes have a checksum, and it is wrong."""
 
 
 # Files
@@ -192,8 +202,10 @@ class Front:
     """The beginning of a file or stream: looked at in advance, then read in order.
 
     `more(n, position)` gives at most n bytes from a position on, none only at the end; `ahead` are
-    the first, where they have been read. `position` is the number of bytes consumed. `strays` say
-    what a reader found that is read all the same, though no writer should write it so.
+    the first, where they have been read. `position` is the number of bytes consumed. A reader puts
+    into `strays` what it takes all the same, though no writer should write it so; into `uncounted`
+    the names of tensors that are none of the gradient's, by what they are; and into `proofs` what
+    else has a checksum than the sources of tensors.
     """
 
     def __init__(self, more: Callable[[int, int], bytes], ahead: bytes = b"") -> None:
@@ -201,6 +213,8 @@ class Front:
         self._ahead = ahead
         self.position = 0
         self.strays: list[str] = []
+        self.uncounted: dict[str, list[str]] = {}
+        self.proofs: list[Source] = []
 
     def peek(self, count: int) -> bytes:
         """Give the next bytes without consuming them; fewer than `count` only at the end."""

@@ -3,11 +3,30 @@
 import contextlib
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.source import Stream
 from gradclip_cli.files.system import path_of
+
+_PIECE = 1 << 20
+
+
+class Spool:
+    """All bytes of a stream, in a file that is there as long as this is; `path` leads to it."""
+
+    def __init__(self, stream: Stream) -> None:
+        """Read the stream to its end; raises `GradclipError` where there is no room for it."""
+        stack = contextlib.ExitStack()
+        weakref.finalize(self, stack.close)
+        file, self.path = stack.enter_context(spool_file())
+        piece = memoryview(bytearray(_PIECE))
+        while got := stream.read_into(piece):
+            with _refused(spool_folder()):
+                file.write(piece[:got])
+                file.flush()
 
 
 @contextlib.contextmanager

@@ -10,17 +10,19 @@ array or the line feed, of which there are two readings.
 """
 
 import ast
+import dataclasses
 import math
 import re
 import struct
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid, unchanged
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.tensors.dtypes import FLOAT64, DType, numeric, void, without_letter
-from gradclip_cli.tensors.dump import Shape, Tensor
+from gradclip_cli.tensors.dtypes import DType, numeric, void, without_letter
+from gradclip_cli.tensors.dump import DumpFile, Shape, Tensor
 from gradclip_cli.tensors.names import shortened
 
 MAGIC = b"\x93NUMPY"
@@ -39,6 +41,7 @@ _SAVED = re.compile(  # what np.save writes, to the letter
     r"\{'descr': '([<>|=][a-z][0-9]{1,2})', 'fortran_order': (True|False), "
     rf"'shape': \(((?:{_SIDE},|{_SIDE}(?:, {_SIDE})+)?)\), \}} *\n"
 )
+_LETTERS = {"float": "f", "complex": "c", "boolean": "b", "integer": ""}
 _KEYS = {"descr", "fortran_order", "shape"}
 
 
@@ -112,14 +115,50 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
     return (Tensor(name, dtype, shape, source, offset, dtype.size_of(count), fortran),)
 
 
-def promoted(_header: bytes, tensors: Sequence[Tensor], _names: Container[str | None]) -> bytes:
-    """Give the header of the same array as float64, as NumPy writes it."""
-    (tensor,) = tensors
-    literal = repr({"descr": FLOAT64.words, "fortran_order": tensor.fortran, "shape": tensor.shape})
+def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+    """Lay out a copy; where the dtype changes, with a header as NumPy writes it."""
+    if are_alike(file.tensors, tensors):
+        return unchanged(file.tensors)
+    return dataclasses.replace(laid_out(tensors), given=file.tensors)
+
+
+def laid_out(tensors: Sequence[Tensor]) -> Layout:
+    """Lay out one array, as NumPy writes it."""
+    check_written(tensors, ".npy")
+    if len(tensors) != 1:
+        raise GradclipError(
+            tensors[0].source.label if tensors else "",
+            f"an .npy file has one array, and there are {len(tensors):,} tensors",
+            "write .npz or .safetensors",
+        )
+    header = header_of(tensors[0])
+    return laid(tensors, [len(header)], ((0, header),))
+
+
+def check_written(tensors: Sequence[Tensor], form: str) -> None:
+    """Raise `GradclipError` for tensors of which NumPy has no word for the dtype."""
+    check_held(tensors, lambda dtype: bool(_descr(dtype)), form)
+
+
+def header_of(tensor: Tensor) -> bytes:
+    """Give the header that NumPy writes for an array; `locate` finds the tensor by it."""
+    literal = repr(
+        {"descr": _descr(tensor.dtype), "fortran_order": tensor.fortran, "shape": tensor.shape}
+    )
     text = literal[:-1] + ", }"
-    unpadded = len(MAGIC) + 4 + len(text) + 1
+    start = MAGIC + b"\x01\x00"
+    unpadded = len(start) + 2 + len(text) + 1
     text += " " * (-unpadded % 64) + "\n"
-    return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+    return start + struct.pack("<H", len(text)) + text.encode("ascii")
+
+
+def _descr(dtype: DType) -> str:
+    """Give NumPy's word for a dtype; empty where it has none."""
+    if without_letter(dtype.name) or dtype.kind not in _LETTERS:
+        return ""
+    letter = _LETTERS[dtype.kind] or dtype.words[1]
+    size = dtype.bits // 8
+    return f"{dtype.words[0] if size > 1 else '|'}{letter}{size}"
 
 
 def _too_short(size: int, label: str) -> GradclipError:
@@ -303,4 +342,4 @@ def _short(value: object) -> str:
         return "a number of thousands of digits"
 
 
-NPY = Format("npy", (".npy",), recognised, locate, promoted, is_named_by_file=True)
+NPY = Format("npy", (".npy",), recognised, locate, copied, laid_out, is_named_by_file=True)

@@ -2,11 +2,10 @@
 
 import codecs
 import dataclasses
-import io
 import os
 import re
 import stat
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import (
@@ -17,7 +16,7 @@ from gradclip_cli.files.source import (
     StreamSource,
     check_regular,
 )
-from gradclip_cli.files.spools import spool_file
+from gradclip_cli.files.spools import Spool, spool_file
 from gradclip_cli.files.system import open_fifo, open_raw, path_of, read_at
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
@@ -38,13 +37,6 @@ _FOREIGN = (
     (b"<!DOCTYPE", "an HTML page", "the download failed and saved the error page: fetch it again"),
     (b"<html", "an HTML page", "the download failed and saved the error page: fetch it again"),
     (
-        _MEMBER + rb"\.npy",
-        "a ZIP archive of arrays, NumPy's .npz",
-        "convert it: python -c 'import sys, numpy, safetensors.numpy as s; s.save_file({k: "
-        'v.copy("C") for k, v in numpy.load(sys.argv[1]).items()}, sys.argv[2])\' '
-        "FILE NEW.safetensors",
-    ),
-    (
         _MEMBER + rb"/data\.pkl",
         "a ZIP archive with a pickle, PyTorch's .pt, which is never opened",
         "convert it: python -c 'import sys, torch, safetensors.torch as s; s.save_file({k: "
@@ -64,7 +56,7 @@ _FOREIGN = (
 )
 
 # Suffixes of dumps that gradclip does not read: such a file is meant as one, whatever is in it.
-_MEANT = (".npz", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
+_MEANT = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"%PDF")
 _CONTROLS = "\t\n\f\r\x08\x1b"  # of logs
 
@@ -123,7 +115,8 @@ def open_regular(path: str, relative: str, label: str | None = None, void_as: st
         tensors = _read(form, front, source, relative, void_as)
     finally:
         os.close(descriptor)
-    _check_size(tensors, source, front.position)
+    if not form.anywhere:
+        _check_size(tensors, source, front.position)
     if form.confirm is not None:
         form.confirm(path, label)
     return _file(source, relative, form, tensors, front)
@@ -132,6 +125,8 @@ def open_regular(path: str, relative: str, label: str | None = None, void_as: st
 def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> DumpFile:
     source = StreamSource(label, stream)
     form = _format(stream.peek(_HEAD), label, is_stream=True)
+    if form.anywhere:
+        return _open_kept(stream, label, relative, void_as)
     tensors = _read(form, stream, source, relative, void_as)
     if form.confirm is not None:
         # A library reads only files: it is given the header and a hole for the values.
@@ -141,6 +136,13 @@ def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> Dum
             stand_in.flush()
             form.confirm(path, label)
     return _file(source, relative, form, tensors, stream)
+
+
+def _open_kept(stream: Stream, label: str, relative: str, void_as: str) -> DumpFile:
+    """Keep all of a stream in a file, and read that from anywhere."""
+    spool = Spool(stream)
+    file = open_regular(spool.path, relative, label, void_as)
+    return dataclasses.replace(file, spool=spool)
 
 
 def _read(
@@ -191,6 +193,8 @@ def _file(
         form.is_named_by_file,
         form.package,
         tuple(front.strays),
+        tuple((what, tuple(names)) for what, names in front.uncounted.items()),
+        tuple(front.proofs),
     )
 
 
@@ -209,19 +213,6 @@ def name_by_file(relative: str) -> str | None:
     return None
 
 
-def promoted(file: DumpFile, names: Container[str | None]) -> tuple[bytes, tuple[Tensor, ...]]:
-    """Lay the file out anew with the named integer tensors as float64: its header, its tensors."""
-    start = min((tensor.offset for tensor in file.tensors), default=file.source.size or 0)
-    old = bytearray(start)
-    with file.source.opened() as reader:
-        reader.read_exactly(memoryview(old), 0)
-    form = registry.called(file.format)
-    header = form.promoted(bytes(old), file.tensors, names)
-    stream = io.BytesIO(header)
-    front = Front(lambda count, _: stream.read(count))
-    return header, form.read(front, file.source, file.tensors[0].name)
-
-
 def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
     """Recognise a file by its content; where that fails, by its suffix, for the better message."""
     for form in registry.formats():
@@ -231,6 +222,9 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
         brought = registry.of_package(path)
         if brought is not None:
             return brought
+    for form in registry.formats():
+        if form.magic and head.startswith(form.magic) and path.endswith(form.suffixes):
+            return form
     for start, what, hint in _FOREIGN:
         if re.match(start, head.lstrip(), re.IGNORECASE | re.DOTALL):
             raise GradclipError(path, f"not a dump of tensors but {what}", hint)

@@ -8,32 +8,48 @@ where no format of gradclip's own fits, and loaded only for that suffix.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.layouts import Layout, are_alike, unchanged
 from gradclip_cli.frozen import frozen
 from gradclip_cli.registry import load
-from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.tensors.dump import DumpFile, Tensor
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 FORMATS = [
     "gradclip_cli.formats.npy:NPY",
+    "gradclip_cli.formats.npz:NPZ",
     "gradclip_cli.formats.safetensors:SAFETENSORS",
 ]
 
 GROUP = "gradclip.formats"
 
 
-def _cannot_grow(_header: bytes, tensors: Sequence[Tensor], _names: Container[str | None]) -> bytes:
-    raise GradclipError(
-        tensors[0].source.label,
-        "holds nothing but integers, and this format cannot be laid out anew with float64",
-        "save the gradients as floating numbers",
-    )
+class NotWrittenError(GradclipError):
+    """A format is read, and files of it are not written."""
+
+
+def _ranges(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+    """Lay out a copy with the same bytes, ranges of which are rewritten."""
+    if any(tensor.source is not file.source for tensor in tensors):
+        raise NotWrittenError(
+            file.source.label,
+            f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy of "
+            "it can be clipped",
+            "write them as another kind of file: -o clipped.safetensors",
+        )
+    if not are_alike(file.tensors, tensors):
+        raise NotWrittenError(
+            file.source.label,
+            "holds nothing but integers, and this format cannot be laid out anew with float64",
+            "save the gradients as floating numbers",
+        )
+    return unchanged(file.tensors)
 
 
 @frozen
@@ -42,9 +58,14 @@ class Format:
 
     `recognised` is given the first bytes of a file. `read` is given its front, its source and the
     name for a tensor that the file does not name; it gives the tensors in the order of the header,
-    or raises `GradclipError` where the file is none of its kind. A clipped copy has the same bytes
-    with ranges rewritten; only where integers become float64 is it laid out anew, and `promoted`
-    gives that header: from the old one, the tensors, and the names of those that do.
+    or raises `GradclipError` where the file is none of its kind. `copied` says how a clipped copy
+    is laid out in which tensors become these, which are others in their dtypes alone: the same
+    bytes with ranges rewritten, if nothing else is said. `laid_out` gives a new file for any
+    tensors, in C order and with little ends; a format without it is not written for others.
+
+    Where the files all begin with `magic`, one of the suffix is taken for one even if it is not
+    recognised. One that is read from `anywhere`, and not from the front to the end of its tensors,
+    itself checks the size of the file; of a stream such a format gets a copy in a file.
 
     `is_named_by_file` says that the one tensor has no name of its own. `confirm`, if there is one,
     asks the format's own library about the file at a path, which messages call by a label. `extra`
@@ -55,7 +76,10 @@ class Format:
     suffixes: tuple[str, ...]
     recognised: Callable[[bytes], bool]
     read: Callable[[Front, Source, str | None], tuple[Tensor, ...]]
-    promoted: Callable[[bytes, Sequence[Tensor], Container[str | None]], bytes] = _cannot_grow
+    copied: Callable[[DumpFile, Sequence[Tensor]], Layout] = _ranges
+    laid_out: Callable[[Sequence[Tensor]], Layout] | None = None
+    magic: bytes = b""
+    anywhere: bool = False
     is_named_by_file: bool = False
     confirm: Callable[[str, str], None] | None = None
     extra: str = ""
@@ -88,9 +112,15 @@ def called(name: str) -> Format:
     return next(form for form in (*formats(), *_brought.values()) if form.name == name)
 
 
+def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+    """Lay out a copy of a file in which its tensors become these, of other dtypes at the most."""
+    return called(file.format).copied(file, tensors)
+
+
 def list_of_suffixes() -> str:
     """Say what is read, for messages."""
-    return " and ".join(suffixes())
+    *others, last = suffixes()
+    return f"{', '.join(others)} and {last}"
 
 
 # Formats of other packages

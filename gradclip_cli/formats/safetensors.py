@@ -10,18 +10,21 @@ gradclip refuses both. Everything else that it refuses the reference refuses too
 is asked as well. What the reference takes although the format does not know it is said.
 """
 
+import dataclasses
 import json
 import math
 import operator
 import struct
-from collections.abc import Container, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid, unchanged
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, FLOAT64, narrow, numeric
-from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
+from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, narrow, numeric
+from gradclip_cli.tensors.dump import DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, listed, quoted, shortened
 
 HEADER_LIMIT = 100_000_000  # as the reference
@@ -43,13 +46,10 @@ _DTYPES = {
     "F6_E3M2": narrow("float6_e3m2fn"),
     "F4": narrow("float4_e2m1fn"),
 }
+_WORDS = {dtype.name: code for code, dtype in _DTYPES.items()}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
 _INTERRUPTED = "was the copy or download interrupted, or is the file still being written?"
-
-
-class _RepeatedKeyError(ValueError):
-    """A JSON object that says the same key twice."""
 
 
 def recognised(head: bytes) -> bool:
@@ -99,24 +99,42 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
     return tensors
 
 
-def promoted(header: bytes, _tensors: Sequence[Tensor], names: Container[str | None]) -> bytes:
-    """Give the same header with the named tensors as float64, all offsets moved accordingly."""
-    entries = json.loads(header[8:])
-    places = sorted(
-        (entry["data_offsets"], name) for name, entry in entries.items() if name != "__metadata__"
+def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+    """Lay out a copy; where dtypes change, with a header that says all else that it has said."""
+    if are_alike(file.tensors, tensors):
+        return unchanged(file.tensors)
+    front = bytearray(min(tensor.offset for tensor in tensors))
+    with file.source.opened() as reader:
+        reader.read_exactly(memoryview(front), 0)
+    in_order = sorted(tensors, key=operator.attrgetter("offset", "size"))
+    return dataclasses.replace(
+        _laid_out(tensors, in_order, json.loads(front[8:])), given=file.tensors
     )
+
+
+def laid_out(tensors: Sequence[Tensor]) -> Layout:
+    """Lay out tensors one after the other."""
+    check_held(tensors, lambda dtype: dtype.name in _WORDS, "safetensors")
+    return _laid_out(tensors, tensors, {})
+
+
+def _laid_out(
+    tensors: Sequence[Tensor], in_order: Sequence[Tensor], entries: dict[str, Any]
+) -> Layout:
     end = 0
-    for (begin, stop), name in places:
-        entry = entries[name]
-        begin, size = end, stop - begin
-        if name in names:
-            entry["dtype"] = "F64"
-            size = FLOAT64.size_of(math.prod(entry["shape"]))
-        end = begin + size
-        entry["data_offsets"] = [begin, end]
+    ends = {}
+    for tensor in in_order:
+        size = tensor.dtype.size_of(tensor.count)
+        entry = entries.setdefault(tensor.name or "", {})
+        entry |= {"dtype": _WORDS[tensor.dtype.name], "shape": [*tensor.shape]}
+        entry["data_offsets"] = [end, end + size]
+        ends[tensor.name] = end
+        end += size
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
+    start = 8 + len(text)
+    offsets = [start + ends[tensor.name] for tensor in tensors]
+    return laid(tensors, offsets, ((0, struct.pack("<Q", len(text)) + text),))
 
 
 def _header(raw: bytes, label: str) -> dict[str, object]:
@@ -129,8 +147,8 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
             _DAMAGED,
         ) from error
     try:
-        entries = _parsed(text)
-    except _RepeatedKeyError as error:
+        entries = parsed(text)
+    except RepeatedKeyError as error:
         raise GradclipError(
             label,
             f"the safetensors header says {error} twice",
@@ -150,55 +168,6 @@ def _header(raw: bytes, label: str) -> dict[str, object]:
             label, "the safetensors header is JSON but not an object of tensors", _DAMAGED
         )
     return entries
-
-
-def _parsed(text: str) -> object:
-    # A hook for integers makes a header slow to read, so it is only set where one may be odd: minus
-    # zero, or more digits than int() takes. One for objects takes as long as all the rest: where no
-    # space stands before a colon, there are at least as many '":' as keys, and if no more than are
-    # left of them, none was said twice.
-    try:
-        if not _has(text, "-0"):
-            entries = json.loads(text, parse_constant=_not_json)
-            spaced = any(_has(text.rstrip(" "), f"{space}:") for space in " \t\r\n")
-            if not spaced and text.count('":') == _keys(entries):
-                return entries
-            return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
-    except ValueError:
-        pass
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_whole)
-
-
-def _has(text: str, pair: str) -> bool:
-    # One character is found at the speed of memory, two are not, and the first is rarely there.
-    return pair[0] in text and pair in text
-
-
-def _keys(entries: object) -> int:
-    """Count the keys of an object and of the objects in it, no deeper."""
-    if not isinstance(entries, dict):
-        return 0
-    return len(entries) + sum(len(entry) for entry in entries.values() if isinstance(entry, dict))
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _RepeatedKeyError(quoted(key))
-            seen.add(key)
-    return entries
-
-
-def _whole(digits: str) -> int | float:
-    # Twenty digits hold any 64-bit number; the reference takes minus zero for a fraction.
-    return int(digits) if len(digits) <= 20 and digits != "-0" else math.inf
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _check_metadata(metadata: object, label: str) -> None:
@@ -339,5 +308,5 @@ def confirm(path: str, label: str) -> None:
 
 
 SAFETENSORS = Format(
-    "safetensors", (".safetensors",), recognised, locate, promoted, confirm=confirm
+    "safetensors", (".safetensors",), recognised, locate, copied, laid_out, confirm=confirm
 )

@@ -77,11 +77,15 @@ class Work:
 
 
 def cut(
-    tensors: Sequence[Tensor], chosen: Iterable[int], span_bytes: int = SPAN_BYTES
+    tensors: Sequence[Tensor],
+    chosen: Iterable[int],
+    span_bytes: int = SPAN_BYTES,
+    in_order: bool = False,
 ) -> Iterator[Work]:
     """Cut the chosen tensors into spans, in the order in which they lie in their files.
 
-    Empty tensors need no work and get none. Small ones are kept whole, and neighbours share a span.
+    Empty tensors need no work and get none. Small ones are kept whole, and neighbours share a span;
+    so are those whose source is best read in order, unless all work is done `in_order`.
     """
 
     def place(index: int) -> tuple[str, int]:
@@ -110,7 +114,8 @@ def cut(
             values += count
             end = tensor.offset + tensor.size
         else:
-            for span in _pieces(tensor, count, span_bytes):
+            step = span_bytes if in_order or tensor.source.seeks else tensor.size
+            for span in _pieces(tensor, count, step):
                 yield Work((index,), span)
     if group:
         yield _shared(tensors[group[0]], group, counts)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from gradclip_cli.files.holes import Holes, holes_of
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.files.writing import Room
+from gradclip_cli.formats.layouts import Layout
 from gradclip_cli.measure.spans import Work, cut
 from gradclip_cli.rewrite.edits import Edit, Keep
 from gradclip_cli.tensors.dtypes import DType
-from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
+from gradclip_cli.tensors.dump import Tensor, end_of
 
 _KEEP = Keep()
 
@@ -26,14 +27,14 @@ class Output:
     """A file as it is to be written, called `label`, its tensors where they will lie.
 
     It is written to `path`, if that leads to the file of `status`. `first` is the dump's index of
-    the file's first tensor. `header` replaces the file's own where integers become float64;
-    everything that is not edited is copied. `holes` are those of the file, where nothing moves.
+    the file's first tensor. What is not edited is copied, also what the `source` has besides
+    tensors, unless the layout has another in its place. `holes` are those of the source, where
+    nothing moves.
     """
 
-    file: DumpFile
+    source: Source
     first: int
-    tensors: tuple[Tensor, ...]
-    header: bytes | None = None
+    layout: Layout
     path: str = ""
     status: os.stat_result | None = None
     label: str = ""
@@ -41,11 +42,16 @@ class Output:
 
     def keeping_holes(self) -> "Output":
         """Give the same, knowing the holes of its file."""
-        if self.header is not None:
+        if self.layout.literals is not None:
             return self
-        with self.file.source.opened() as reader:
+        with self.source.opened() as reader:
             known = holes_of(reader.descriptor) if reader.descriptor >= 0 else ()
         return dataclasses.replace(self, holes=known)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors, where they will lie."""
+        return self.layout.tensors
 
     @property
     def space(self) -> int:
@@ -54,15 +60,18 @@ class Output:
 
     @property
     def size(self) -> int:
-        """Number of bytes of the result."""
-        if self.header is None and self.file.source.size is not None:
-            return self.file.source.size
-        return end_of(self.tensors)
+        """Number of bytes of the result; 0 where that is not known before."""
+        if self.layout.pack is not None:
+            return 0
+        literals = self.layout.literals
+        if literals is None and self.source.size is not None:
+            return self.source.size
+        ends = (offset + len(data) for offset, data in literals or ())
+        return max(end_of(self.tensors), *ends, 0)
 
     def at(self, path: str) -> "Output":
         """Give the same, to be written to the file at `path`."""
-        label = self.file.source.label
-        return dataclasses.replace(self, path=path, status=os.stat(path), label=label)
+        return dataclasses.replace(self, path=path, status=os.stat(path), label=self.source.label)
 
     @property
     def indices(self) -> range:
@@ -87,6 +96,10 @@ class Desk(Protocol):
 
     def opened(self) -> AbstractContextManager[Any]:
         """Give it."""
+
+
+Places = Callable[[Source], Desk]
+"""Gives where that is done which reads a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +175,20 @@ class Plan:
     counts_subnormal: bool = False
     watched: Collection[int] = ()
 
-    def tasks(self, output: Output, place: Desk, size: int) -> list[Task]:
-        """Cut an output into pieces of at most `size` bytes, in the order of its bytes."""
-        tasks = [*self.patches(output, place, size), *self._copies(output, place, size)]
+    def tasks(self, output: Output, place: Places, size: int, in_order: bool = False) -> list[Task]:
+        """Cut an output into pieces of at most `size` bytes, in the order of its bytes.
+
+        Unless they are done `in_order`, what is best read so is left in one piece.
+        """
+        tasks = [
+            *self.patches(output, place, size, in_order),
+            *self._copies(output, place, size, in_order),
+        ]
         return sorted(tasks, key=lambda task: task.offset)
 
-    def patches(self, output: Output, place: Desk, size: int) -> Iterator[Patch]:
+    def patches(
+        self, output: Output, place: Places, size: int, in_order: bool = False
+    ) -> Iterator[Patch]:
         """Cut what is edited of an output into pieces of at most `size` bytes."""
         own = self._own(output)
         alike: dict[Hashable, list[int]] = {}
@@ -176,14 +197,14 @@ class Plan:
             if edit is not None:
                 alike.setdefault(kinds[id(edit)], []).append(index)
         for indices in alike.values():
-            for work in cut(output.file.tensors, indices, size):
+            for work in cut(output.layout.given, indices, size, in_order):
                 some = [edit for index in work.indices if (edit := own[index]) is not None]
                 edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
                 target = output.tensors[work.indices[0]]
                 offset = target.offset + target.dtype.size_of(work.span.start)
                 numbered = Work((*(output.first + index for index in work.indices),), work.span)
                 yield Patch(
-                    place,
+                    place(work.place),
                     numbered,
                     edit,
                     offset,
@@ -199,27 +220,27 @@ class Plan:
         pairs = zip(output.indices, output.own(self.edits), strict=True)
         return [edit or (_KEEP if index in self.watched else None) for index, edit in pairs]
 
-    def _copies(self, output: Output, place: Desk, size: int) -> Iterator[Task]:
-        source = output.file.source
-        for start, end, offset in _kept(output, self._own(output)):
-            for begin in range(start, end, size):
-                length = min(size, end - begin)
-                yield Copy(place, source, begin, length, offset + begin - start)
-        if output.header is not None:
-            yield Copy(place, source, 0, len(output.header), 0, output.header)
+    def _copies(self, output: Output, place: Places, size: int, in_order: bool) -> Iterator[Task]:
+        for source, start, end, offset in _kept(output, self._own(output)):
+            step = size if in_order or source.seeks else max(end - start, 1)
+            for begin in range(start, end, step):
+                length = min(step, end - begin)
+                yield Copy(place(source), source, begin, length, offset + begin - start)
+        for offset, data in output.layout.literals or ():
+            yield Copy(place(output.source), output.source, 0, len(data), offset, data)
 
 
-def _kept(output: Output, edits: Edits) -> Iterator[tuple[int, int, int]]:
-    """Give what is not edited: begin and end in the source, offset in the result."""
-    pairs = zip(output.file.tensors, output.tensors, edits, strict=True)
-    if output.header is not None:
+def _kept(output: Output, edits: Edits) -> Iterator[tuple[Source, int, int, int]]:
+    """Give what is not edited: its source, begin and end in that, offset in the result."""
+    pairs = zip(output.layout.given, output.tensors, edits, strict=True)
+    if output.layout.literals is not None:
         for tensor, target, edit in pairs:
             if edit is None:
-                yield tensor.offset, tensor.offset + tensor.size, target.offset
+                yield tensor.source, tensor.offset, tensor.offset + tensor.size, target.offset
         return
     end = 0
     for tensor in sorted((tensor for tensor, _, edit in pairs if edit), key=lambda t: t.offset):
         if tensor.size:
-            yield end, tensor.offset, end
+            yield output.source, end, tensor.offset, end
             end = tensor.offset + tensor.size
-    yield end, output.size, end
+    yield output.source, end, output.size, end

@@ -14,7 +14,7 @@ import numpy as np
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.engine.sweep import swept
-from gradclip_cli.files.source import FileSource, Reader
+from gradclip_cli.files.source import FileSource, Reader, Source
 from gradclip_cli.files.writing import Room, Writer, cloned
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.laws import by, merged
@@ -23,10 +23,9 @@ from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.prints import Prints
 from gradclip_cli.measure.spans import SPAN_BYTES, blocks, pieces
 from gradclip_cli.rewrite.edits import Keep, tabulated
-from gradclip_cli.rewrite.outputs import Copy, Desk, Given, Output, Patch, Plan, Task
+from gradclip_cli.rewrite.outputs import Copy, Desk, Given, Output, Patch, Places, Plan, Task
 from gradclip_cli.tensors.codecs import Stored, decode, encode, sparse
 
-STREAM_BYTES = 1 << 20  # what goes to a pipe waits in memory, so its pieces are small
 COPY_BYTES = 1 << 20
 
 # An edit needs twice the arrays that measuring alone does, and the cache is no larger for it.
@@ -71,112 +70,94 @@ Results = Iterable[tuple[int, Outcome]]
 """What edits came to, tensor by tensor, a part at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _FileDesk:
-    """An output's source and the file that it is written to."""
+    """A source, and the file that an output is written to."""
 
     output: Output
+    source: Source
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Given]:
         output = self.output
         assert output.status is not None, "an output that is at no path"
         with (
-            output.file.source.opened() as reader,
+            self.source.opened() as reader,
             Writer(output.path, output.status, output.label, output.holes) as writer,
         ):
             yield reader, writer.room
 
 
-@dataclass(frozen=True, slots=True)
-class _CloneDesk:
-    """A file that shares all blocks of an output's source, and so is written already."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _CopyDesk:
+    """A file that has all bytes of an output's own already, as it is read through a source."""
 
     output: Output
+    source: Source
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Given]:
         with open(self.output.path, "rb", buffering=0) as stream:
-            source = FileSource.of(stream.fileno(), self.output.path, self.output.label)
-        with source.opened() as reader:
-            yield reader, None
+            file = FileSource.of(stream.fileno(), self.output.path, self.output.label)
+        with file.opened() as reader:
+            yield self.source.over(reader), None
+
+
+def _desks(kind: Callable[[Output, Source], Desk], output: Output) -> Places:
+    """Give where each source of an output is worked on, for each the same."""
+    known: dict[int, Desk] = {}
+
+    def place(source: Source) -> Desk:
+        return known.setdefault(id(source), kind(output, source))
+
+    return place
 
 
 def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outcome]:
-    """Write each output to its path, which exists and has its size (pass 2).
+    """Write each output to its path, which exists and has its size (pass 2); none is packed.
 
     Gives the outcome of each tensor that was edited, by the dump's index.
     """
-    tasks = [
-        task
-        for output in outputs
-        for task in (
-            plan.tasks(output, _FileDesk(output), SPAN_BYTES)
-            if output.changes(plan.edits) or not _cloned(output)
-            else plan.patches(output, _CloneDesk(output), SPAN_BYTES)
-        )
-    ]
+    tasks = [task for output in outputs for task in _tasks(output, plan)]
     size = sum(task.size for task in tasks)
     share = size // (_SHARES * crew.workers)
     enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
-    return together(swept(crew, _done, tasks, "writing", size, enough))
+    return together(swept(crew, done, tasks, "writing", size, enough))
+
+
+def _tasks(output: Output, plan: Plan) -> Iterable[Task]:
+    """Give what is to be done for an output."""
+    if output.layout.verbatim:
+        is_whole = _cloned(output) or _copied_whole(output)
+    else:
+        is_new = output.changes(plan.edits) or output.layout.literals is not None
+        is_whole = not is_new and _cloned(output)
+    if is_whole:
+        return plan.patches(output, _desks(_CopyDesk, output), SPAN_BYTES)
+    return plan.tasks(output, _desks(_FileDesk, output), SPAN_BYTES)
 
 
 def rewrite_at(place: Desk, output: Output, plan: Plan, crew: Crew) -> dict[int, Outcome]:
     """Do all that an output takes at a place that gives room for it, as `rewrite` does in files."""
-    tasks = plan.tasks(output, place, SPAN_BYTES)
-    return together(swept(crew, _done, tasks, "writing", sum(task.size for task in tasks)))
-
-
-@dataclass(frozen=True, slots=True)
-class _StreamDesk:
-    """An output's source alone: its bytes are gathered in memory, a task at a time."""
-
-    output: Output
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        with self.output.file.source.opened() as reader:
-            yield reader
-
-
-def rewrite_to_stream(
-    output: Output, plan: Plan, crew: Crew, write: Callable[[bytes], object]
-) -> tuple[dict[int, Outcome], bytes]:
-    """Give an output's bytes to `write`, in order (pass 2), but for the last of them.
-
-    These are given with what came of each tensor, so that a reader who is to get no whole result
-    can be left without them.
-    """
-    tasks = plan.tasks(output, _StreamDesk(output), STREAM_BYTES)
-    found: list[tuple[int, Outcome]] = []
-    size = sum(task.size for task in tasks)
-    last = b""
-    for data, results in swept(crew, _bytes_of, tasks, "writing", size, enough=0):
-        if last:
-            write(last)
-        last = data.tobytes()
-        found += results
-    return together(found), last
+    tasks = plan.tasks(output, lambda _: place, SPAN_BYTES)
+    return together(swept(crew, done, tasks, "writing", sum(task.size for task in tasks)))
 
 
 def _cloned(output: Output) -> bool:
-    with output.file.source.opened() as reader:
+    with output.source.opened() as reader:
         return cloned(reader.descriptor, output.path, output.label)
 
 
-def _bytes_of(task: Task, reader: Reader) -> Iterator[tuple[Stored, Results]]:
-    """Give a task's bytes and outcomes, for a target that can only be written in order."""
-    whole = np.empty(task.written, np.uint8)
-
-    def room(offset: int, size: int) -> Stored:
-        start = offset - task.offset
-        return whole[start : start + size]
-
-    yield whole, [*_done(task, (reader, room))]
+def _copied_whole(output: Output) -> bool:
+    """Copy a file as it is, byte by byte."""
+    size = output.size
+    with _FileDesk(output, output.source).opened() as (reader, room):
+        assert room is not None, "it is written"
+        _copied(Copy(_FileDesk(output, output.source), output.source, 0, size, 0), reader, room)
+    return True
 
 
-def _done(task: Task, given: Given) -> Results:
+def done(task: Task, given: Given) -> Results:
     """Do a task; its bytes go to the room, in order."""
     reader, room = given
     if isinstance(task, Patch):

@@ -50,7 +50,7 @@ def rehearse(jobs: Sequence[Job], crew: Crew) -> list[dict[int, Outcome]]:
         _Trial(job, patch)
         for job, (plan, outputs) in enumerate(jobs)
         for output in outputs
-        for patch in plan.patches(output, output.file.source, SPAN_BYTES)
+        for patch in plan.patches(output, _itself, SPAN_BYTES)
     ]
     trials.sort(key=_place)
     size = sum(trial.size for trial in trials)
@@ -58,6 +58,10 @@ def rehearse(jobs: Sequence[Job], crew: Crew) -> list[dict[int, Outcome]]:
     for job, index, outcome in swept(crew, _tried, trials, "rehearsing", size):
         found[job].append((index, outcome))
     return [together(some) for some in found]
+
+
+def _itself(source: Source) -> Source:
+    return source
 
 
 def _place(trial: _Trial) -> tuple[str, int, int]:

@@ -7,11 +7,15 @@ processes and machines.
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from gradclip_cli.files.source import Source
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dtypes import DType
+
+if TYPE_CHECKING:
+    from gradclip_cli.files.spools import Spool
 
 Shape = tuple[int, ...]
 Index = tuple[int, ...]
@@ -49,7 +53,9 @@ class DumpFile:
 
     `relative` is the path below the operand that led here: where the clipped file goes in a folder.
     `is_named_by_file` says that its one tensor has the file's name; `package` is that of somebody
-    else's which has read it. `strays` say what is odd in it, and was read all the same.
+    else's which has read it. `strays` say what is odd in it, and was read all the same; `uncounted`
+    are names of tensors that are none of the gradient's, by what they are. `proofs` are what has a
+    checksum besides the sources of tensors. A `spool` keeps what came from a stream.
     """
 
     source: Source
@@ -59,6 +65,19 @@ class DumpFile:
     is_named_by_file: bool = False
     package: str = ""
     strays: tuple[str, ...] = ()
+    uncounted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    proofs: tuple[Source, ...] = ()
+    spool: "Spool | None" = None
+
+    def prove(self) -> None:
+        """Read what has not been read of all that has a checksum; raises as `Dump.prove`."""
+        for source in {id(one): one for one in (*self.sources, *self.proofs)}.values():
+            source.prove()
+
+    @property
+    def sources(self) -> Iterator[Source]:
+        """Those of all tensors, as often as there are tensors."""
+        return (tensor.source for tensor in self.tensors)
 
 
 @frozen
@@ -85,6 +104,14 @@ class Dump:
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor, file by file."""
         return tuple(itertools.chain.from_iterable(file.tensors for file in self.files))
+
+    def prove(self) -> None:
+        """Read what has not been read of all that has a checksum.
+
+        Raises `GradclipError` where one is wrong.
+        """
+        for file in self.files:
+            file.prove()
 
 
 def end_of(tensors: Iterable[Tensor], data_start: int = 0) -> int:

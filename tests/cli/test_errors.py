@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 import struct
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ FAULTS = {
         "inspect without", "without: a folder without dumps (2 other files)", ".safetensors"
     ),
     "an unknown kind of file": Wrong(
-        "inspect notes.txt", "notes.txt: an unknown kind of file", ".npy and .safetensors"
+        "inspect notes.txt", "notes.txt: an unknown kind of file", ".npy, .npz and .safetensors"
     ),
     "an empty file": Wrong("inspect empty.npy", "empty.npy: ", ""),
     "a web page": Wrong(
@@ -348,10 +349,11 @@ def test_on_a_terminal_it_is_broken_at_spaces_and_nowhere_else(
 
 
 def test_what_is_to_be_copied_stays_whole_on_a_terminal(yard: Path) -> None:
-    np.savez("a.npz", x=np.ones(3))
+    with zipfile.ZipFile("a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", "")
     path = f"{'far/' * 30}x.npy"
-    command = "python -c 'import sys, numpy, safetensors.numpy as s; s.save_file("
-    for arguments in ("inspect a.npz", "check a.npz"):
+    command = "python -c 'import sys, torch, safetensors.torch as s; s.save_file("
+    for arguments in ("inspect a.pt", "check a.pt"):
         shown = on_terminal(*arguments.split(), cwd=yard)
         (line,) = [line for line in shown.lines if "convert it: " in line]
         assert command in line

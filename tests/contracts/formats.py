@@ -33,6 +33,11 @@ class FormatContract:
         """Give a file whose one tensor has these values, as float32."""
         raise NotImplementedError
 
+    @staticmethod
+    def checksums(_raw: bytes) -> list[int]:
+        """Give where a file has checksums, of four bytes, that a clip makes true."""
+        return []
+
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         path = tmp_path / f"step-1{self.form.suffixes[0]}"
@@ -87,7 +92,7 @@ class FormatContract:
 
     def test_bytes_behind_the_last_tensor_are_refused(self, path: Path) -> None:
         path.write_bytes(path.read_bytes() + b"\0")
-        with pytest.raises(GradclipError, match="follow the last tensor"):
+        with pytest.raises(GradclipError, match="bytes follow the"):
             gradclip_cli.inspect(path)
 
     @settings(max_examples=60)
@@ -111,8 +116,10 @@ class FormatContract:
         out = tmp_path / f"out{self.form.suffixes[0]}"
         gradclip_cli.apply(path, clip_norm=6.5, output=out)
         (tensor,) = open_file(str(out), out.name).tensors
-        before, after = path.read_bytes(), out.read_bytes()
+        before, after = bytearray(path.read_bytes()), bytearray(out.read_bytes())
         end = tensor.offset + tensor.size
+        for place in self.checksums(bytes(before)):
+            after[place : place + 4] = before[place : place + 4]
         assert after[: tensor.offset] + after[end:] == before[: tensor.offset] + before[end:]
         halves = [value / 2 for value in VALUES]
         assert np.frombuffer(after[tensor.offset : end], tensor.dtype.words).tolist() == halves
@@ -136,6 +143,8 @@ class FormatContract:
         assert (report.global_norm, report.ignored) == (13.0, 1)
 
     def test_it_is_read_forwards_alone(self, path: Path) -> None:
+        if self.form.anywhere:
+            return
         stream = io.BytesIO(path.read_bytes())
         front = Front(lambda count, _: stream.read(min(count, 3)))
         descriptor = os.open(path, os.O_RDONLY)

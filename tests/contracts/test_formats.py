@@ -1,5 +1,7 @@
 """Every registered format keeps the contract; what the registry finds, and when it looks."""
 
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,18 +12,25 @@ import pytest
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats import registry
-from gradclip_cli.tensors.dtypes import numeric
-from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.tensors.dtypes import FLOAT64, numeric
+from gradclip_cli.tensors.dump import DumpFile, Tensor
 from tests.contracts.formats import FormatContract
-from tests.dumps import floats, npy_bytes, safetensors_bytes
+from tests.dumps import floats, npy_bytes, npz_bytes, safetensors_bytes
+from tests.running import gradclip
 
 Sample = Callable[[list[float]], bytes]
 
 SAMPLES: dict[str, Sample] = {
     "npy": lambda values: npy_bytes(floats("<f4", (len(values),), values)),
+    "npz": lambda values: npz_bytes({"sample": floats("<f4", (len(values),), values)}),
     "safetensors": lambda values: safetensors_bytes(
         {"sample": floats("F32", (len(values),), values)}
     ),
+}
+
+
+CHECKSUMS: dict[str, Callable[[bytes], list[int]]] = {
+    "npz": lambda raw: [14, raw.index(b"PK\x01\x02") + 16],
 }
 
 
@@ -37,6 +46,13 @@ class TestEachFormat(FormatContract):
     def _of_the_registry(self, form: registry.Format) -> None:
         self.form = form
         self.sample = SAMPLES[form.name]  # type: ignore[assignment, method-assign]
+        if form.name in CHECKSUMS:
+            self.checksums = CHECKSUMS[form.name]  # type: ignore[assignment, method-assign]
+
+    def test_it_comes_from_a_pipe(self, path: Path) -> None:
+        halves = gradclip("apply", "--clip-norm", "6.5", stdin=path.read_bytes()).stdout
+        said = gradclip("inspect", "--json", stdin=halves).stdout
+        assert json.loads(said)["global_norm"] == 6.5
 
 
 def test_no_suffix_belongs_to_two_formats() -> None:
@@ -48,8 +64,8 @@ def test_no_suffix_belongs_to_two_formats() -> None:
 
 PLUGIN = """
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.tensors.dtypes import numeric
-from gradclip_cli.tensors.dump import Tensor
+from gradclip_cli.tensors.dtypes import FLOAT64, numeric
+from gradclip_cli.tensors.dump import DumpFile, Tensor
 
 def read(front, source, name):
     count = int.from_bytes(front.read(8)[4:], "little")
@@ -221,5 +237,8 @@ def test_a_pipe_never_looks(plugin: Path, tmp_path: Path) -> None:
 def test_a_dump_of_integers_in_a_format_that_cannot_grow_says_so() -> None:
     source = FileSource("x", "x", 0, 0, 0, 0, 0)
     tensor = Tensor("x", numeric("i", 32), (1,), source, 0, 4)
+    file = DumpFile(source, "x", "x", (tensor,))
     with pytest.raises(GradclipError, match="cannot be laid out anew"):
-        registry.Format("x", (".x",), bool, lambda *_: ()).promoted(b"", [tensor], ())
+        registry.Format("x", (".x",), bool, lambda *_: ()).copied(
+            file, [dataclasses.replace(tensor, dtype=FLOAT64)]
+        )

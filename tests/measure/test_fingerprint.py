@@ -16,7 +16,7 @@ from gradclip_cli.measure import fingerprint
 from gradclip_cli.measure.fingerprint import Fingerprint, merged, of_each, written
 from gradclip_cli.measure.rows import ROW, UNIT
 from gradclip_cli.measure.spans import BLOCK, SPAN_BYTES
-from gradclip_cli.rewrite.passes import STREAM_BYTES
+from gradclip_cli.rewrite.streams import STREAM_BYTES
 from gradclip_cli.series.cache import signed
 from gradclip_cli.tensors.dtypes import DType, numeric
 from gradclip_cli.tensors.dump import Shape

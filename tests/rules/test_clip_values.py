@@ -25,7 +25,7 @@ from gradclip_cli.engine import sweep
 from gradclip_cli.measure import spans
 from gradclip_cli.measure.rows import ROW
 from gradclip_cli.results.figures import Clipped
-from gradclip_cli.rewrite import edits, passes
+from gradclip_cli.rewrite import edits, passes, streams
 from tests.dumps import (
     LANES,
     Stored,
@@ -591,7 +591,7 @@ def set_sizes(patch: pytest.MonkeyPatch, block: int, span_bytes: int, items: int
     patch.setattr(spans, "BLOCK", block)
     patch.setattr(spans, "SPAN_BYTES", span_bytes)
     patch.setattr(passes, "SPAN_BYTES", span_bytes)
-    patch.setattr(spans.cut, "__defaults__", (span_bytes,))
+    patch.setattr(spans.cut, "__defaults__", (span_bytes, False))
     patch.setattr(sweep.swept, "__defaults__", (span_bytes,))
     patch.setattr(sweep, "BATCH_ITEMS", items)
 
@@ -678,7 +678,7 @@ def test_a_dump_may_lie_in_one_file_or_in_several(
 def test_what_is_given_to_a_function_is_what_is_written_to_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
 ) -> None:
-    monkeypatch.setattr(passes, "STREAM_BYTES", 3 * ROW)
+    monkeypatch.setattr(streams, "STREAM_BYTES", 3 * ROW)
     source = write_mixed(tmp_path / "in.safetensors")
     pieces: list[bytes] = []
 
