@@ -64,7 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "tempfile": {"files.spools"},
     "time": {"render.progress"},
     "traceback": {"cli.boundary"},
-    "zipfile": {"files.members", "formats.archives", "formats.npz"},
+    "zipfile": {"files.members", "formats.archives", "formats.npz.arrays"},
     # nowhere
     **{
         name: set()

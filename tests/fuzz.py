@@ -130,7 +130,7 @@ STRICTER_THAN_NUMPY = [
     Reason(
         "no writer pads a header with line ends, of which parsers differ",
         "the .npy header is not a plain Python dict",
-        r"\}\s*\n +|[\n\f\r]\{",
+        r"\}\s*\n[ \t\f]+|[\n\f\r]\{",
     ),
 ]
 _OF_ML_DTYPES = re.compile(rb"'([<>|=]?f1|bfloat16|float[468]_e[0-9a-z]+)'")

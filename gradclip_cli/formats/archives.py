@@ -22,8 +22,6 @@ from gradclip_cli.formats.layouts import Write
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted, shortened
 
-MAGIC = b"PK"
-
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -34,14 +32,6 @@ _LARGE = 1 << 31  # bytes
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DAMAGED = "was the copy or download interrupted? copy the file again"
-
-
-def first_name(head: bytes) -> str:
-    """Give the name of the first member of an archive that begins so; none is empty."""
-    if not head.startswith(b"PK\x03\x04") or len(head) < _LOCAL.size:
-        return ""
-    length = _LOCAL.unpack_from(head)[-2]
-    return head[_LOCAL.size : _LOCAL.size + length].decode("latin-1")
 
 
 def members_of(source: Source, reader: Reader) -> Iterator[Member]:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMATS = [
     "gradclip_cli.formats.npy:NPY",
-    "gradclip_cli.formats.npz:NPZ",
+    "gradclip_cli.formats.npz.format:NPZ",
     "gradclip_cli.formats.safetensors:SAFETENSORS",
 ]
 
@@ -84,6 +84,15 @@ class Format:
     confirm: Callable[[str, str], None] | None = None
     extra: str = ""
     package: str = ""
+
+
+def lazily(name: str) -> Callable[..., Any]:
+    """Give a function of a dotted name, which is imported when it is first called."""
+
+    def called(*arguments: Any) -> Any:
+        return load(name)(*arguments)
+
+    return called
 
 
 def formats() -> tuple[Format, ...]:

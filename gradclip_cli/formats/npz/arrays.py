@@ -18,26 +18,18 @@ from gradclip_cli.files.members import PackedSource, StoredSource
 from gradclip_cli.files.source import FileSource, Front, Reader, Source
 from gradclip_cli.formats import npy
 from gradclip_cli.formats.archives import (
-    MAGIC,
     abouts_of,
-    first_name,
     like,
     members_of,
     packing,
     sealed,
 )
 from gradclip_cli.formats.layouts import Layout, are_alike, laid
-from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dump import DumpFile, Tensor
 from gradclip_cli.tensors.names import quoted
 
 _SUFFIX = ".npy"
 _HEAD = npy.HEADER_LIMIT + 12  # bytes; a longer header is refused
-
-
-def recognised(head: bytes) -> bool:
-    """Say whether a file that begins so is an archive of arrays, or an empty archive."""
-    return head.startswith(b"PK\x05\x06") or first_name(head).endswith(_SUFFIX)
 
 
 def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tensor, ...]:
@@ -49,7 +41,7 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
     assert isinstance(source, FileSource), "archives are read from files"
     if not front.peek(1):
         raise GradclipError(source.label, "empty: 0 bytes", "was the copy interrupted?")
-    if front.peek(2) != MAGIC:
+    if front.peek(2) != b"PK":
         raise GradclipError(
             source.label,
             "not an .npz file: it does not begin as a ZIP archive does",
@@ -166,6 +158,3 @@ def _header(tensor: Tensor, target: Tensor) -> bytes:
     with tensor.source.opened() as reader:
         reader.read_exactly(memoryview(header), start)
     return bytes(header)
-
-
-NPZ = Format("npz", (".npz",), recognised, locate, copied, laid_out, magic=MAGIC, anywhere=True)

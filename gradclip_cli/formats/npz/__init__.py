@@ -1,0 +1,1 @@
+"""Archives of arrays, `.npz`: how they are known, and what reads and lays them out."""
