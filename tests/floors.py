@@ -41,7 +41,7 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
-        *("commands.arrays", "commands.in_memory", "formats.npy"),
+        *("commands.arrays", "commands.in_memory", "files.strided", "formats.npy"),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs", "tensors.narrow"),
     },

@@ -65,7 +65,7 @@ class Source:
     where only the end tells. `identity` is the same for two names of one file, None where nothing
     tells; `stamp` is another as soon as any byte may be. One that `seeks` is read from anywhere at
     the same price; another is best read by one worker, in order. One that is not `rereadable` is
-    read but once.
+    read but once; the bytes of one that is `apart` are no range of those in which they lie.
     """
 
     __slots__ = ()
@@ -75,6 +75,7 @@ class Source:
     size: int | None
     seeks: ClassVar[bool] = True
     rereadable: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
 
     @property
     def identity(self) -> tuple[int, int] | None:

@@ -39,7 +39,13 @@ class Layout:
     @property
     def is_in_order(self) -> bool:
         """Whether its bytes are known one after the other."""
-        return not (self.seal or self.pack or self.verbatim)
+        is_scattered = not self.is_new and any(tensor.source.apart for tensor in self.given)
+        return not (self.seal or self.pack or self.verbatim or is_scattered)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing but tensors comes from the source."""
+        return self.literals is not None
 
     @property
     def untouched(self) -> "Layout":

@@ -42,7 +42,7 @@ class Output:
 
     def keeping_holes(self) -> "Output":
         """Give the same, knowing the holes of its file."""
-        if self.layout.literals is not None:
+        if self.layout.is_new:
             return self
         with self.source.opened() as reader:
             known = holes_of(reader.descriptor) if reader.descriptor >= 0 else ()
@@ -233,13 +233,14 @@ class Plan:
 def _kept(output: Output, edits: Edits) -> Iterator[tuple[Source, int, int, int]]:
     """Give what is not edited: its source, begin and end in that, offset in the result."""
     pairs = zip(output.layout.given, output.tensors, edits, strict=True)
-    if output.layout.literals is not None:
+    if output.layout.is_new:
         for tensor, target, edit in pairs:
             if edit is None:
                 yield tensor.source, tensor.offset, tensor.offset + tensor.size, target.offset
         return
     end = 0
-    for tensor in sorted((tensor for tensor, _, edit in pairs if edit), key=lambda t: t.offset):
+    edited = (tensor for tensor, _, edit in pairs if edit and tensor.source is output.source)
+    for tensor in sorted(edited, key=lambda tensor: tensor.offset):
         if tensor.size:
             yield output.source, end, tensor.offset, end
             end = tensor.offset + tensor.size

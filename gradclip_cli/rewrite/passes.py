@@ -130,11 +130,13 @@ def _tasks(output: Output, plan: Plan) -> Iterable[Task]:
     if output.layout.verbatim:
         is_whole = _cloned(output) or _copied_whole(output)
     else:
-        is_new = output.changes(plan.edits) or output.layout.literals is not None
-        is_whole = not is_new and _cloned(output)
+        is_whole = not output.changes(plan.edits) and not output.layout.is_new and _cloned(output)
     if is_whole:
         return plan.patches(output, _desks(_CopyDesk, output), SPAN_BYTES)
-    return plan.tasks(output, _desks(_FileDesk, output), SPAN_BYTES)
+    tasks = plan.tasks(output, _desks(_FileDesk, output), SPAN_BYTES)
+    if output.layout.is_new:
+        return tasks
+    return [task for task in tasks if isinstance(task, Copy) or not task.work.place.apart]
 
 
 def rewrite_at(place: Desk, output: Output, plan: Plan, crew: Crew) -> dict[int, Outcome]:

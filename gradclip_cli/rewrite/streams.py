@@ -89,7 +89,13 @@ def _bytes_of(task: Task, reader: Reader) -> Iterator[tuple[Stored, Results]]:
 
 def rewrite_all(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outcome]:
     """Write outputs as `passes.rewrite`, of any layout: some are packed, some have checksums."""
-    found = rewrite([output for output in outputs if output.layout.pack is None], plan, crew)
+    plain = [output for output in outputs if output.layout.pack is None]
+    found = rewrite(plain, plan, crew)
+    views = [output for output in plain if not output.layout.is_new and output.changes(plan.edits)]
+    if any(tensor.source.apart for output in views for tensor in output.layout.given):
+        from gradclip_cli.rewrite.scattered import scatter  # hardly ever needed
+
+        found |= scatter(views, plan, crew)
     for output in outputs:
         layout = output.layout
         if layout.pack is not None:
