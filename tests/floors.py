@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "fcntl": {"files.system"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
-        *("files.journal", "formats.safetensors", "formats.strict_json"),
+        *("files.journal", "formats.safetensors", "formats.shards", "formats.strict_json"),
         *("render.delimited", "render.json"),
         *("series.cache", "series.recorded"),
     },

@@ -23,9 +23,10 @@ from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.attributes import Lost
-from gradclip_cli.files.places import check_room
-from gradclip_cli.files.staging import copy_into, staging
+from gradclip_cli.files.places import Target, check_room
+from gradclip_cli.files.staging import staging, write_into
 from gradclip_cli.formats.registry import copied
+from gradclip_cli.formats.shards import grown
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Count, Path
@@ -213,8 +214,8 @@ def _written(
         return
     with staging(target.all, target.folder) as area:
         staged = [output.at(area.file(place, output.size, output.holes)) for output, place in due]
-        for companion, place in target.companions:
-            copy_into(area, companion.path, place)
+        for place, data in _indexes(outputs, target, way.in_place):
+            write_into(area, data, place)
         outcomes = rewrite_all(staged, plan, crew)
         for output in staged if way.in_place else ():
             if not _changed(output.indices, outcomes):
@@ -228,6 +229,24 @@ def _written(
 
         area.commit(check)
         lost |= area.lost
+
+
+def _indexes(
+    outputs: Sequence[Output], target: targets.Targets, in_place: bool
+) -> Iterator[tuple[Target, bytes]]:
+    """Give the shard indexes that are to be written: the same, but for the size of what grows."""
+    growth = {
+        os.path.realpath(output.source.path): output.growth
+        for output in outputs
+        if output.layout.is_new
+    }
+    for companion, place in target.companions:
+        data = grown(companion.path, growth) if growth else None
+        if data is None and not in_place:
+            with open(companion.path, "rb") as stream:
+                data = stream.read()
+        if data is not None:
+            yield place, data
 
 
 def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
@@ -249,7 +268,7 @@ def _where(
         return Written(target.labels, count, dry_run=way.dry_run, folder=target.named)
     starts = itertools.accumulate((len(file.tensors) for file in dump.files), initial=0)
     spans = itertools.starmap(range, itertools.pairwise(starts))
-    places = zip(target.labels, target.files, spans, strict=True)
+    places = zip(target.labels, target.files, spans, strict=False)  # indexes may follow
     done = [(path, place) for path, place, span in places if _changed(span, outcomes)]
     backups = (
         (place.path if os.path.islink(path) else path) + way.suffix

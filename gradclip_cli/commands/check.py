@@ -3,16 +3,20 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from gradclip_cli.commands.measuring import listed
+from gradclip_cli.commands.measuring import listed as named
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.source import StreamSource
 from gradclip_cli.formats.folders import Place, find
 from gradclip_cli.formats.opening import is_no_dump
+from gradclip_cli.formats.shards import UNINDEXED
 from gradclip_cli.options import Path
 from gradclip_cli.results.soundness import Checked, Soundness
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.names import listed, plural
+
+_UNINDEXED = "they do not count: add them to the index, or take them out of the file"
 
 
 def check(*paths: Path | Sequence[Path], void_as: VoidAs | None = None) -> Soundness:
@@ -22,7 +26,7 @@ def check(*paths: Path | Sequence[Path], void_as: VoidAs | None = None) -> Sound
     What is surely no dump is ignored, unless nothing else is there. `void_as` is the dtype of
     arrays whose files say no more than the size of their values.
     """
-    operands = listed(paths)
+    operands = named(paths)
     ignored = [operand for operand in operands if is_no_dump(operand)]
     if len(ignored) == len(operands):
         ignored = []
@@ -40,7 +44,7 @@ def _checked_all(operand: str, void_as: str | None, links: list[str]) -> Iterato
         yield _unsound(operand, error)
     else:
         links += found.links
-        yield from map(_checked, found.files)
+        yield from map(_checked, (*found.files, *found.aside))
 
 
 def _checked(place: Place) -> Checked:
@@ -50,6 +54,10 @@ def _checked(place: Place) -> Checked:
         file.prove()
     except (GradclipError, OSError) as error:
         return _unsound(place.path, error)
+    unindexed = [name for what, some in file.uncounted if what == UNINDEXED for name in some]
+    if unindexed:
+        problem = f"holds {plural(len(unindexed), 'tensor')} in no shard index: {listed(unindexed)}"
+        return Checked(file.source.label, problem=problem, hint=_UNINDEXED)
     source = file.source
     size = source.stream.position if isinstance(source, StreamSource) else source.size
     return Checked(file.source.label, file.format, len(file.tensors), size, strays=file.strays)

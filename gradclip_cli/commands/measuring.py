@@ -78,6 +78,7 @@ def notes(
     said += left_out(dump.links)
     said += brought(dump)
     said += strays(dump)
+    said += uncounted(dump)
     tensors = dump.tensors
     if norm_type != 2:
         said.append(f"norms of type {norm_type:g}")
@@ -107,6 +108,22 @@ def strays(dump: Dump) -> list[str]:
         for stray in file.strays:
             found.setdefault(stray, []).append(file.source.label)
     return [f"{names(labels)}: {stray}" for stray, labels in found.items()]
+
+
+def uncounted(dump: Dump) -> list[str]:
+    """Say which tensors and files stand beside the gradient and are none of it."""
+    found: dict[str, list[str]] = {}
+    for file in dump.files:
+        for what, some in file.uncounted:
+            found.setdefault(what, []).extend(some)
+    said = [
+        f"{plural(len(some), 'tensor')} not counted, {what}: {names(some)}"
+        for what, some in found.items()
+    ]
+    if dump.aside:
+        count = plural(len(dump.aside), "file")
+        said.append(f"{count} not counted, in no shard index: {names(dump.aside)}")
+    return said
 
 
 def brought(dump: Dump) -> list[str]:

@@ -179,6 +179,7 @@ class _Place:
         try:
             self._found = found([operand.path], void_as)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
+            status += [_status(one.path) for one in self._found.companions]
         except (GradclipError, OSError) as error:
             if not os.path.isdir(operand.path):
                 raise
@@ -207,9 +208,13 @@ class _Place:
             return None, _measured(dump, moments, self._selection)
         moments = measure_tensors(dump.tensors, chosen, hands, prints=True)
         sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
-        files = tuple((source.path, source.size, source.modified_ns) for source in sources)
-        changed = tuple(source.changed_ns for source in sources)
-        key = Key.of(self.operand.path, files, self._selection, changed, self._void_as)
+        files = [(source.path, source.size, source.modified_ns) for source in sources]
+        changed = [source.changed_ns for source in sources]
+        for one in self._found.companions:
+            file, at = _status(one.path)
+            files.append(file)
+            changed.append(at)
+        key = Key.of(self.operand.path, (*files,), self._selection, (*changed,), self._void_as)
         return None if self.operand.path == STDIN else key, _measured(
             dump, moments, self._selection
         )

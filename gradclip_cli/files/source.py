@@ -206,7 +206,8 @@ class Front:
     the first, where they have been read. `position` is the number of bytes consumed. A reader puts
     into `strays` what it takes all the same, though no writer should write it so; into `uncounted`
     the names of tensors that are none of the gradient's, by what they are; and into `proofs` what
-    else has a checksum than the sources of tensors.
+    else has a checksum than the sources of tensors. `is_named_by_file` says that the one tensor has
+    the name that the reader was given.
     """
 
     def __init__(self, more: Callable[[int, int], bytes], ahead: bytes = b"") -> None:
@@ -216,6 +217,7 @@ class Front:
         self.strays: list[str] = []
         self.uncounted: dict[str, list[str]] = {}
         self.proofs: list[Source] = []
+        self.is_named_by_file = False
 
     def peek(self, count: int) -> bytes:
         """Give the next bytes without consuming them; fewer than `count` only at the end."""

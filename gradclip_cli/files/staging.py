@@ -106,12 +106,10 @@ def write_whole(path: str, data: bytes, force: bool) -> None:
         area.commit(lambda: None)
 
 
-def copy_into(area: Staging, path: str, target: Target) -> None:
-    """Stage a small file as it is."""
-    with open(path, "rb") as source:
-        staged = area.file(target, os.fstat(source.fileno()).st_size)
-        with open(staged, "r+b") as stream:
-            shutil.copyfileobj(source, stream)
+def write_into(area: Staging, data: bytes, target: Target) -> None:
+    """Stage a small file that has these bytes."""
+    with open(area.file(target, len(data)), "r+b") as stream:
+        stream.write(data)
 
 
 class _Unnamed:

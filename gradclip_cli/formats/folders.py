@@ -6,17 +6,18 @@ must then parse.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
+from gradclip_cli.formats.shards import INDEX_SUFFIX, Shard, incomplete, is_split, shards_of
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, listed, natural, quoted
 
 DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
-INDEX_SUFFIX = ".safetensors.index.json"
 
 
 class NoDumpsError(GradclipError):
@@ -37,19 +38,40 @@ class Place:
     """Where a file is said to be: an operand of its own, or a member of a folder.
 
     `relative` is its path below that folder; standard input, `-`, has none. Bytes of which the file
-    does not say what they mean are `void_as`, if that is the name of a dtype.
+    does not say what they mean are `void_as`, if that is the name of a dtype. Of a `shard` its
+    index says which tensors count. What is known to be wrong before it is opened is a `problem`.
     """
 
     path: str
     relative: str
     member: bool = False
     void_as: str = ""
+    shard: Shard | None = None
+    problem: GradclipError | None = None
 
     def open(self) -> DumpFile:
         """Read the file's header; raises `GradclipError` where it is no sound dump."""
+        if self.problem is not None:
+            raise self.problem
+        if self.shard is not None:
+            return self._open_shard(self.shard)
         if self.member:  # nobody named it, so a FIFO among them would be waited for in vain
             return open_regular(self.path, self.relative, void_as=self.void_as)
         return open_file(self.path, self.relative, self.void_as)
+
+    def _open_shard(self, shard: Shard) -> DumpFile:
+        try:
+            file = open_regular(self.path, self.relative, void_as=self.void_as)
+        except FileNotFoundError as error:
+            raise shard.failed("does not exist", "fetch or save it again") from error
+        except (GradclipError, OSError) as error:
+            said = error if isinstance(error, GradclipError) else worded(error)
+            raise shard.failed(f"is not sound: {said.problem}", said.hint) from error
+        uncounted = shard.of(file)
+        if not uncounted:
+            return file
+        tensors = (*(tensor for tensor in file.tensors if tensor.name in shard.names),)
+        return replace(file, tensors=tensors, uncounted=(*file.uncounted, *uncounted))
 
 
 Unreadable = tuple[Place, GradclipError]
@@ -61,12 +83,14 @@ class Found:
     """What operands name: files, shard indexes, and the number of other files in folders.
 
     `links` are folders in these that are links, which are not followed: they may lead anywhere.
+    `aside` are dumps that do not count, because an index beside them does not name them.
     """
 
     files: tuple[Place, ...]
     companions: tuple[Companion, ...]
     ignored: int
     links: tuple[str, ...] = ()
+    aside: tuple[Place, ...] = ()
 
     @property
     def folders(self) -> set[str]:
@@ -97,11 +121,12 @@ class Found:
         if unreadable and not files:
             raise unreadable[0][1]
         _check_different(files)
-        return Dump(tuple(files), self.companions, self.ignored, self.links)
+        aside = tuple(place.path for place in self.aside)
+        return Dump(tuple(files), self.companions, self.ignored, self.links, aside)
 
 
 def find(operands: Sequence[str], void_as: str = "") -> Found:
-    """Give the files that operands name, opening none; `-` is standard input.
+    """Give the files that operands name, opening none but shard indexes; `-` is standard input.
 
     Raises `NoDumpsError` for a folder without dumps.
     """
@@ -109,15 +134,21 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
     companions: list[Companion] = []
     ignored = 0
     links: list[str] = []
+    aside: list[Place] = []
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
+        if operand.endswith(INDEX_SUFFIX) and not os.path.isdir(operand):
+            folder, name = os.path.split(operand)
+            files += _sharded(folder, name, void_as).values()
+            companions.append(Companion(operand, name))
+            continue
         if not os.path.isdir(operand):
             name = "" if operand == STDIN else os.path.basename(operand)
             files.append(Place(operand, name, False, void_as))
             continue
         dumps, indexes, linked, others = _members(operand)
-        if not dumps:
+        if not dumps and not indexes:
             raise NoDumpsError(
                 operand,
                 f"a folder without dumps ({others:,} other files)",
@@ -125,11 +156,53 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
                 if linked
                 else f"gradclip reads {registry.list_of_suffixes()} files",
             )
-        files += (Place(os.path.join(operand, one), one, True, void_as) for one in dumps)
+        counted, left = _counted(operand, dumps, indexes, void_as)
+        files += counted
+        aside += left
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
         ignored += others
         links += linked
-    return Found(tuple(files), tuple(companions), ignored, tuple(links))
+    return Found(tuple(files), tuple(companions), ignored, tuple(links), tuple(aside))
+
+
+def _counted(
+    folder: str, dumps: Sequence[str], indexes: Sequence[str], void_as: str
+) -> tuple[list[Place], list[Place]]:
+    """Give the dumps of a folder that count, and those that do not: an index beside them decides.
+
+    It decides of the safetensors files in its own folder, and of those that it names.
+    """
+    counted: dict[str, Place] = {}
+    wrong = incomplete(dumps)
+    for index in indexes:
+        inside = os.path.dirname(index)
+        beside = [one for one in dumps if os.path.dirname(one) == inside and is_split(one)]
+        try:
+            counted |= _sharded(folder, index, void_as)
+        except (GradclipError, OSError) as error:
+            said = error if isinstance(error, GradclipError) else worded(error)
+            wrong |= dict.fromkeys(beside or [index], said)
+    governed = {os.path.dirname(index) for index in indexes}
+    aside = []
+    for one in dict.fromkeys([*dumps, *wrong]):
+        place = Place(os.path.join(folder, one), one, True, void_as, problem=wrong.get(one))
+        if one in counted:
+            continue
+        if is_split(one) and os.path.dirname(one) in governed and place.problem is None:
+            aside.append(place)
+        else:
+            counted[one] = place
+    return sorted(counted.values(), key=lambda place: natural(place.relative)), aside
+
+
+def _sharded(folder: str, index: str, void_as: str) -> dict[str, Place]:
+    """Give the places of an index's shards, by their paths below a folder."""
+    inside = os.path.dirname(index)
+    found = {}
+    for relative, shard in shards_of(os.path.join(folder, index)).items():
+        below = os.path.join(inside, relative)
+        found[below] = Place(os.path.join(folder, below), below, True, void_as, shard)
+    return found
 
 
 def _members(folder: str) -> tuple[list[str], list[str], list[str], int]:

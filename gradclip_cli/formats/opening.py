@@ -20,6 +20,7 @@ from gradclip_cli.files.spools import Spool, spool_file
 from gradclip_cli.files.system import open_fifo, open_raw, path_of, read_at
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
+from gradclip_cli.formats.shards import INDEX_SUFFIX
 from gradclip_cli.tensors.dtypes import VOID_AS, said_to_be
 from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
 from gradclip_cli.tensors.names import quoted, shortened
@@ -63,7 +64,7 @@ _CONTROLS = "\t\n\f\r\x08\x1b"  # of logs
 
 def is_no_dump(path: str) -> bool:
     """Say whether a file is surely none: text, a picture or nothing, and not named as a dump."""
-    if path.endswith((*registry.suffixes(), *_MEANT)) or registry.is_of_package(path):
+    if path.endswith((*registry.suffixes(), *_MEANT, INDEX_SUFFIX)) or registry.is_of_package(path):
         return False
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -190,7 +191,7 @@ def _file(
         relative,
         form.name,
         tensors,
-        form.is_named_by_file,
+        form.is_named_by_file or front.is_named_by_file,
         form.package,
         tuple(front.strays),
         tuple((what, tuple(names)) for what, names in front.uncounted.items()),

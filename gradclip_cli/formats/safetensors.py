@@ -47,6 +47,7 @@ _DTYPES = {
     "F4": narrow("float4_e2m1fn"),
 }
 _WORDS = {dtype.name: code for code, dtype in _DTYPES.items()}
+_NAMELESS = {"grad", "grads", "gradient", "gradients", "tensor"}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
 _INTERRUPTED = "was the copy or download interrupted, or is the file still being written?"
@@ -58,10 +59,11 @@ def recognised(head: bytes) -> bool:
     return length <= HEADER_LIMIT and head[8:].lstrip(b" \t\r\n")[:1] == b"{"
 
 
-def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tensor, ...]:
+def locate(front: Front, source: Source, name: str | None = None) -> tuple[Tensor, ...]:
     """Give the file's tensors in the header's order.
 
-    Raises `GradclipError` with the tensor's name wherever the header breaks a rule of the format.
+    One that stands alone and is called no more than a gradient has the name that is given. Raises
+    `GradclipError` with the tensor's name wherever the header breaks a rule of the format.
     """
     label = source.label
     prefix = front.read(8)
@@ -93,9 +95,12 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
         front.strays.append("__metadata__ is null, where the format has an object, or nothing")
     else:
         _check_metadata(metadata, label)
-    tensors = tuple([_tensor(name, entry, source, 8 + length) for name, entry in entries.items()])
+    tensors = tuple([_tensor(key, entry, source, 8 + length) for key, entry in entries.items()])
     front.strays += _unknown_fields(entries)
     _check_cover(tensors, source, 8 + length)
+    if name is not None and len(tensors) == 1 and tensors[0].name in _NAMELESS:
+        front.is_named_by_file = True
+        return (dataclasses.replace(tensors[0], name=name),)
     return tensors
 
 
@@ -106,10 +111,18 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     front = bytearray(min(tensor.offset for tensor in tensors))
     with file.source.opened() as reader:
         reader.read_exactly(memoryview(front), 0)
+    entries = json.loads(front[8:])
+    if len(entries.keys() - {"__metadata__"}) > len(tensors):
+        raise GradclipError(
+            file.source.label,
+            "holds integers, which would become float64, beside tensors that do not count",
+            "take those out of the file, or save the gradients as floating numbers",
+        )
+    if file.is_named_by_file:
+        (key,) = entries.keys() - {"__metadata__"}
+        tensors = [dataclasses.replace(tensors[0], name=key)]
     in_order = sorted(tensors, key=operator.attrgetter("offset", "size"))
-    return dataclasses.replace(
-        _laid_out(tensors, in_order, json.loads(front[8:])), given=file.tensors
-    )
+    return dataclasses.replace(_laid_out(tensors, in_order, entries), given=file.tensors)
 
 
 def laid_out(tensors: Sequence[Tensor]) -> Layout:

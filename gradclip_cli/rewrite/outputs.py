@@ -69,6 +69,13 @@ class Output:
         ends = (offset + len(data) for offset, data in literals or ())
         return max(end_of(self.tensors), *ends, 0)
 
+    @property
+    def growth(self) -> int:
+        """Number of bytes by which tensors become larger."""
+        return sum(tensor.size for tensor in self.tensors) - sum(
+            tensor.size for tensor in self.layout.given
+        )
+
     def at(self, path: str) -> "Output":
         """Give the same, to be written to the file at `path`."""
         return dataclasses.replace(self, path=path, status=os.stat(path), label=self.source.label)

@@ -9,9 +9,10 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import NEW_ONLY, Target, check_folder, check_name, target
 from gradclip_cli.files.refusals import check_replaceable
 from gradclip_cli.files.system import REPLACES
-from gradclip_cli.formats.folders import INDEX_SUFFIX
 from gradclip_cli.formats.registry import called, ending_of
+from gradclip_cli.formats.shards import INDEX_SUFFIX
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
+from gradclip_cli.tensors.gradients import holds_only_integers
 from gradclip_cli.tensors.names import escape, plural
 
 
@@ -62,7 +63,10 @@ def in_place(dump: Dump, suffix: str = "") -> Targets:
         targets.append(Target(path, True, suffix))
         if suffix:
             _check_backup(targets[-1].backup)
-    return Targets(tuple(targets), labels=tuple(file.source.label for file in dump.files))
+    indexes = dump.companions if holds_only_integers(dump) else ()  # which say how large all is
+    places = (Target(os.path.realpath(one.path), True, suffix) for one in indexes)
+    labels = (*(file.source.label for file in dump.files), *(one.path for one in indexes))
+    return Targets(tuple(targets), tuple(zip(indexes, places, strict=True)), labels=labels)
 
 
 def check_suffix(suffix: str) -> None:
@@ -107,7 +111,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         output.endswith(os.sep)
         or os.path.isdir(output)
         or len(operands) > 1
-        or any(map(os.path.isdir, operands))
+        or any(os.path.isdir(one) or one.endswith(INDEX_SUFFIX) for one in operands)
     )
     _check_ending(output, dump.files, into_folder)
     if not into_folder:

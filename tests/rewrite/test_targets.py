@@ -114,7 +114,8 @@ def test_a_shard_index_is_copied_along_to_the_byte(here: Path) -> None:
     (here / "in" / "sub").mkdir(parents=True)
     for shard, name in shards.items():
         save_file({name: np.array([3.0, 4.0], "f4")}, here / "in" / "sub" / shard)
-    index = json.dumps({"metadata": {"total_size": 16}, "weight_map": shards}, indent=3) + "\r\n"
+    weights = {name: shard for shard, name in shards.items()}
+    index = json.dumps({"metadata": {"total_size": 16}, "weight_map": weights}, indent=3) + "\r\n"
     (here / "in" / "sub" / "model.safetensors.index.json").write_bytes(index.encode())
     gradclip_cli.apply("in", clip_norm=1.0, output="out")
     assert names(here / "out") == names(here / "in")
@@ -128,7 +129,8 @@ def test_a_shard_index_is_copied_along_to_the_byte(here: Path) -> None:
 
 def test_a_shard_index_that_exists_is_not_overwritten_either(here: Path) -> None:
     save_file({"a": np.array([3.0, 4.0], "f4")}, array(here / "in" / "a.safetensors"))
-    (here / "in" / "model.safetensors.index.json").write_text("{}")
+    index = json.dumps({"weight_map": {"a": "a.safetensors"}})
+    (here / "in" / "model.safetensors.index.json").write_text(index)
     (here / "out").mkdir()
     (here / "out" / "model.safetensors.index.json").write_text("mine")
     with untouched(here), pytest.raises(GradclipError, match="already exists"):
