@@ -32,7 +32,9 @@ DIMENSION_LIMIT = 64  # as NumPy 2
 _DESCR = re.compile(r"([<>|=]?)(f[248]|c8|c16|[iu][1248]|b1)")
 _VOID = re.compile(r"[<>|=]?(?:V([12])|g(2))")  # NumPy has no letter for bfloat16 and float8
 _FLOAT8_E5M2 = re.compile(r"[<>|=]?f1")  # as ml_dtypes calls it, and nothing else
-_LONG = re.compile(r"""('[^']*'|"[^"]*")|(?<=\d)\s*L\b""")  # Python 2 wrote 2L, not within strings
+_LONG = re.compile(
+    r"""('[^']*'|"[^"]*")|(?<=\d)[ \t\f]*L\b"""
+)  # Python 2 wrote 2L, not within strings
 _USUAL = re.compile(r"\{[^\t\f\r\n\\]*\} *\n?")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([^)]*)\)""")
 _GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:([,.'\s\xa0\u202f])[0-9]{3})(?:\1[0-9]{3})*")

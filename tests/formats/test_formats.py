@@ -491,6 +491,8 @@ NPY_HEADERS = {
     "a set": "{'descr', 'fortran_order', 'shape'}",
     "a dict and more": PLAIN + "['shape']",
     "a long": PLAIN.replace("2", "2L"),
+    "a long after a line end": PLAIN.replace("2", "2\nL"),
+    "a long after spaces": PLAIN.replace("2", "2 \t\fL"),
     "a long of zero": PLAIN.replace("2", "0L"),
     "a number as a key": PLAIN[:-1] + ", 1: 1}",
     "a number as a key twice": PLAIN[:-1] + ", 1: 1, 1: 1}",
