@@ -23,7 +23,10 @@ RECIPES = {
         "for a file that has no more than the suffix, and raises `GradclipError(source.label, "
         "problem, hint)` where it is none of its kind or its header is cut short; whether the "
         "values are all there is looked at for it. A clipped copy has the same bytes with ranges "
-        "rewritten. `sample` files for the contract stand in `tests/contracts/test_formats.py`.",
+        "rewritten, unless `copied` lays it out otherwise; with `laid_out` other formats are "
+        "written as it. A format that is read from `anywhere`, as archives are, looks at sizes "
+        "itself and gets a stream as a file. `sample` files for the contract stand in "
+        "`tests/contracts/test_formats.py`.",
     ),
     "To add a rule": (
         "test_toy_rule",

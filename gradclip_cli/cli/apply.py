@@ -22,7 +22,7 @@ from gradclip_cli.rules.terms import EPS, LIKE, NONFINITE, NORM_TYPE, USE_NORM
 
 OUTPUT = Option(
     "output",
-    "A file, a folder for several results, or - for stdout.",
+    "A file, whose ending chooses its format, a folder, or - for stdout.",
     metavar="OUT",
     short="-o",
     group="Where it goes",

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from gradclip_cli.commands.converting import converted, dropped, target_of
 from gradclip_cli.commands.deciding import (
     aimed,
     decided,
@@ -25,7 +26,6 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.places import Target, check_room
 from gradclip_cli.files.staging import staging, write_into
-from gradclip_cli.formats.registry import copied
 from gradclip_cli.formats.shards import grown
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
@@ -104,8 +104,9 @@ def apply(
         targets.check_suffix(backup)
     operands = listed(paths)
     dump = gradient(operands, one_gradient, void_as)
-    for file in dump.files:
-        copied(file, file.tensors)  # which is refused where there is none
+    form = target_of(dump, operands, output)
+    if form is not None:
+        dump = converted(dump, form, output)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
@@ -113,7 +114,7 @@ def apply(
     aim = aimed(rule, terms, dump, chosen, void_as)
     way = Way(output, in_place, backup or "", force, dry_run)
     with contextlib.ExitStack() as stack:
-        target = destination(dump, operands, way, stack)
+        target = destination(dump, operands, way, stack, form)
         spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -138,13 +139,15 @@ def apply(
         watched = () if one_pass or dry_run else frozenset(chosen)
         plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
         lost: Lost = {}
-        with _written(dump, plan, target, way, hands, lost) as outcomes:
+        outputs = laid_out(dump, plan.edits, form)
+        with _written(dump, outputs, plan, target, way, hands, lost) as outcomes:
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
             prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
     came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
+    said += dropped(dump, form) if form is not None else []
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
@@ -180,6 +183,7 @@ def _rewrites_all(decision: Decision) -> bool:
 @contextlib.contextmanager
 def _written(
     dump: Dump,
+    outputs: Sequence[Output],
     plan: Plan,
     target: targets.Targets | Write | None,
     way: Way,
@@ -192,7 +196,6 @@ def _written(
 
     In a dry run all of it is tried, and nothing written.
     """
-    outputs = laid_out(dump, plan.edits)
     if not isinstance(target, targets.Targets):
         if way.dry_run:
             yield _rehearsed(plan, outputs, crew)

@@ -11,6 +11,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import is_special
 from gradclip_cli.files.spools import spool_file
 from gradclip_cli.files.system import open_raw
+from gradclip_cli.formats.registry import Format
 from gradclip_cli.options import Path
 from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.outputs import Output, Plan
@@ -35,7 +36,11 @@ class Way:
 
 
 def destination(
-    dump: Dump, operands: Sequence[str], way: Way, stack: contextlib.ExitStack
+    dump: Dump,
+    operands: Sequence[str],
+    way: Way,
+    stack: contextlib.ExitStack,
+    form: Format | None,
 ) -> targets.Targets | Write | None:
     """Give where the results go; whatever can be refused is refused here.
 
@@ -53,6 +58,8 @@ def destination(
         raise GradclipError(
             "-o", "nothing says where the result goes", "name a file with -o, or add --in-place"
         )
+    if form is not None and not callable(way.output):
+        return targets.anew(dump, os.fspath(way.output), way.force)
     if not callable(way.output) and not is_special(os.fspath(way.output)):
         return targets.beside(dump, operands, os.fspath(way.output), way.force)
     if len(dump.files) != 1:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gradclip_cli.formats.layouts import Layout
-from gradclip_cli.formats.registry import copied
+from gradclip_cli.formats.registry import Format, copied
 from gradclip_cli.rewrite.edits import Edit, Scale
 from gradclip_cli.rewrite.outputs import Edits, Output
 from gradclip_cli.rules.decision import Decision
@@ -24,12 +24,17 @@ def edits_of(dump: Dump, chosen: Sequence[int], decision: Decision) -> Edits:
     return edits
 
 
-def laid_out(dump: Dump, edits: Edits) -> list[Output]:
+def laid_out(dump: Dump, edits: Edits, form: Format | None = None) -> list[Output]:
     """Lay out each result, a copy of its file; only integers that become float64 move anything.
 
-    Raises `GradclipError` where a format is read and not written.
+    With a format there is one result, of that. Raises `GradclipError` where a format is read and
+    not written.
     """
-    return [*_outputs(dump, edits, copied)]
+    if form is None:
+        return [*_outputs(dump, edits, copied)]
+    assert form.laid_out is not None, "new files of it are written"
+    layout = form.laid_out(_grown(dump.tensors, edits, holds_only_integers(dump)))
+    return [Output(dump.files[0].source, 0, replace(layout, given=dump.tensors))]
 
 
 def unwritten(dump: Dump, edits: Edits) -> list[Output]:
@@ -42,13 +47,17 @@ def _outputs(dump: Dump, edits: Edits, lay: Lay) -> Iterator[Output]:
     are_integers = holds_only_integers(dump)
     for file in dump.files:
         own = edits[first : first + len(file.tensors)]
-        tensors = file.tensors
-        if are_integers and any(own):
-            pairs = zip(tensors, own, strict=True)
-            tensors = (*(replace(one, dtype=FLOAT64) if edit else one for one, edit in pairs),)
-        layout = lay(file, tensors)
+        layout = lay(file, _grown(file.tensors, own, are_integers and any(own)))
         yield Output(file.source, first, layout if any(own) else layout.untouched)
         first += len(file.tensors)
+
+
+def _grown(tensors: Sequence[Tensor], edits: Edits, grow: bool) -> Sequence[Tensor]:
+    """Give tensors as they are to be: those that are edited as float64, if they `grow`."""
+    if not grow:
+        return tensors
+    pairs = zip(tensors, edits, strict=True)
+    return [replace(tensor, dtype=FLOAT64) if edit else tensor for tensor, edit in pairs]
 
 
 def _as_it_is(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:

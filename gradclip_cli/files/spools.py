@@ -22,6 +22,7 @@ class Spool:
         stack = contextlib.ExitStack()
         weakref.finalize(self, stack.close)
         file, self.path = stack.enter_context(spool_file())
+        file.write(stream.header)
         piece = memoryview(bytearray(_PIECE))
         while got := stream.read_into(piece):
             with _refused(spool_folder()):

@@ -85,5 +85,5 @@ def check_held(tensors: Sequence[Tensor], held: Callable[[DType], bool], form: s
             missing[0].source.label,
             f"{form} has no word for {' and '.join(dtypes)}, which is the dtype of "
             f"{listed([tensor.name or 'the tensor' for tensor in missing])}",
-            "write another kind of file, or leave them out with --exclude 'PATTERN'",
+            "write another kind of file, .safetensors, .npz or .npy, that has one",
         )

@@ -139,6 +139,13 @@ def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> Dum
     return _file(source, relative, form, tensors, stream)
 
 
+def reopened(file: DumpFile) -> DumpFile:
+    """Give a file that comes from a stream as one that is read from anywhere."""
+    assert isinstance(file.source, StreamSource), "a stream"
+    void_as = next((tensor.dtype.name for tensor in file.tensors), "")
+    return _open_kept(file.source.stream, file.source.label, file.relative, void_as)
+
+
 def _open_kept(stream: Stream, label: str, relative: str, void_as: str) -> DumpFile:
     """Keep all of a stream in a file, and read that from anywhere."""
     spool = Spool(stream)
@@ -196,6 +203,7 @@ def _file(
         tuple(front.strays),
         tuple((what, tuple(names)) for what, names in front.uncounted.items()),
         tuple(front.proofs),
+        tuple(front.besides),
     )
 
 

@@ -25,7 +25,7 @@ from gradclip_cli.formats.registry import Format
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, narrow, numeric
 from gradclip_cli.tensors.dump import DumpFile, Tensor
-from gradclip_cli.tensors.names import escape, listed, quoted, shortened
+from gradclip_cli.tensors.names import escape, listed, plural, quoted, shortened
 
 HEADER_LIMIT = 100_000_000  # as the reference
 DIMENSION_LIMIT = 64  # NumPy's own limit; no framework writes more
@@ -95,6 +95,9 @@ def locate(front: Front, source: Source, name: str | None = None) -> tuple[Tenso
         front.strays.append("__metadata__ is null, where the format has an object, or nothing")
     else:
         _check_metadata(metadata, label)
+        if isinstance(metadata, dict) and metadata:
+            what = plural(len(metadata), "entry", "entries")
+            front.besides.append(f"{what} of __metadata__")
     tensors = tuple([_tensor(key, entry, source, 8 + length) for key, entry in entries.items()])
     front.strays += _unknown_fields(entries)
     _check_cover(tensors, source, 8 + length)

@@ -81,11 +81,13 @@ def cut(
     chosen: Iterable[int],
     span_bytes: int = SPAN_BYTES,
     in_order: bool = False,
+    targets: Sequence[Tensor] = (),
 ) -> Iterator[Work]:
     """Cut the chosen tensors into spans, in the order in which they lie in their files.
 
     Empty tensors need no work and get none. Small ones are kept whole, and neighbours share a span;
-    so are those whose source is best read in order, unless all work is done `in_order`.
+    so are those whose source is best read in order, unless all work is done `in_order`. Where there
+    are `targets`, in which results will lie, these have to be neighbours, too.
     """
 
     def place(index: int) -> tuple[str, int]:
@@ -105,6 +107,7 @@ def cut(
             and values + count <= BLOCK
             and tensor.offset == end
             and _are_alike(tensors[group[-1]], tensor)
+            and (not targets or _are_neighbours(targets[group[-1]], targets[index]))
         ):
             yield _shared(tensors[group[0]], group, counts)
             group, counts, values = [], [], 0
@@ -125,6 +128,10 @@ def _are_alike(before: Tensor, tensor: Tensor) -> bool:
     return tensor.source is before.source and (
         tensor.dtype is before.dtype or tensor.dtype == before.dtype
     )
+
+
+def _are_neighbours(before: Tensor, tensor: Tensor) -> bool:
+    return before.offset + before.size == tensor.offset
 
 
 def _shared(first: Tensor, group: Sequence[int], counts: Sequence[int]) -> Work:

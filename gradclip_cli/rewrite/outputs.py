@@ -204,7 +204,8 @@ class Plan:
             if edit is not None:
                 alike.setdefault(kinds[id(edit)], []).append(index)
         for indices in alike.values():
-            for work in cut(output.layout.given, indices, size, in_order):
+            targets = output.tensors if output.layout.is_new else ()
+            for work in cut(output.layout.given, indices, size, in_order, targets):
                 some = [edit for index in work.indices if (edit := own[index]) is not None]
                 edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
                 target = output.tensors[work.indices[0]]

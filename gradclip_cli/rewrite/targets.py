@@ -98,6 +98,11 @@ def _check_backup(path: str) -> None:
         )
 
 
+def anew(dump: Dump, output: str, force: bool) -> Targets:
+    """Put one result for all files where `-o OUTPUT` says."""
+    return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
+
+
 def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Targets:
     """Put the results where `-o OUTPUT` says: one file, or a folder.
 

@@ -7,6 +7,7 @@ processes and machines.
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,13 @@ class Tensor:
         return math.prod(self.shape)
 
     @property
+    def strides(self) -> Shape:
+        """Bytes from a value to the next along each axis."""
+        sides = self.shape if self.fortran else self.shape[::-1]
+        found = [*itertools.accumulate(sides, operator.mul, initial=self.dtype.size_of(1))][:-1]
+        return (*(found if self.fortran else reversed(found)),)
+
+    @property
     def fortran_shape(self) -> Shape | None:
         """The shape where the values do not lie in C order, else None."""
         return self.shape if self.fortran and sum(side > 1 for side in self.shape) > 1 else None
@@ -55,7 +63,8 @@ class DumpFile:
     `is_named_by_file` says that its one tensor has the file's name; `package` is that of somebody
     else's which has read it. `strays` say what is odd in it, and was read all the same; `uncounted`
     are names of tensors that are none of the gradient's, by what they are. `proofs` are what has a
-    checksum besides the sources of tensors. A `spool` keeps what came from a stream.
+    checksum besides the sources of tensors, `besides` what else the file holds, in words. A `spool`
+    keeps what came from a stream.
     """
 
     source: Source
@@ -67,6 +76,7 @@ class DumpFile:
     strays: tuple[str, ...] = ()
     uncounted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     proofs: tuple[Source, ...] = ()
+    besides: tuple[str, ...] = ()
     spool: "Spool | None" = None
 
     def prove(self) -> None:

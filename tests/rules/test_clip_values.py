@@ -591,7 +591,7 @@ def set_sizes(patch: pytest.MonkeyPatch, block: int, span_bytes: int, items: int
     patch.setattr(spans, "BLOCK", block)
     patch.setattr(spans, "SPAN_BYTES", span_bytes)
     patch.setattr(passes, "SPAN_BYTES", span_bytes)
-    patch.setattr(spans.cut, "__defaults__", (span_bytes, False))
+    patch.setattr(spans.cut, "__defaults__", (span_bytes, False, ()))
     patch.setattr(sweep.swept, "__defaults__", (span_bytes,))
     patch.setattr(sweep, "BATCH_ITEMS", items)
 

@@ -1,0 +1,165 @@
+"""From any format into one that the output's name promises: the same values, and what is lost."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import gradclip_cli
+from gradclip_cli import GradclipError
+from tests.dumps import write_safetensors
+from tests.folders import array, untouched
+from tests.running import gradclip
+
+CHANCE = np.random.default_rng(16)
+ARRAYS: Mapping[str, Any] = {
+    "plain": CHANCE.normal(size=(10, 7)).astype("f4"),
+    "fortran.w": np.asfortranarray(CHANCE.normal(size=(3, 4, 5))),
+    "swapped": CHANCE.normal(size=(7, 3)).astype(">f2"),
+    "both": np.asfortranarray(CHANCE.normal(size=(3, 4)).astype(">f8")),
+    "empty": np.zeros((0, 3), "f2"),
+    "scalar": np.array(3.0, "f4"),
+    "flags": np.array([True, False]),
+    "steps": np.arange(9).astype(">i8").reshape(3, 3) << 40,
+}
+READ = {".safetensors": load_file, ".npz": lambda path: dict(np.load(path))}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(kind: str) -> str:
+    """Write the arrays in some way; give the operand."""
+    if kind == "folder":
+        Path("in").mkdir()
+        for name, values in ARRAYS.items():
+            np.save(f"in/{name}.npy", values)
+        return "in"
+    if kind == "safetensors":
+        plain = {name: np.array(one, one.dtype.newbyteorder("<")) for name, one in ARRAYS.items()}
+        save_file({name: one.copy("C") for name, one in plain.items()}, "in.safetensors")
+        return "in.safetensors"
+    {"stored": np.savez, "packed": np.savez_compressed}[kind]("in.npz", **ARRAYS)
+    return "in.npz"
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, 1e9], ids=["clipped", "within the limit"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+@pytest.mark.parametrize("kind", ["folder", "safetensors", "stored", "packed"])
+def test_values_shapes_and_dtypes_are_the_same(
+    kind: str, suffix: str, clip_norm: float, here: Path
+) -> None:
+    source = save(kind)
+    out = f"out{suffix}"
+    if source.endswith(suffix):
+        pytest.skip("a copy")
+    report = gradclip_cli.apply(source, clip_norm=clip_norm, output=out)
+    assert report.clipped is not None
+    found = READ[suffix](out)
+    assert found.keys() == ARRAYS.keys()
+    for name, values in ARRAYS.items():
+        expected = values
+        if values.dtype.kind == "f" and report.clipped.clipped:
+            expected = (values.astype("f8") * report.clipped.coefficient).astype(values.dtype)
+        assert found[name].dtype == values.dtype.newbyteorder("<")
+        assert found[name].shape == values.shape
+        assert np.array_equal(found[name], expected), name
+    assert any(f"written as {suffix[1:]}" in note for note in report.notes)
+    assert gradclip_cli.check(out).sound
+
+
+@settings(max_examples=25)
+@given(
+    shape=st.lists(st.integers(0, 6), max_size=4),
+    descr=st.sampled_from(["<f4", ">f4", ">f8", "<f2", ">f2"]),
+    fortran=st.booleans(),
+    data=st.data(),
+)
+def test_an_array_goes_there_and_back(
+    shape: list[int],
+    descr: str,
+    fortran: bool,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("there")
+    values = np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape).astype(descr)
+    np.save(folder / "w.npy", np.array(values, order="F" if fortran else "C"))
+    kinds = data.draw(st.permutations(["a.safetensors", "b.npz", "c.npy"]))
+    last = "w.npy"
+    for kind in kinds:
+        gradclip_cli.apply(folder / last, clip_norm=1e12, output=folder / kind)
+        last = kind
+    report = gradclip_cli.inspect(folder / last)
+    assert report.global_norm == gradclip_cli.inspect(folder / "w.npy").global_norm
+    if last == "c.npy":
+        back = np.load(folder / last)
+        assert np.array_equal(back, values)
+        assert back.dtype.itemsize == values.dtype.itemsize
+
+
+@pytest.mark.parametrize("laid", [np.ascontiguousarray, np.asfortranarray])
+def test_a_pipe_is_converted(laid: Any, here: Path) -> None:
+    values = laid(np.array([[3.0, 0.0, 1.0], [0.0, 4.0, 2.0]], ">f4"))
+    np.save("x.npy", values)
+    done = gradclip(
+        "apply", "--clip-norm=100", "-o", "out.safetensors", stdin=Path("x.npy").read_bytes()
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(load_file("out.safetensors")["out"], values)
+
+
+def test_integers_alone_become_float64(here: Path) -> None:
+    np.save("x.npy", np.array([3, 4]))
+    gradclip_cli.apply("x.npy", clip_norm=2.5, output="x.safetensors")
+    assert load_file("x.safetensors")["x"].tolist() == [1.5, 2.0]
+
+
+def test_what_a_format_has_no_word_for_is_refused_by_name(here: Path) -> None:
+    np.savez("x.npz", z=np.ones(3, "c16"), w=np.ones(2))
+    with untouched(here), pytest.raises(GradclipError, match=r"complex128, which is the .* of z"):
+        gradclip_cli.apply("x.npz", clip_norm=1.0, output="x.safetensors")
+    write_safetensors(here / "b.safetensors", {"half": ("BF16", (1,), b"\x80\x3f")})
+    with untouched(here), pytest.raises(GradclipError, match=r"bfloat16.* of half"):
+        gradclip_cli.apply("b.safetensors", clip_norm=1.0, output="b.npz")
+
+
+def test_metadata_that_is_lost_is_counted(here: Path) -> None:
+    save_file({"a": np.ones(2, "f4")}, "x.safetensors", {"step": "7", "run": "x"})
+    report = gradclip_cli.apply("x.safetensors", clip_norm=1.0, output="x.npz")
+    assert "not carried over: 2 entries of __metadata__" in report.notes
+
+
+def test_several_files_become_one(here: Path) -> None:
+    for name in "ab":
+        save_file({name: np.ones(8, "f4")}, f"{name}.safetensors")
+    gradclip_cli.apply("a.safetensors", "b.safetensors", clip_norm=2.0, output="out.safetensors")
+    with safe_open("out.safetensors", "np") as file:
+        assert sorted(file.keys()) == ["a", "b"]
+    assert gradclip_cli.inspect("out.safetensors").global_norm == 2.0
+
+
+def test_an_output_that_exists_is_refused(here: Path) -> None:
+    array(here / "x.npy")
+    Path("y.npz").write_bytes(b"mine")
+    with untouched(here), pytest.raises(GradclipError, match="already exists"):
+        gradclip_cli.apply("x.npy", clip_norm=1.0, output="y.npz")
+
+
+def test_a_new_archive_is_stored_as_numpy_does(here: Path) -> None:
+    array(here / "x.npy")
+    gradclip_cli.apply("x.npy", clip_norm=1.0, output="x.npz")
+    with zipfile.ZipFile("x.npz") as archive:
+        (member,) = archive.infolist()
+        assert archive.testzip() is None
+    assert (member.filename, member.compress_type) == ("x.npy", zipfile.ZIP_STORED)
