@@ -112,7 +112,9 @@ STRICTER_THAN_NUMPY = [
     ),
     Reason(
         "text, bytes and dates are no numbers",
-        _NOT_READ.format(r"'[<>|=]?(c|[SUVMma].*|datetime64.*|timedelta64.*|bytes.*|str.*|void.*)'"),
+        _NOT_READ.format(
+            r"'[<>|=]?(c|[SUVMma].*|datetime64.*|timedelta64.*|bytes.*|str.*|void.*)'"
+        ),
     ),
     Reason(
         "a record, a sub-array and a type that is no string are no numbers",

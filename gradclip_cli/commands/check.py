@@ -44,7 +44,7 @@ def _checked_all(operand: str, void_as: str | None, links: list[str]) -> Iterato
         yield _unsound(operand, error)
     else:
         links += found.links
-        yield from map(_checked, (*found.files, *found.aside))
+        yield from map(_checked, (*found.files, *(place for _, place in found.aside)))
 
 
 def _checked(place: Place) -> Checked:

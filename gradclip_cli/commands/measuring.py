@@ -120,9 +120,13 @@ def uncounted(dump: Dump) -> list[str]:
         f"{plural(len(some), 'tensor')} not counted, {what}: {names(some)}"
         for what, some in found.items()
     ]
-    if dump.aside:
-        count = plural(len(dump.aside), "file")
-        said.append(f"{count} not counted, in no shard index: {names(dump.aside)}")
+    files: dict[str, list[str]] = {}
+    for what, path in dump.aside:
+        files.setdefault(what, []).append(path)
+    said += [
+        f"{plural(len(paths), 'file')} not counted, {what}: {names(paths)}"
+        for what, paths in files.items()
+    ]
     return said
 
 

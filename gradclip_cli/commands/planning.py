@@ -7,6 +7,7 @@ from gradclip_cli.formats.layouts import Layout
 from gradclip_cli.formats.registry import Format, copied
 from gradclip_cli.rewrite.edits import Edit, Scale
 from gradclip_cli.rewrite.outputs import Edits, Output
+from gradclip_cli.rewrite.overlaps import refuse_overlaps
 from gradclip_cli.rules.decision import Decision
 from gradclip_cli.tensors.dtypes import FLOAT64
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor
@@ -31,7 +32,10 @@ def laid_out(dump: Dump, edits: Edits, form: Format | None = None) -> list[Outpu
     not written.
     """
     if form is None:
-        return [*_outputs(dump, edits, copied)]
+        outputs = [*_outputs(dump, edits, copied)]
+        for output in outputs:
+            refuse_overlaps(output, edits)
+        return outputs
     assert form.laid_out is not None, "new files of it are written"
     layout = form.laid_out(_grown(dump.tensors, edits, holds_only_integers(dump)))
     return [Output(dump.files[0].source, 0, replace(layout, given=dump.tensors))]

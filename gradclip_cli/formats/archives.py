@@ -17,6 +17,7 @@ from typing import IO, Any
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import Member, RangeStream, checksum
 from gradclip_cli.files.source import FileSource, Reader, Source
+from gradclip_cli.files.strided import StridedSource
 from gradclip_cli.files.system import open_raw, write_at
 from gradclip_cli.formats.layouts import Write
 from gradclip_cli.tensors.dump import Tensor
@@ -126,31 +127,44 @@ def _damaged(source: Source, what: str) -> GradclipError:
 # Writing
 
 
-def sealed(path: str, changed: Sequence[Tensor]) -> None:
-    """Make the checksums true of an archive at a path whose members with these tensors changed."""
+def sealed(path: str, changed: Sequence[Tensor], only_known: bool = False) -> None:
+    """Make the checksums true of an archive at a path whose members with these tensors changed.
+
+    With `only_known` those that are 0 stay so, as nobody has computed them.
+    """
     descriptor = open_raw(path, os.O_RDWR)
     try:
         source = FileSource.of(descriptor, path, path)
         with source.opened() as reader:
-            found = [*_checksums(source, reader, sorted(tensor.offset for tensor in changed))]
+            offsets = sorted(map(_begin_of, changed))
+            found = [*_checksums(source, reader, offsets, only_known)]
         for place, value in found:
             write_at(descriptor, value.to_bytes(4, "little"), place, path)
     finally:
         os.close(descriptor)
 
 
-def _checksums(source: Source, reader: Reader, offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _checksums(
+    source: Source, reader: Reader, offsets: Sequence[int], only_known: bool
+) -> Iterator[tuple[int, int]]:
     """Give the checksums of the members in which offsets lie, and the places that hold them."""
     archive = _opened(source, reader)
     entry = archive.start_dir
     for about in archive.infolist():
         member = _member(about, source, reader, archive.start_dir)
         at = bisect_left(offsets, member.start)
-        if at < len(offsets) and offsets[at] < member.start + member.size:
+        is_changed = at < len(offsets) and offsets[at] < member.start + member.size
+        if is_changed and (member.checksum or not only_known):
             found = checksum(reader, member)
             yield entry + 16, found
             yield _place_of_checksum(about, member, reader), found
         entry += _DIRECTORY_ENTRY + sum(_read(_LENGTHS, reader, entry + 28))
+
+
+def _begin_of(tensor: Tensor) -> int:
+    """Give where a tensor begins in the file."""
+    source = tensor.source
+    return tensor.offset + source.start if isinstance(source, StridedSource) else tensor.offset
 
 
 def _place_of_checksum(about: zipfile.ZipInfo, member: Member, reader: Reader) -> int:
@@ -174,10 +188,20 @@ def packing(path: str, members: Sequence[tuple[zipfile.ZipInfo, int]]) -> Iterat
 
     Each member has so many bytes, and is called, dated and compressed as it says.
     """
-    with zipfile.ZipFile(path, "w") as archive:
-        packer = _Packer(archive, members)
+    archive = zipfile.ZipFile(path, "w")
+    packer = _Packer(archive, members)
+    try:
         yield packer.write
         packer.finish()
+        archive.close()
+    except BaseException:  # the file is to be forgotten, and the library not to complain of it
+        for end in (packer.finish, archive.close):
+            with contextlib.suppress(Exception):
+                end()
+        if archive.fp is not None:
+            archive.fp.close()
+            archive.fp = None
+        raise
 
 
 class _Packer:

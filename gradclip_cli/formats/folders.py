@@ -5,18 +5,26 @@ must then parse.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
-from gradclip_cli.formats.shards import INDEX_SUFFIX, Shard, incomplete, is_split, shards_of
+from gradclip_cli.formats.shards import (
+    INDEX_SUFFIX,
+    UNINDEXED,
+    Shard,
+    incomplete,
+    is_split,
+    shards_of,
+)
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, listed, natural, quoted
 
+BESIDE = "beside the dump; to count one, name it"
 DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
 
 
@@ -83,14 +91,14 @@ class Found:
     """What operands name: files, shard indexes, and the number of other files in folders.
 
     `links` are folders in these that are links, which are not followed: they may lead anywhere.
-    `aside` are dumps that do not count, because an index beside them does not name them.
+    `aside` are dumps that do not count, because of what stands beside them, and why.
     """
 
     files: tuple[Place, ...]
     companions: tuple[Companion, ...]
     ignored: int
     links: tuple[str, ...] = ()
-    aside: tuple[Place, ...] = ()
+    aside: tuple[tuple[str, Place], ...] = ()
 
     @property
     def folders(self) -> set[str]:
@@ -121,7 +129,7 @@ class Found:
         if unreadable and not files:
             raise unreadable[0][1]
         _check_different(files)
-        aside = tuple(place.path for place in self.aside)
+        aside = tuple((why, place.path) for why, place in self.aside)
         return Dump(tuple(files), self.companions, self.ignored, self.links, aside)
 
 
@@ -134,7 +142,7 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
     companions: list[Companion] = []
     ignored = 0
     links: list[str] = []
-    aside: list[Place] = []
+    aside: list[tuple[str, Place]] = []
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
@@ -157,6 +165,13 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
                 else f"gradclip reads {registry.list_of_suffixes()} files",
             )
         counted, left = _counted(operand, dumps, indexes, void_as)
+        if not counted:
+            names = listed([place.relative for _, place in left])
+            raise NoDumpsError(
+                operand,
+                f"a folder without dumps, but for what stands beside them: {names}",
+                "name the files themselves",
+            )
         files += counted
         aside += left
         companions += (Companion(os.path.join(operand, index), index) for index in indexes)
@@ -167,10 +182,11 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
 
 def _counted(
     folder: str, dumps: Sequence[str], indexes: Sequence[str], void_as: str
-) -> tuple[list[Place], list[Place]]:
-    """Give the dumps of a folder that count, and those that do not: an index beside them decides.
+) -> tuple[list[Place], list[tuple[str, Place]]]:
+    """Give the dumps of a folder that count, and those that do not, and why.
 
-    It decides of the safetensors files in its own folder, and of those that it names.
+    An index decides of the safetensors files in its own folder, and of those that it names. What a
+    trainer keeps besides does not count beside other dumps, nor in folders below them.
     """
     counted: dict[str, Place] = {}
     wrong = incomplete(dumps)
@@ -183,16 +199,36 @@ def _counted(
             said = error if isinstance(error, GradclipError) else worded(error)
             wrong |= dict.fromkeys(beside or [index], said)
     governed = {os.path.dirname(index) for index in indexes}
+    leading = governed | {os.path.dirname(one) for one in dumps if not _yields(one)}
     aside = []
     for one in dict.fromkeys([*dumps, *wrong]):
         place = Place(os.path.join(folder, one), one, True, void_as, problem=wrong.get(one))
         if one in counted:
             continue
         if is_split(one) and os.path.dirname(one) in governed and place.problem is None:
-            aside.append(place)
+            aside.append((UNINDEXED, place))
+        elif _is_beside(one) or (_yields(one) and not leading.isdisjoint(_folders_of(one))):
+            aside.append((BESIDE, place))
         else:
             counted[one] = place
     return sorted(counted.values(), key=lambda place: natural(place.relative)), aside
+
+
+def _yields(name: str) -> bool:
+    form = registry.of_suffix(name)
+    return form is not None and form.yields
+
+
+def _is_beside(name: str) -> bool:
+    form = registry.of_suffix(name)
+    return form is not None and bool(form.is_beside(os.path.basename(name)))
+
+
+def _folders_of(name: str) -> Iterator[str]:
+    """Give the folder of a member, and those above it."""
+    while name:
+        name = os.path.dirname(name)
+        yield name
 
 
 def _sharded(folder: str, index: str, void_as: str) -> dict[str, Place]:

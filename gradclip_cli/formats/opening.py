@@ -37,13 +37,6 @@ _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run: git lfs pull"),
     (b"<!DOCTYPE", "an HTML page", "the download failed and saved the error page: fetch it again"),
     (b"<html", "an HTML page", "the download failed and saved the error page: fetch it again"),
-    (
-        _MEMBER + rb"/data\.pkl",
-        "a ZIP archive with a pickle, PyTorch's .pt, which is never opened",
-        "convert it: python -c 'import sys, torch, safetensors.torch as s; s.save_file({k: "
-        "v.contiguous().clone() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
-        "sys.argv[2])' FILE NEW.safetensors",
-    ),
     (_ZIP, "a ZIP archive", "unpack it first: unzip FILE -d FOLDER"),
     (rb"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
@@ -52,12 +45,13 @@ _FOREIGN = (
     (
         rb"\x80[\x02-\x05]",
         "a Python pickle, which can run code and is never opened",
-        "save the tensors with safetensors: safetensors.torch.save_file(tensors, path)",
+        "save plain tensors where it was made: "
+        "torch.save({name: p.grad for name, p in model.named_parameters()}, path)",
     ),
 )
 
 # Suffixes of dumps that gradclip does not read: such a file is meant as one, whatever is in it.
-_MEANT = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
+_MEANT = (".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"%PDF")
 _CONTROLS = "\t\n\f\r\x08\x1b"  # of logs
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMATS = [
     "gradclip_cli.formats.npy:NPY",
     "gradclip_cli.formats.npz.format:NPZ",
+    "gradclip_cli.formats.pt.format:PT",
     "gradclip_cli.formats.safetensors:SAFETENSORS",
 ]
 
@@ -32,6 +33,10 @@ GROUP = "gradclip.formats"
 
 class NotWrittenError(GradclipError):
     """A format is read, and files of it are not written."""
+
+
+def _never(_name: str) -> bool:
+    return False
 
 
 def _ranges(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
@@ -63,9 +68,11 @@ class Format:
     bytes with ranges rewritten, if nothing else is said. `laid_out` gives a new file for any
     tensors, in C order and with little ends; a format without it is not written for others.
 
-    Where the files all begin with `magic`, one of the suffix is taken for one even if it is not
-    recognised. One that is read from `anywhere`, and not from the front to the end of its tensors,
+    What has the suffix and begins with `magic` is taken for one even if it is not recognised. One that is read from `anywhere`, and not from the front to the end of its tensors,
     itself checks the size of the file; of a stream such a format gets a copy in a file.
+
+    In folders, files of a format that `yields` do not count beside those of others, and never those
+    whose names `is_beside` matches.
 
     `is_named_by_file` says that the one tensor has no name of its own. `confirm`, if there is one,
     asks the format's own library about the file at a path, which messages call by a label. `extra`
@@ -80,6 +87,8 @@ class Format:
     laid_out: Callable[[Sequence[Tensor]], Layout] | None = None
     magic: bytes = b""
     anywhere: bool = False
+    yields: bool = False
+    is_beside: Callable[[str], object] = _never
     is_named_by_file: bool = False
     confirm: Callable[[str, str], None] | None = None
     extra: str = ""
@@ -108,6 +117,11 @@ def _loaded(names: tuple[str, ...]) -> tuple[Format, ...]:
 def suffixes() -> tuple[str, ...]:
     """Give the suffixes of gradclip's own formats."""
     return tuple(suffix for form in formats() for suffix in form.suffixes)
+
+
+def of_suffix(path: str) -> Format | None:
+    """Give gradclip's own format whose suffix a path has."""
+    return next((form for form in formats() if path.endswith(form.suffixes)), None)
 
 
 def ending_of(path: str) -> str:

@@ -250,6 +250,6 @@ def _kept(output: Output, edits: Edits) -> Iterator[tuple[Source, int, int, int]
     edited = (tensor for tensor, _, edit in pairs if edit and tensor.source is output.source)
     for tensor in sorted(edited, key=lambda tensor: tensor.offset):
         if tensor.size:
-            yield output.source, end, tensor.offset, end
-            end = tensor.offset + tensor.size
+            yield output.source, end, max(tensor.offset, end), end
+            end = max(end, tensor.offset + tensor.size)  # views may share values
     yield output.source, end, output.size, end

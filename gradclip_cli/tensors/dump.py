@@ -103,14 +103,14 @@ class Dump:
     """All operands together: one gradient.
 
     `ignored` counts files of folders that are no dumps, `links` are folders that are links in them.
-    `aside` are dumps of folders that do not count, as an index beside them does not name them.
+    `aside` are dumps of folders that do not count, because of what stands beside them, and why.
     """
 
     files: tuple[DumpFile, ...]
     companions: tuple[Companion, ...] = ()
     ignored: int = 0
     links: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
+    aside: tuple[tuple[str, str], ...] = ()
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

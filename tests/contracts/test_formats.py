@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradclip_cli.errors import GradclipError
@@ -14,6 +15,7 @@ from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats import registry
 from gradclip_cli.tensors.dtypes import FLOAT64, numeric
 from gradclip_cli.tensors.dump import DumpFile, Tensor
+from tests import pts
 from tests.contracts.formats import FormatContract
 from tests.dumps import floats, npy_bytes, npz_bytes, safetensors_bytes
 from tests.running import gradclip
@@ -23,14 +25,28 @@ Sample = Callable[[list[float]], bytes]
 SAMPLES: dict[str, Sample] = {
     "npy": lambda values: npy_bytes(floats("<f4", (len(values),), values)),
     "npz": lambda values: npz_bytes({"sample": floats("<f4", (len(values),), values)}),
+    "pt": lambda values: pt_archive(values),
     "safetensors": lambda values: safetensors_bytes(
         {"sample": floats("F32", (len(values),), values)}
     ),
 }
 
 
+def pt_archive(values: list[float]) -> bytes:
+    """Give a file of torch.save with one tensor."""
+    stored, whole = pts.tensor("0", np.array(values, "<f4"))
+    return pts.archive({"sample": whole}, [stored])
+
+
+def of_archive(raw: bytes, member: bytes) -> list[int]:
+    """Give where an archive has the checksum of a member."""
+    before = raw.index(b"PK\x03\x04", raw.index(member) - 30) if member else 0
+    return [before + 14, raw.rindex(b"PK\x01\x02", 0, raw.rindex(member)) + 16]
+
+
 CHECKSUMS: dict[str, Callable[[bytes], list[int]]] = {
-    "npz": lambda raw: [14, raw.index(b"PK\x01\x02") + 16],
+    "npz": lambda raw: of_archive(raw, b"sample.npy"),
+    "pt": lambda raw: of_archive(raw, b"archive/data/0"),
 }
 
 

@@ -4,9 +4,6 @@ PyTorch, JAX and Keras are not installed for the plain tests; `.ci/run` has them
 """
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +79,7 @@ def test_keras(tmp_path: Path) -> None:
     assert found == {path: pytest.approx(norm) for path, norm in zip(paths, norms, strict=True)}
 
 
-# Hints
-
-
-def converted(path: Path) -> Path:
-    """Do what the hint about a file says; give the dump that it makes."""
-    said = real("inspect", path)
-    assert said.status == 2
-    (hint,) = re.findall(r"^hint: convert it: (python .*)$", said.err, re.M)
-    new = path.with_suffix(".safetensors")
-    _, *words = shlex.split(hint)
-    names = {"FILE": str(path), "NEW.safetensors": str(new)}
-    command = [sys.executable, *(names.get(word, word) for word in words)]
-    subprocess.run(command, check=True)
-    return new
+# Archives
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -107,12 +91,12 @@ def test_an_npz_is_read_as_it_is(save: Any, tmp_path: Path) -> None:
     assert {row.name: row.max_abs_index for row in report.rows} == {"a": (1, 1), "b": ()}
 
 
-def test_a_pt_is_converted_by_its_hint(tmp_path: Path) -> None:
+def test_a_pt_is_read_as_it_is(tmp_path: Path) -> None:
     torch: Any = installed("torch")
     path = tmp_path / "grads.pt"
     tied = torch.arange(6.0).reshape(2, 3)
     torch.save({"a": tied.T, "b": tied}, path)
-    report = gradclip_cli.inspect(converted(path))
+    report = gradclip_cli.inspect(path)
     assert {row.name: row.max_abs_index for row in report.rows} == {"a": (2, 1), "b": (1, 2)}
 
 

@@ -1,0 +1,1 @@
+"""Files of PyTorch, read without it: their containers, their pickles, the tensors that count."""
