@@ -68,8 +68,9 @@ class Format:
     bytes with ranges rewritten, if nothing else is said. `laid_out` gives a new file for any
     tensors, in C order and with little ends; a format without it is not written for others.
 
-    What has the suffix and begins with `magic` is taken for one even if it is not recognised. One that is read from `anywhere`, and not from the front to the end of its tensors,
-    itself checks the size of the file; of a stream such a format gets a copy in a file.
+    What has the suffix and begins with `magic` is taken for one even if it is not recognised. One
+    that is read from `anywhere`, and not from the front to the end of its tensors, itself checks
+    the size of the file; of a stream such a format gets a copy in a file.
 
     In folders, files of a format that `yields` do not count beside those of others, and never those
     whose names `is_beside` matches.

@@ -408,7 +408,7 @@ def test_what_is_no_file_of_torch_says_what_it_is(here: Path) -> None:
         (b"", "empty: 0 bytes"),
         (b"nothing", "no file of torch.save"),
         (archive({}, (), name="x").replace(b"data.pkl", b"dada.pkl"), "no pickle"),
-        (pickled(7), "none of torch.save"),
+        (pickled(7), "a Python pickle"),
         (struct.pack("<Q", 5), "no file of torch.save"),
     ):
         Path("x.pt").write_bytes(raw)

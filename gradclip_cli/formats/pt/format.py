@@ -5,14 +5,20 @@ import re
 from gradclip_cli.formats.npz.format import first_name
 from gradclip_cli.formats.registry import Format, lazily
 
-MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of a number
+# The first pickle of the older stream is a number; from protocol 4 on it has a frame.
+_MAGIC = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 _PLACE = "gradclip_cli.formats.pt.tensors"
 _MEMBERS = {b"sys_info", b"storages", b"tensors", b"pickle"}
 
 
 def recognised(head: bytes) -> bool:
     """Say whether a file that begins so is an archive or a stream of `torch.save`."""
-    return first_name(head).endswith(b"/data.pkl") or head.startswith(MAGIC) or is_tar(head)
+    return first_name(head).endswith(b"/data.pkl") or is_stream(head) or is_tar(head)
+
+
+def is_stream(head: bytes) -> bool:
+    """Say whether a file that begins so is the older stream."""
+    return _MAGIC.match(head) is not None
 
 
 def is_tar(head: bytes) -> bool:

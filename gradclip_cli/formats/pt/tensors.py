@@ -13,7 +13,7 @@ from gradclip_cli.formats.pt import containers
 from gradclip_cli.formats.pt.allowed import WAY_OUT, View, shown
 from gradclip_cli.formats.pt.containers import Held
 from gradclip_cli.formats.pt.contents import contents
-from gradclip_cli.formats.pt.format import MAGIC, is_tar
+from gradclip_cli.formats.pt.format import is_stream, is_tar
 from gradclip_cli.formats.pt.opcodes import PickleError
 from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.tensors.dtypes import DType
@@ -43,7 +43,7 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
 def _container(head: bytes, source: Source) -> _Read:
     if head.startswith(b"PK\x03\x04"):
         return containers.archive
-    if head.startswith(MAGIC):
+    if is_stream(head):
         return containers.stream
     if is_tar(head):
         return containers.tar

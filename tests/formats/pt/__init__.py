@@ -1,0 +1,1 @@
+"""Files that torch has written, and the script that made them."""
