@@ -1,6 +1,6 @@
 """Damaged files on which gradclip and the reference must agree: `python -m tests.fuzz`.
 
-Other kinds than damaged dumps have laws of their own, in `fuzz_kept` and `fuzz_calls`.
+Other kinds have laws of their own, in `fuzz_archives`, `fuzz_kept` and `fuzz_calls`.
 
 The reference is the safetensors library, or `numpy.load` without pickle. The laws: gradclip raises
 nothing but `GradclipError`, soon, with little memory and no warning; it takes no file that the
@@ -31,7 +31,7 @@ import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dump import Tensor
-from tests import fuzz_calls, fuzz_kept
+from tests import fuzz_archives, fuzz_calls, fuzz_kept
 from tests.dumps import LANES, SCALES, exact_norm, lanes
 from tests.findings import REFUSED, TAKEN, Finding, check_fit, fresh, nothing_else
 from tests.mutants import mutant
@@ -153,6 +153,7 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "arguments": fuzz_calls.with_arguments,
     "processes": fuzz_calls.with_processes,
     "calls": fuzz_calls.with_calls,
+    **fuzz_archives.KINDS,
 }
 """What else is fuzzed: a function that makes a case and gives a word for what came of it."""
 

@@ -10,7 +10,17 @@ import pytest
 from tests.findings import Finding
 from tests.fuzz import KINDS, fuzz_kind
 
-FEW = {"cache": 100, "report": 200, "journal": 150, "arguments": 100, "processes": 3, "calls": 150}
+FEW = {
+    "cache": 100,
+    "report": 200,
+    "journal": 150,
+    "arguments": 100,
+    "processes": 3,
+    "calls": 150,
+    "npz": 150,
+    "pt": 150,
+    "index": 150,
+}
 HEAVY = 40  # times as many
 
 

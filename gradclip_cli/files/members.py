@@ -4,8 +4,10 @@ Of both it is proved that they are whole: by the checksum of their bytes, as the
 """
 
 import contextlib
+import errno
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from gradclip_cli.files.source import FileSource, Reader, Source, ended
 from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20
+_DICTIONARY = 1 << 26  # bytes, as `xz -9`
 _DAMAGED = "the file is damaged: copy or save it again"
 
 
@@ -189,8 +192,22 @@ class _PackedReader(Reader):
         about.compress_type, about.CRC = member.method, member.checksum or 0
         about.compress_size, about.file_size = member.packed, member.size
         self._raw.seek(0)
+        if member.method == zipfile.ZIP_LZMA:
+            self._check_dictionary()
         self._stream = zipfile.ZipExtFile(self._raw, "r", about)
         self._at = 0
+
+    def _check_dictionary(self) -> None:
+        """Refuse a member that asks for more memory than any program gives it."""
+        head = self._raw.read(9) or b""  # version, number of properties, and these
+        self._raw.seek(0)
+        wanted = int.from_bytes(head[5:9], "little")
+        if len(head) < 9 or wanted > _DICTIONARY:
+            raise GradclipError(
+                self.label,
+                f"{self._member.name} cannot be unpacked: it asks for {wanted:,} bytes of memory",
+                _DAMAGED,
+            )
 
     def _read(self, view: memoryview) -> int:
         assert self._stream is not None, "it has begun"
@@ -215,6 +232,10 @@ class _PackedReader(Reader):
         return got
 
 
+class OutsideError(OSError):
+    """A place before the first byte."""
+
+
 class RangeStream(io.RawIOBase):
     """A range of bytes of a reader, as the standard library takes it."""
 
@@ -231,9 +252,12 @@ class RangeStream(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset."""
-        self._at = (0, self._at, self._size)[whence] + offset
-        return self._at
+        """Go to an offset; raises `OutsideError` before the first byte, as a file does."""
+        at = (0, self._at, self._size)[whence] + offset
+        if at < 0:
+            raise OutsideError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
+        return at
 
     def tell(self) -> int:
         """Give the offset of what is read next."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import IO, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.members import Member, RangeStream, checksum
+from gradclip_cli.files.members import Member, OutsideError, RangeStream, checksum
 from gradclip_cli.files.source import FileSource, Reader, Source
 from gradclip_cli.files.strided import StridedSource
 from gradclip_cli.files.system import open_raw, write_at
@@ -57,7 +57,10 @@ def _opened(source: Source, reader: Reader) -> zipfile.ZipFile:
     stream = io.BufferedReader(RangeStream(reader, 0, source.size))
     try:
         return zipfile.ZipFile(stream)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
+    except (
+        *(zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError),
+        OutsideError,
+    ) as error:
         raise _damaged(source, shortened(str(error)) or "its directory cannot be read") from error
 
 
@@ -75,7 +78,7 @@ def _member(about: zipfile.ZipInfo, source: Source, reader: Reader, end: int) ->
             f"({about.compress_type})",
             "save the file again without compression",
         )
-    if about.header_offset + _LOCAL.size > end:
+    if not 0 <= about.header_offset <= end - _LOCAL.size:
         raise _damaged(source, f"the member {called} lies beyond the archive's directory")
     signature, *_, name_length, extra_length = _read(_LOCAL, reader, about.header_offset)
     start = about.header_offset + _LOCAL.size + name_length + extra_length

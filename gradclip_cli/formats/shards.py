@@ -16,7 +16,7 @@ from gradclip_cli.files.source import check_regular
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import DumpFile
-from gradclip_cli.tensors.names import listed, natural, quoted, shortened
+from gradclip_cli.tensors.names import is_unicode, listed, natural, quoted, shortened
 
 INDEX_SUFFIX = ".safetensors.index.json"
 UNINDEXED = "in no shard index"
@@ -54,7 +54,8 @@ class Shard:
         if missing := self.names - held:
             raise GradclipError(
                 self.index,
-                f"{quoted(self.relative)} does not hold {listed(sorted(missing, key=natural))}, "
+                f"{quoted(self.relative)} does not hold "
+                f"{listed([shortened(name) for name in sorted(missing, key=natural)])}, "
                 "as the index says",
                 "is the index of another version? save the model again",
             )
@@ -122,7 +123,7 @@ def _inside(index: str, name: str, place: object) -> str:
     if not isinstance(place, str):
         raise GradclipError(index, f"{said} is {shortened(repr(place))}, and no name", _DAMAGED)
     called = f"{said} {quoted(shortened(place, 200))}"
-    if not place or "\0" in place or "://" in place:
+    if not place or "\0" in place or "://" in place or not is_unicode(place):
         raise GradclipError(
             index, f"{called} is no name of a file", "a shard lies beside its index"
         )

@@ -41,7 +41,7 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
     assert isinstance(source, FileSource), "archives are read from files"
     if not front.peek(1):
         raise GradclipError(source.label, "empty: 0 bytes", "was the copy interrupted?")
-    if front.peek(2) != b"PK":
+    if front.peek(4) not in (b"PK\3\4", b"PK\5\6"):
         raise GradclipError(
             source.label,
             "not an .npz file: it does not begin as a ZIP archive does",
