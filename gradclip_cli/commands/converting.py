@@ -98,7 +98,7 @@ def dropped(dump: Dump, form: Format) -> list[str]:
     lost: list[str] = []
     for file in dump.files:
         lost += file.besides
-        lost += (f"{plural(len(names), 'tensor')} {what}" for what, names in file.uncounted)
+        lost += (f"{plural(len(names), 'tensor')} ({what})" for what, names in file.uncounted)
     if lost:
         said.append(f"not carried over: {listed([*dict.fromkeys(lost)], len(lost))}")
     return said
