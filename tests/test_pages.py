@@ -45,9 +45,13 @@ def _promises() -> list[str]:
 
 
 TRANSCRIPTS = [
-    pytest.param(block, id=f"{_name(page)}: {block.splitlines()[0][2:70]}")
+    pytest.param(
+        block,
+        id=f"{_name(page)}: {block.splitlines()[0][2:70]}",
+        marks=pytest.mark.heavy if number and page.parent.name == "docs" else [],
+    )
     for page in PAGES
-    for block in blocks(page)
+    for number, block in enumerate(blocks(page))
 ]
 WITH_PYTHON = [page for page in PAGES if ">>> " in page.read_text("utf-8")]
 LINKS = [

@@ -28,8 +28,13 @@ EACH_FORMAT = [
     for form in FORMATS
 ]
 COMMANDS = [
-    *("check a.npy cut.npy", "check a.npy cut.npy --json", "--help", "--version"),
-    *("inspect missing.npy", "inspect cut.npy", "apply a.npy", "inspect"),
+    *("check a.npy cut.npy", "--help", "inspect missing.npy", "inspect"),
+    *(
+        pytest.param(command, marks=pytest.mark.heavy)
+        for command in (
+            *("check a.npy cut.npy --json", "--version", "inspect cut.npy", "apply a.npy"),
+        )
+    ),
 ]
 
 

@@ -199,9 +199,17 @@ def check_next(folder: Path, way: Way, course: Course) -> None:
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
-        *((kind, "EIO") for kind in (*CHANGING, "read")),
-        *((kind, "ENOSPC") for kind in ("write", "fallocate")),
-        *(pytest.param(kind, "ENOSPC", marks=pytest.mark.heavy) for kind in ("link", "make")),
+        *((kind, "EIO") for kind in ("write", "rename", "fsync", "read")),
+        ("write", "ENOSPC"),
+        *(
+            pytest.param(kind, "EIO", marks=pytest.mark.heavy)
+            for kind in CHANGING
+            if kind not in ("write", "rename", "fsync")
+        ),
+        *(
+            pytest.param(kind, "ENOSPC", marks=pytest.mark.heavy)
+            for kind in ("fallocate", "link", "make")
+        ),
     ],
 )
 def test_a_call_that_fails_changes_nothing_or_is_made_good(

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,22 @@ PROMISES = {
     "rms": Promise({}, "clip_rms"),
     "value": Promise({}, "clip_value"),
 }
-every_promise = pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES.keys())
-scaling = pytest.mark.parametrize(
-    "promise",
-    [promise for promise in PROMISES.values() if promise.limit != "clip_value"],
-    ids=[name for name in PROMISES if name != "value"],
-)
+PLAIN = {"global", "per tensor", "average", "value"}  # of which the others are like
+
+
+def each(promises: Iterable[str]) -> pytest.MarkDecorator:
+    """Run a test for each of some promises; those like another only where time is no matter."""
+    return pytest.mark.parametrize(
+        "promise",
+        [
+            pytest.param(PROMISES[name], id=name, marks=[] if name in PLAIN else pytest.mark.heavy)
+            for name in promises
+        ],
+    )
+
+
+every_promise = each(PROMISES)
+scaling = each(name for name in PROMISES if name != "value")
 
 
 @some.composite

@@ -39,7 +39,13 @@ from tests.recorded import CODES, recorded_vector
 
 Array = NDArray[Any]
 
-every_like = pytest.mark.parametrize("like", get_args(Like))
+every_like = pytest.mark.parametrize(
+    "like",
+    [
+        pytest.param(like, marks=pytest.mark.heavy if like in ("keras", "optax-jit") else [])
+        for like in get_args(Like)
+    ],
+)
 
 
 def stored(values: Array) -> Stored:
