@@ -31,6 +31,7 @@ _DIRECTORY_ENTRY = 46  # bytes, without these
 _DESCRIBED_BEHIND = 0x8
 _LARGE = 1 << 31  # bytes
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
+_PATCHED = 0x20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DAMAGED = "was the copy or download interrupted? copy the file again"
 
@@ -71,11 +72,11 @@ def _member(about: zipfile.ZipInfo, source: Source, reader: Reader, end: int) ->
         raise GradclipError(
             source.label, f"the member {called} is encrypted", "unpack it and save it without"
         )
-    if about.compress_type not in _METHODS:
+    if about.compress_type not in _METHODS or about.flag_bits & _PATCHED:
         raise GradclipError(
             source.label,
             f"the member {called} is compressed by a method that Python does not know "
-            f"({about.compress_type})",
+            f"(method {about.compress_type}, flags {about.flag_bits:#x})",
             "save the file again without compression",
         )
     if not 0 <= about.header_offset <= end - _LOCAL.size:

@@ -350,6 +350,16 @@ def test_a_view_beyond_its_storage_is_refused_by_name(view: Any, kind: str, here
         gradclip_cli.inspect("x.pt")
 
 
+def test_a_view_that_repeats_without_end_is_refused_by_name(here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    save({"w": stored.view(0, (1 << 50,), (0,))}, stored)
+    with pytest.raises(GradclipError, match="'w' repeats 48 bytes to"):
+        gradclip_cli.inspect("x.pt")
+    save({"w": stored.view(0, (1 << 20, 12), (0, 1))}, stored)
+    expected = float(np.linalg.norm(SQUARE.astype("f8"))) * 1024
+    assert gradclip_cli.inspect("x.pt").global_norm == pytest.approx(expected)
+
+
 def test_a_storage_that_is_missing_or_short_is_refused_by_name(here: Path) -> None:
     stored = Stored.of("0", SQUARE)
     root = {"w": stored.view(0, (3, 4), (4, 1))}

@@ -19,6 +19,9 @@ from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import DumpFile, Tensor
 
+# How much larger an expanded view may be than its storage, and how large in any case, in bytes.
+_REPEATED, _LARGE = 16, 1 << 27
+
 _Read = Callable[[FileSource, Reader, Front], Held]
 
 
@@ -83,6 +86,12 @@ def _tensor(name: str | None, view: View, held: Held, source: FileSource) -> Ten
             f"{called} lies beyond its storage: it would end at byte {last * item:,} of "
             f"{end - begin:,}",
             "the file is damaged, or was made to mislead",
+        )
+    if count * item > max(_REPEATED * (end - begin), _LARGE):
+        raise GradclipError(
+            source.label,
+            f"{called} repeats {end - begin:,} bytes to {count * item:,}",
+            "save what it repeats, or a copy of it: tensor.contiguous()",
         )
     dtype, swapped = (view.dtype, 0) if held.is_little else _swapped(view.dtype)
     start = begin + view.offset * item
