@@ -355,6 +355,9 @@ def test_a_view_that_repeats_without_end_is_refused_by_name(here: Path) -> None:
     save({"w": stored.view(0, (1 << 50,), (0,))}, stored)
     with pytest.raises(GradclipError, match="'w' repeats 48 bytes to"):
         gradclip_cli.inspect("x.pt")
+    save({f"w{n}": stored.view(0, ((1 << 25) - n,), (0,)) for n in range(40)}, stored)
+    with pytest.raises(GradclipError, match=r"its tensors repeat [0-9,]+ bytes to"):
+        gradclip_cli.inspect("x.pt")
     save({"w": stored.view(0, (1 << 20, 12), (0, 1))}, stored)
     expected = float(np.linalg.norm(SQUARE.astype("f8"))) * 1024
     assert gradclip_cli.inspect("x.pt").global_norm == pytest.approx(expected)

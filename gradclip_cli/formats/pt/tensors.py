@@ -21,6 +21,7 @@ from gradclip_cli.tensors.dump import DumpFile, Tensor
 
 # How much larger an expanded view may be than its storage, and how large in any case, in bytes.
 _REPEATED, _LARGE = 16, 1 << 27
+_MOST = 1 << 30  # bytes, of all views together, beyond so many times the file
 
 _Read = Callable[[FileSource, Reader, Front], Held]
 
@@ -37,10 +38,18 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
         with source.opened() as reader:
             held = read(source, reader, front)
         found = contents(held.root, name, front, source.label)
-        return tuple(_tensor(called, view, held, source) for called, view in found.items())
+        tensors = tuple([_tensor(called, view, held, source) for called, view in found.items()])
     except PickleError as error:
         hint = error.hint or "the file is damaged: save it again with torch.save"
         raise GradclipError(source.label, error.problem, hint) from error
+    total = sum([tensor.size for tensor in tensors])
+    if total > _REPEATED * source.size + _MOST:
+        raise GradclipError(
+            source.label,
+            f"its tensors repeat {source.size:,} bytes to {total:,}",
+            "the file is damaged, or was made to mislead",
+        )
+    return tensors
 
 
 def _container(head: bytes, source: Source) -> _Read:
