@@ -350,6 +350,18 @@ def test_a_view_beyond_its_storage_is_refused_by_name(view: Any, kind: str, here
         gradclip_cli.inspect("x.pt")
 
 
+@pytest.mark.parametrize("key", ["neg", "conj"])
+def test_a_tensor_of_other_values_than_its_storage_is_refused(key: str, here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    view = stored.view(0, (3, 4), (4, 1))
+    what = Global("torch._utils", "_rebuild_tensor_v2")
+    save({"w": Call(what, (*view.arguments[:4], False, {}, {key: True}))}, stored)
+    with pytest.raises(GradclipError, match=f"a lazily {key}.* tensor is not read"):
+        gradclip_cli.inspect("x.pt")
+    save({"w": Call(what, (*view.arguments[:4], False, {}, {key: False}))}, stored)
+    assert norms("x.pt") == {"w": float(np.linalg.norm(SQUARE.astype("f8")))}
+
+
 def test_a_view_that_repeats_without_end_is_refused_by_name(here: Path) -> None:
     stored = Stored.of("0", SQUARE)
     save({"w": stored.view(0, (1 << 50,), (0,))}, stored)

@@ -226,7 +226,19 @@ def _view(storage: Any, offset: Any, shape: Any, strides: Any, dtype: DType | No
     return View(storage, kind, storage.start + offset, (*shape,), (*strides,))
 
 
-def _v2(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> View:
+def _as_stored(metadata: tuple[Any, ...]) -> None:
+    """Refuse a tensor whose values are negatives or conjugates of what is stored."""
+    said = metadata[0] if metadata and isinstance(metadata[0], dict) else {}
+    for key, what in (("neg", "negated"), ("conj", "conjugated")):
+        if said.get(key):
+            raise PickleError(
+                f"a lazily {what} tensor is not read: its storage has other values",
+                f"save tensor.resolve_{key}()",
+            )
+
+
+def _v2(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
+    _as_stored(rest[2:])
     return _view(storage, offset, shape, strides)
 
 
@@ -238,8 +250,9 @@ def _v3(
     _grad: Any,
     _hooks: Any,
     dtype: Any,
-    *_: Any,
+    *rest: Any,
 ) -> View:
+    _as_stored(rest)
     if not isinstance(dtype, DType):
         raise PickleError("a tensor of the pickle has no dtype")
     return _view(storage, offset, shape, strides, dtype)
