@@ -29,6 +29,7 @@ from gradclip_cli.tensors.narrow import unpacked
 Pair = tuple[Tensor, Tensor]
 
 BOX = BLOCK  # real numbers a box
+_WHOLE = 1 << 62  # bytes a span, where a source is best read in order
 
 _BYTE = numeric("u", 8)
 
@@ -143,7 +144,9 @@ def cut_alike(pairs: Sequence[Pair], b_leads: bool = False) -> Iterator[Spans | 
     """
     leading, following = ([_bytes(pair[side]) for pair in pairs] for side in (b_leads, not b_leads))
     straight = [index for index, pair in enumerate(pairs) if not is_mixed(pair)]
-    for work in cut(leading, straight):
+    in_order = {index for index in straight if not following[index].source.seeks}
+    others = [index for index in straight if index not in in_order]
+    for work in itertools.chain(cut(leading, others), cut(leading, in_order, _WHOLE)):
         for indices, lead, follow in _followed(work, leading, following):
             both = (follow, lead) if b_leads else (lead, follow)
             yield Spans(indices, *both, b_leads)

@@ -163,3 +163,29 @@ def test_a_new_archive_is_stored_as_numpy_does(here: Path) -> None:
         (member,) = archive.infolist()
         assert archive.testzip() is None
     assert (member.filename, member.compress_type) == ("x.npy", zipfile.ZIP_STORED)
+
+
+def test_what_is_packed_is_unpacked_once_beside_what_is_not(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradclip_cli.engine import sweep
+    from gradclip_cli.files import members
+    from gradclip_cli.measure import spans
+
+    values = np.random.default_rng(0).normal(size=300_000)
+    save_file({"a": values}, "a.safetensors")
+    np.savez_compressed("b.npz", a=values)
+    begun = []
+    begin = members._PackedReader._begin
+
+    def noted(reader: members._PackedReader) -> None:
+        begun.append(1)
+        begin(reader)
+
+    monkeypatch.setattr(members._PackedReader, "_begin", noted)
+    monkeypatch.setattr(spans.cut, "__defaults__", (1 << 16, False, ()))
+    monkeypatch.setattr(sweep, "BATCH_ITEMS", 1)
+    for pair in (("a.safetensors", "b.npz"), ("b.npz", "a.safetensors")):
+        begun.clear()
+        assert gradclip_cli.diff(*pair).same
+        assert len(begun) <= 3, "for its header and its values, and not for every span of them"
