@@ -47,7 +47,7 @@ _DTYPES = {
     "F4": narrow("float4_e2m1fn"),
 }
 _WORDS = {dtype.name: code for code, dtype in _DTYPES.items()}
-_NAMELESS = {"grad", "grads", "gradient", "gradients", "tensor"}
+_NAMELESS = {"grad", "grads", "gradient", "gradients"}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
 _INTERRUPTED = "was the copy or download interrupted, or is the file still being written?"
