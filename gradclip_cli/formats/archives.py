@@ -51,6 +51,8 @@ def members_of(source: Source, reader: Reader) -> Iterator[Member]:
         raise _damaged(source, "two members lie in the same place")
     for one in found:
         yield _member(one, source, reader, ends[one.header_offset])
+    if min(begins, default=archive.start_dir):
+        raise _damaged(source, "its directory does not list the member that it begins with")
 
 
 def _opened(source: Source, reader: Reader) -> zipfile.ZipFile:

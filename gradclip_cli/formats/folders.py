@@ -189,7 +189,10 @@ def _counted(
     trainer keeps besides does not count beside other dumps, nor in folders below them.
     """
     counted: dict[str, Place] = {}
-    wrong = incomplete(dumps)
+    wrong = {
+        one: GradclipError(os.path.join(folder, one), error.problem, error.hint)
+        for one, error in incomplete(dumps).items()
+    }
     for index in indexes:
         inside = os.path.dirname(index)
         beside = [one for one in dumps if os.path.dirname(one) == inside and is_split(one)]

@@ -4,6 +4,7 @@ PyTorch, JAX and Keras are not installed for the plain tests; `.ci/run` has them
 """
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_an_npz_is_read_as_it_is(save: Any, tmp_path: Path) -> None:
     report = gradclip_cli.inspect(path)
     assert {row.name: row.shape for row in report.rows} == {"a": (2, 2), "b": ()}
     assert {row.name: row.max_abs_index for row in report.rows} == {"a": (1, 1), "b": ()}
+
+
+def test_an_end_within_the_comment_hides_no_array(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.ones(3))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"PK\5\6" + bytes(18)
+    said = real("inspect", path)
+    assert said.status == 2
+    assert "its directory does not list the member that it begins with" in said.err
 
 
 def test_a_pt_is_read_as_it_is(tmp_path: Path) -> None:
