@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.fingerprint import written
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.measure.rounding import explained
+from gradclip_cli.measure.rounding import ARITHMETIC, explained
 from gradclip_cli.measure.statistics import FINGERPRINT
 from gradclip_cli.rewrite.edits import Edit
 from gradclip_cli.rewrite.outputs import Edits
@@ -22,7 +22,6 @@ from gradclip_cli.tensors.dtypes import binary_of
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.names import quoted
 
-_ARITHMETIC = 2.0**-50  # of a norm: what the product and both norms may lose in float64
 _UNITS = 2.0**-1072  # what they may lose where float64 ends, in whose smallest value they are
 
 
@@ -72,7 +71,7 @@ def _check(tensor: Tensor, edit: Edit, before: Moments, outcome: Outcome, finite
         return
     low, high = between
     stored = "float64" if tensor.dtype.kind in ("integer", "boolean") else tensor.dtype.name
-    slack = binary_of(stored).unit_roundoff * now + _ARITHMETIC * high + _UNITS
+    slack = binary_of(stored).unit_roundoff * now + ARITHMETIC * high + _UNITS
     if low - slack <= now <= high + slack:
         return
     # What became subnormal may be farther off: to ask it of each would take long.

@@ -230,3 +230,11 @@ def test_the_smallest_values_of_a_dtype_are_never_taken_for_a_fault(
         limit = gradclip_cli.inspect(path).global_norm * part
         if limit:
             gradclip_cli.apply(path, clip_norm=limit, per_tensor=per_tensor, in_place=True)
+
+
+def test_sums_of_float64_that_drift_are_no_failing_memory(tmp_path: Path) -> None:
+    for hundredth in range(1, 100):
+        values = np.full(8191, hundredth / 100 + 0.001)
+        values[0] *= 1e8
+        np.save(tmp_path / "w.npy", values)
+        gradclip_cli.apply(tmp_path / "w.npy", clip_norm=hundredth / 100, dry_run=True)
