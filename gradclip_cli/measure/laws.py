@@ -8,6 +8,7 @@ import dataclasses
 import math
 import operator
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -70,3 +71,10 @@ def _rounded(values: list[float]) -> tuple[float, ...]:
         terms.append(term)
         rest.append(-term)
     return tuple(terms)
+
+
+@cache
+def inverse_of(p: float) -> tuple[float, float]:
+    """Give 1 / p and what it was rounded by, which a root of a large or small sum would show."""
+    inverse = 1 / p
+    return inverse, float(1 / Fraction(p) - Fraction(inverse))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure import statistics
-from gradclip_cli.measure.laws import Sums, by, exact, first, merged
+from gradclip_cli.measure.laws import Sums, by, exact, first, inverse_of, merged
 from gradclip_cli.measure.statistics import Further
 
 Largest = tuple[float, int | None]
@@ -98,9 +98,12 @@ class Moments:
         return self._as_it_is(self.finite_norm)
 
     @property
-    def l2_norm(self) -> float:
-        """The same for p = 2, whatever the norm's type."""
-        return self._as_it_is(self.finite_l2_norm)
+    def rms(self) -> float | None:
+        """The root mean square, which can be a number where the norm is beyond float64."""
+        if not self.count:
+            return None
+        size, exponent = root(self.squares)
+        return self._as_it_is(math.ldexp(size / math.sqrt(self.count), exponent))
 
     @property
     def finite_l2_norm(self) -> float:
@@ -146,7 +149,10 @@ def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:
             for shift, terms in sums
             for term in terms
         )
-    return math.sqrt(total) if p == 2 else total ** (1 / p), -lowest
+    if p == 2:
+        return math.sqrt(total), -lowest
+    inverse, rest = inverse_of(p)
+    return total**inverse * (1 + rest * math.log(total)), -lowest
 
 
 def _norm(sums: Sums, p: float) -> float:

@@ -20,6 +20,7 @@ from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.measure.laws import inverse_of
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.rows import ROW
 from gradclip_cli.measure.slices import unit_numbers, units_of
@@ -93,8 +94,11 @@ class _Slices:
         if self.p == 0:
             return total
         roots = total
-        if self.p != math.inf:
-            roots = np.sqrt(total) if self.p == 2 else total ** (1 / self.p)
+        if self.p == 2:
+            roots = np.sqrt(total)
+        elif self.p != math.inf:
+            inverse, rest = inverse_of(self.p)
+            roots = total**inverse * (1 + rest * np.log(np.maximum(total, _SUBNORMAL)))
         return np.ldexp(roots, self.exponents)
 
 

@@ -64,10 +64,7 @@ class Row:
     @property
     def rms(self) -> float | None:
         """Root mean square; None of no values."""
-        if self.norm is None or self.moments is None or not self.moments.count:
-            return None
-        l2_norm = self.norm if self.moments.norm_type == 2 else self.moments.l2_norm
-        return l2_norm / math.sqrt(self.moments.count)
+        return None if self.moments is None else self.moments.rms
 
     @property
     def max_abs_index(self) -> Index | None:

@@ -543,3 +543,10 @@ def test_a_file_without_tensors_has_norm_0(tmp_path: Path) -> None:
 
     assert report.global_norm == 0.0
     assert report.tensors == ()
+
+
+def test_a_root_mean_square_is_a_number_where_the_norm_is_beyond_float64() -> None:
+    found = gradclip_cli.inspect({"w": np.full(4, 1.5e308)}, norm_type=math.inf)
+    (row,) = found.rows
+    assert (row.norm, row.rms) == (1.5e308, 1.5e308)
+    assert gradclip_cli.inspect({"w": np.full(4, 1.5e308)}).rows[0].rms == 1.5e308

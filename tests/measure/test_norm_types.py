@@ -46,7 +46,14 @@ def test_a_norm_of_any_type_is_right_at_any_scale(p: float, scale: float, count:
     with np.errstate(all="ignore"):
         (each,) = measure_each(values, [count], p)
     assert each.norm == pytest.approx(found.norm, rel=1e-13)
-    assert found.l2_norm == measure(values).norm
+    assert found.finite_l2_norm == measure(values).norm
+
+
+@pytest.mark.parametrize("p", [0.1, 1.5, 2.5, 3.0, 7.0])
+@pytest.mark.parametrize("exponent", [-44, -30, 0, 30, 44])
+def test_the_root_of_a_large_or_small_sum_is_as_exact_as_any(p: float, exponent: int) -> None:
+    one = measure(np.ldexp([3.0], exponent), norm_type=p)
+    assert one.norm == pytest.approx(math.ldexp(3, exponent), rel=4e-16 * max(1, 1 / p))
 
 
 @pytest.mark.parametrize("p", TYPES)
