@@ -29,7 +29,11 @@ CLIPPED = (
         words="ratio",
         rank=1,
     ),
-    Column("clipped", "clipped.clipped", "whether anything changed"),
+    Column(
+        "clipped",
+        "clipped.clipped",
+        "whether its coefficient is not 1; without one for all, whether a value changed",
+    ),
     Column(
         "norm_after",
         "clipped.norm_after",
@@ -74,7 +78,7 @@ _FIRST_KEYS = ("per_group", "low", "high", "clip_rms", "axes", "agc", "agc_layou
 
 @frozen
 class Ruling:
-    """By which rule a dump was clipped, and how many tensors it changed.
+    """By which rule a dump was clipped, and how many tensors it clipped.
 
     `eps` was added to norms, `like` is the framework whose arithmetic was asked for; `departures`
     say where its answer is not the exact one.
