@@ -88,12 +88,17 @@ def _finish_dead(descriptor: int, run: str, folder: str) -> None:
         remove(os.path.join(each, os.path.basename(run)))  # first: a mark leading nowhere is swept
         _unmark(each, run)
     if kept:
-        raise GradclipError(
-            kept[0],
-            "was written to after a gradclip that was replacing it was stopped; it stays so, and "
-            f"{len(moves) - len(kept):,} of {len(moves):,} files are as that gradclip wrote them",
-            "make sure that they belong together, then run gradclip again",
-        )
+        raise mixed(kept, len(moves), "after a gradclip that was replacing it was stopped")
+
+
+def mixed(kept: Sequence[str], count: int, when: str) -> GradclipError:
+    """Say that of so many files some were not replaced, since others had written to them."""
+    return GradclipError(
+        kept[0],
+        f"was written to {when}; it stays so, and {count - len(kept):,} of {count:,} files are as "
+        "that gradclip wrote them",
+        "make sure that they belong together, then run gradclip again",
+    )
 
 
 def finish(moves: Iterable[Move]) -> list[str]:

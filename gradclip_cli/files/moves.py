@@ -1,12 +1,14 @@
 """A result that takes its place: the one step that others see."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, SystemRefusedError
 from gradclip_cli.files.marks import remove
-from gradclip_cli.files.system import naming
+from gradclip_cli.files.system import flush, naming
 
 Stamp = list[int]  # inode, size, modification time: a list, as JSON has it
 
@@ -58,6 +60,29 @@ def move_into_place(move: Move) -> None:
             os.rename(move.source, move.path)
         else:
             remove(move.source)
+
+
+def check_old(move: Move) -> None:
+    """Raise `GradclipError` where what a move is to replace was written to since they began."""
+    if move.old is not None and stamp(move.path) != move.old:
+        problem = "it was written to while gradclip was at work"
+        hint = "wait until the program that writes it has finished, then run gradclip again"
+        busy = OSError(errno.EBUSY, problem, move.path)
+        raise SystemRefusedError(move.path, problem, hint).refused(busy)
+
+
+def flush_places(folders: Iterable[str]) -> None:
+    """Wait until folders where results have taken their places are on the disk."""
+    for folder in folders:
+        try:
+            flush(folder)
+        except OSError as error:
+            raise GradclipError(
+                folder,
+                "the results are in their places here, but may not be on the disk: "
+                f"{(error.strerror or str(error)).lower()}",
+                "the disk or the network may have a fault: look at them again",
+            ) from error
 
 
 def appeared(path: str) -> GradclipError:

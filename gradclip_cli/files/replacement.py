@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.backups import keep, take_back
-from gradclip_cli.files.journal import finish, reason, settle, written
+from gradclip_cli.files.journal import finish, mixed, reason, settle, written
 from gradclip_cli.files.marks import JOURNAL, make, new_token, remove, run_name, run_of
-from gradclip_cli.files.moves import Move, move_into_place, stamp
+from gradclip_cli.files.moves import Move, check_old, flush_places, move_into_place, stamp
 from gradclip_cli.files.rollback import REFUSALS, hold, release, roll_back
 from gradclip_cli.files.system import REPLACES, flush, naming, sync, write_at
 
@@ -63,6 +63,7 @@ class Replacement:
             self._claim(folder)
         moves = [dataclasses.replace(move, old=stamp(move.path)) for move in moves]
         if several:
+            check()  # the next run knows what is to be replaced by its stamp alone
             top = os.path.dirname(self._file)
             write_at(self._descriptor, written(moves, top), 0, top)
             with naming(top):
@@ -80,7 +81,10 @@ class Replacement:
             if several:
                 self._held = moves
                 hold(moves)
+                for move in moves:  # to have nothing to take back
+                    check_old(move)
             for move in moves:
+                check_old(move)
                 move_into_place(move)
                 done += 1
         except (OSError, GradclipError) as error:
@@ -92,28 +96,30 @@ class Replacement:
                 raise GradclipError(
                     moves[done].path,
                     f"cannot be replaced: {reason(error)}; no file was changed",
-                    "write to a new folder with -o FOLDER/",
+                    getattr(error, "hint", "write to a new folder with -o FOLDER/"),
                 ) from error
             try:
-                self._finish(moves)
+                kept = self._finish(moves)
             except OSError:
                 raise GradclipError(
                     moves[done].path,
                     f"{reason(error)}; {done:,} of {len(moves):,} files have been replaced",
                     "gradclip replaces the rest when it is next used on these files",
                 ) from error
+            if kept:
+                raise mixed(kept, len(moves), "while a gradclip was replacing it") from error
             if isinstance(error, GradclipError):
                 raise
         except BaseException:  # a signal: what was begun is brought to its end
             self._finish(moves)
             raise
-        for folder in self._folders:
-            flush(folder)
+        flush_places(self._folders)
 
-    def _finish(self, moves: Iterable[Move]) -> None:
+    def _finish(self, moves: Iterable[Move]) -> list[str]:
         self.stuck = True  # a signal, too, may keep this from its end
-        finish(moves)
+        kept = finish(moves)
         self.stuck = False
+        return kept
 
     def void(self) -> None:
         """Let the journal say nothing: what is staged is not to be used."""

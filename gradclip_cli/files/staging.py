@@ -17,7 +17,7 @@ from gradclip_cli.files.attributes import Lost, forget, keep_attributes
 from gradclip_cli.files.holes import Holes, reserve
 from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
-from gradclip_cli.files.moves import Move, appeared, move_into_place
+from gradclip_cli.files.moves import Move, appeared, flush_places, move_into_place
 from gradclip_cli.files.places import Target, is_special, no_room, target
 from gradclip_cli.files.replacement import Replacement
 from gradclip_cli.files.system import (
@@ -149,7 +149,7 @@ class _Unnamed:
                 self._hidden = staged_path(path, new_token())
                 _give_name(self._descriptor, self._hidden)
                 move_into_place(Move(folder, os.path.basename(self._hidden), name, True))
-        flush(folder)
+        flush_places([folder])
 
     def discard(self) -> None:
         if self._hidden is not None:
@@ -206,7 +206,7 @@ class _NewFolder:
         check()
         with naming(self._path):
             os.rename(self._hidden, self._path)
-        flush(os.path.dirname(self._path))
+        flush_places([os.path.dirname(self._path)])
 
     def discard(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
