@@ -1,6 +1,9 @@
 """`gradclip apply`: clip the gradients and write them."""
 
+import contextlib
 import os
+import stat
+from typing import BinaryIO
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
@@ -64,6 +67,7 @@ def run(given: Given) -> None:
     to_stdout = _writes_to_stdout(given.output, given.in_place, given.dry_run)
     from gradclip_cli.commands.apply import apply
 
+    _check_report_stream(given, to_stdout)
     if given.report_file is not None:
         _check_report(given, given.report_file)
     chosen = {option.name: getattr(given, option.name) for option in options()}
@@ -82,25 +86,63 @@ def run(given: Given) -> None:
             hint = f"give one limit{SEVERAL}"
         paths = output.operands(given.paths, hint)
         report = apply(*paths, progress=progress, **given.to(apply), **chosen)
-    if given.report_file is not None:
-        form = form or output.form_of_file(given.report_file)
-        try:
+    try:
+        if given.report_file is not None:
+            form = form or output.form_of_file(given.report_file)
             output.save(report, form, given.report_file, given.force)
-        except (GradclipError, OSError) as error:
-            if given.dry_run:
-                raise
-            said = error if isinstance(error, GradclipError) else worded(error)
-            hint = "only the report is missing: the gradients are clipped and in their places"
-            raise GradclipError(said.subject, said.problem, hint) from error
-    elif not given.quiet:
-        stream = boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
-        output.show(report, form, stream, given.everything)
+        elif not given.quiet:
+            output.show(report, form, _stream(given, to_stdout), given.everything)
+    except (GradclipError, OSError) as error:
+        if given.dry_run:
+            raise
+        said = error if isinstance(error, GradclipError) else worded(error)
+        hint = "only the report is missing: the gradients are clipped and in their places"
+        raise GradclipError(said.subject, said.problem, hint) from error
+
+
+def _stream(given: Given, to_stdout: bool) -> BinaryIO:
+    """Give where the report goes that has no file."""
+    return boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
+
+
+def _check_report_stream(given: Given, to_stdout: bool) -> None:
+    """Refuse a report that would be written into what is clipped, or into an input."""
+    path = given.report_file
+    if path is None and given.quiet:
+        return
+    try:
+        there = os.stat(path) if path else os.fstat(_stream(given, to_stdout).fileno())
+    except OSError:
+        return  # it is still to be made
+    others: list[str | int] = [*_inputs(given), *([1] if to_stdout and not given.dry_run else [])]
+    for other in others:
+        with contextlib.suppress(OSError):
+            here = os.stat(other)
+            # A terminal may be all streams at once, and so may a socket both what is read and more.
+            is_file = stat.S_ISREG(here.st_mode) or (other == 1 and not stat.S_ISCHR(here.st_mode))
+            if is_file and os.path.samestat(here, there):
+                what = "the clipped bytes go, too" if other == 1 else "an input is"
+                raise GradclipError(
+                    path or ("standard error" if to_stdout else "standard output"),
+                    f"the report would go where {what}",
+                    "name another file for it with --report, or print none with -q",
+                )
+
+
+def _inputs(given: Given) -> list[str | int]:
+    """Give the paths that are read, and 0 for standard input."""
+    paths = [0 if path == "-" else path for path in given.paths or ["-"]]
+    return [*paths, *([given.params] if given.params else [])]
 
 
 def _check_report(given: Given, path: str) -> None:
     """Refuse a report that would take the place of an input, a result, or what is kept of one."""
     inputs = given.paths or ()
-    others = [*inputs, *([given.output] if given.output else [])]
+    others = [
+        *inputs,
+        *([given.params] if given.params else []),
+        *([given.output] if given.output else []),
+    ]
     here = os.path.realpath(path)
     original = here.removesuffix(given.backup or "")
     if original != here and os.path.isfile(original):

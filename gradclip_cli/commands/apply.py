@@ -112,7 +112,7 @@ def apply(
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors(dump, chosen)
     aim = aimed(rule, terms, dump, chosen, void_as)
-    way = Way(output, in_place, backup or "", force, dry_run)
+    way = Way(output, in_place, backup or "", force, dry_run, aim.files(dump))
     with contextlib.ExitStack() as stack:
         target = destination(dump, operands, way, stack, form)
         spools = spool(dump, stack)
@@ -284,8 +284,7 @@ def _where(
 def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict[int, Moments]:
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
-    nothing = of_nothing(norm_type, prints=True)
-    return {index: found.get(index) or nothing for index in chosen}
+    return {index: found.get(index) or of_nothing(norm_type, prints=True) for index in chosen}
 
 
 def _rehearsed(plan: Plan, outputs: Sequence[Output], crew: Crew) -> Outcomes:

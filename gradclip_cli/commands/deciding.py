@@ -72,6 +72,10 @@ class Aim:
     weights: Dump | None = None
     partners: Sequence[int] = ()
 
+    def files(self, dump: Dump) -> Sequence[DumpFile]:
+        """Give all files that are read to clip a dump."""
+        return (*dump.files, *(self.weights.files if self.weights is not None else ()))
+
     def decided(self, dump: Dump, moments: Mapping[int, Moments], crew: Crew) -> Decision:
         """Give the decision about the chosen tensors, once their units are measured."""
         if self.axes is None:

@@ -17,7 +17,7 @@ from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.outputs import Output, Plan
 from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.rewrite.streams import STREAM_BYTES, rewrite_all, rewrite_to_stream
-from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.dump import Dump, DumpFile
 from gradclip_cli.tensors.names import escape
 
 Write = Callable[[bytes], object]
@@ -26,13 +26,14 @@ Outcomes = Mapping[int, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How results are to be written: what `apply` was given under these names."""
+    """How results are to be written: as `apply` was given it, and over none of the files `read`."""
 
     output: Path | Write | None
     in_place: bool
     suffix: str
     force: bool
     dry_run: bool
+    read: Sequence[DumpFile]
 
 
 def destination(
@@ -59,9 +60,9 @@ def destination(
             "-o", "nothing says where the result goes", "name a file with -o, or add --in-place"
         )
     if form is not None and not callable(way.output):
-        return targets.anew(dump, os.fspath(way.output), way.force)
+        return targets.anew(os.fspath(way.output), way.force, way.read)
     if not callable(way.output) and not is_special(os.fspath(way.output)):
-        return targets.beside(dump, operands, os.fspath(way.output), way.force)
+        return targets.beside(dump, operands, os.fspath(way.output), way.force, way.read)
     if len(dump.files) != 1:
         raise GradclipError(
             "-o",
@@ -69,10 +70,10 @@ def destination(
             "name a folder with -o FOLDER/, or clip one file",
         )
     if callable(way.output):
-        targets.check_unlike(_stream_of(way.output), dump.files, "the output")
+        targets.check_unlike(_stream_of(way.output), way.read, "the output")
         return way.output
     path = os.fspath(way.output)
-    targets.check_unlike(path, dump.files, path)
+    targets.check_unlike(path, way.read, path)
     return _through(path, way.dry_run, stack)
 
 

@@ -98,15 +98,18 @@ def _check_backup(path: str) -> None:
         )
 
 
-def anew(dump: Dump, output: str, force: bool) -> Targets:
-    """Put one result for all files where `-o OUTPUT` says."""
-    return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
+def anew(output: str, force: bool, inputs: Sequence[DumpFile]) -> Targets:
+    """Put one result for all files where `-o OUTPUT` says, in the place of none of `inputs`."""
+    return Targets((_unlike(output, output, inputs, force),), labels=(output,))
 
 
-def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Targets:
+def beside(
+    dump: Dump, operands: Sequence[str], output: str, force: bool, inputs: Sequence[DumpFile]
+) -> Targets:
     """Put the results where `-o OUTPUT` says: one file, or a folder.
 
-    It is a folder where it exists as one, ends in a slash, or has more than one file to hold.
+    It is a folder where it exists as one, ends in a slash, or has more than one file to hold. None
+    may take the place of one of `inputs`.
     """
     for file in dump.files:
         if file.relative:  # standard input has no name
@@ -120,7 +123,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
     )
     _check_ending(output, dump.files, into_folder)
     if not into_folder:
-        return Targets((_unlike(output, output, dump.files, force),), labels=(output,))
+        return Targets((_unlike(output, output, inputs, force),), labels=(output,))
     if os.path.lexists(plain) and not os.path.isdir(plain):
         raise GradclipError(
             output, "a file stands where a folder is needed", "name another folder with -o"
@@ -136,7 +139,7 @@ def beside(dump: Dump, operands: Sequence[str], output: str, force: bool) -> Tar
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
         labels.append(os.path.join(plain, relative))
-        place = _unlike(labels[-1], plain, dump.files, force)
+        place = _unlike(labels[-1], plain, inputs, force)
         if place.path in places:
             raise GradclipError(
                 labels[-1],
@@ -190,5 +193,5 @@ def check_unlike(output: str | int, inputs: Iterable[DumpFile], label: str) -> N
         raise GradclipError(
             label,
             "the output is the input itself",
-            "to replace the input, say --in-place instead of -o",
+            "name another; to replace what is clipped, say --in-place instead of -o",
         )

@@ -106,3 +106,57 @@ def test_standard_output_that_is_another_file_is_written_to(here: Path) -> None:
     assert in_shell(f"{CLIP} > b.npy", here).returncode == 0
     assert np.linalg.norm(np.load(here / "b.npy")) == pytest.approx(1)
     assert gradclip("check", str(here / "b.npy")).returncode == 0
+
+
+AGC = "gradclip apply a.npy --agc 0.1 --params p/a.npy --force"
+IN_ALL = "--clip-norm 1 --report r.json --force"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f"{AGC} -o p/a.npy", "the output is the input itself"),
+        (f"{AGC} -o p/", "the output is the input itself"),
+        (f"{AGC} -o - >> p/a.npy", "the output is the input itself"),
+        (f"{AGC} -o b.npy --report p/a.npy", "where an input is"),
+        (f"{AGC} -o b.npy >> p/a.npy", "where an input is"),
+        ("gradclip apply a.npy --clip-norm 1 -o b.npy >> a.npy", "where an input is"),
+        ("gradclip apply a.npy --clip-norm 1 --in-place >> a.npy", "where an input is"),
+        ("gradclip apply --clip-norm 1 -o b.npy --report a.npy --force < a.npy", "an input is"),
+        (f"gradclip apply a.npy -o - {IN_ALL} > r.json", "where the clipped bytes go"),
+        ("gradclip apply a.npy --clip-norm 1 > b.npy 2>&1", "where the clipped bytes go"),
+        ("gradclip apply a.npy --clip-norm 1 2>&1 | cat > b.npy", "where the clipped bytes go"),
+        ("gradclip apply a.npy --clip-norm 1 --report /dev/stdout | cat > b", "clipped bytes go"),
+    ],
+)
+def test_nothing_goes_into_what_is_read_nor_a_report_among_the_bytes(
+    line: str, problem: str, here: Path
+) -> None:
+    (here / "p").mkdir()
+    (here / "p" / "a.npy").write_bytes((here / "a.npy").read_bytes())
+    before = (here / "a.npy").read_bytes()
+    done = in_shell(
+        f"set -o pipefail; {line} || {{ s=$?; test -f b.npy && cat b.npy >&2; exit $s; }}", here
+    )
+    assert done.returncode == 2
+    assert problem.encode() in done.stderr
+    assert (here / "a.npy").read_bytes() == (here / "p" / "a.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize("quiet", ["-q", "--report r.json", "-o b.npy"])
+def test_streams_that_are_one_are_fine_where_one_is_used(quiet: str, here: Path) -> None:
+    done = in_shell(f"gradclip apply a.npy --clip-norm 1 {quiet} > all 2>&1", here)
+    assert done.returncode == 0
+    assert np.linalg.norm(np.load(here / ("b.npy" if "b" in quiet else "all"))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "/dev/null", "&-"])
+def test_a_report_that_finds_no_reader_is_said_to_be_all_that_is_missing(
+    where: str, here: Path
+) -> None:
+    before = (here / "a.npy").read_bytes()
+    done = in_shell(f"gradclip apply a.npy --clip-norm 1 --in-place >{where}", here)
+    assert done.returncode == (0 if where == "/dev/null" else 2)
+    told = b"only the report is missing: the gradients are clipped" in done.stderr
+    assert told == (where == "/dev/full")
+    assert ((here / "a.npy").read_bytes() == before) == (where == "&-")
