@@ -57,6 +57,12 @@ def keep_attributes(descriptor: int, path: str, lost: Lost) -> None:
         lost.setdefault(what, []).append(path)
 
 
+def allow_again(file: str | int, mode: int) -> None:
+    """Give a file that was written to the bits of its mode back that writing takes away."""
+    if mode & (stat.S_ISUID | stat.S_ISGID):
+        os.chmod(file, stat.S_IMODE(mode))
+
+
 def forget(lost: Lost, path: str) -> None:
     """Take back what was noted of a file, which stays as it is."""
     for what, paths in [*lost.items()]:

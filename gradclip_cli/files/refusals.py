@@ -10,7 +10,7 @@ import stat
 from functools import lru_cache
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.system import NO_WAIT, control, open_raw, user
+from gradclip_cli.files.system import NO_WAIT, control, is_read_only, open_raw, user
 
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of linux/fs.h
 _IMMUTABLE, _APPEND = 0x10, 0x20
@@ -19,6 +19,8 @@ _IMMUTABLE, _APPEND = 0x10, 0x20
 def check_replaceable(path: str, label: str) -> None:
     """Raise `GradclipError` where nothing can take the place of the file at a real path."""
     folder = os.path.dirname(path)
+    if is_read_only(path):
+        raise _refusal(label, "is on a file system that is mounted read-only")
     if user() and not may_remove(path):
         raise _refusal(label, "belongs to another user; in this folder only owners replace files")
     if path in _mounts(folder):

@@ -46,7 +46,11 @@ def spool_file() -> Iterator[tuple[BinaryIO, str]]:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
                 path = os.path.join(folder, "spool")
                 stream = stack.enter_context(open(path, "w+b"))
-        yield stream, path
+        try:
+            yield stream, path
+        except OSError as error:
+            error.filename = error.filename or folder
+            raise
 
 
 def spool_folder() -> str:

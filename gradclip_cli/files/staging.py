@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from gradclip_cli.files.attributes import Lost, forget, keep_attributes
+from gradclip_cli.files.attributes import Lost, allow_again, forget, keep_attributes
 from gradclip_cli.files.holes import Holes, reserve
 from gradclip_cli.files.journal import settle
 from gradclip_cli.files.marks import is_still, lock, new_token, remove, staged_path, sweep
@@ -101,7 +101,7 @@ def write_whole(path: str, data: bytes, force: bool) -> None:
         return
     place = target(path, path, force)
     with staging([place]) as area:
-        with open(area.file(place, len(data)), "r+b") as stream:
+        with naming(path), open(open_raw(area.file(place, len(data)), os.O_WRONLY), "wb") as stream:
             stream.write(data)
         area.commit(lambda: None)
 
@@ -121,10 +121,11 @@ class _Unnamed:
         self.lost: Lost = {}
         self._hidden: str | None = None
         self._is_used = False
+        self._mode = 0
 
     def file(self, target: Target, size: int, holes: Holes = ()) -> str:
         self._is_used = True
-        _prepare(self._descriptor, target, size, holes, self.lost)
+        self._mode = _prepare(self._descriptor, target, size, holes, self.lost)
         return f"/proc/self/fd/{self._descriptor}"
 
     def drop(self, _path: str) -> None:
@@ -137,6 +138,7 @@ class _Unnamed:
         path = self._target.path
         folder, name = os.path.split(path)
         with naming(path):
+            allow_again(self._descriptor, self._mode)
             sync(self._descriptor)
             check()
             if not self._target.replace:
@@ -210,6 +212,8 @@ class _NewFolder:
 
     def discard(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
+        with contextlib.suppress(OSError):  # one that the umask lets nobody read
+            os.rmdir(self._hidden)
         self._close()
 
     def _close(self) -> None:
@@ -225,6 +229,7 @@ class _Named:
         self.lost: Lost = {}
         self._run = Replacement(self.lost)
         self._moves: dict[str, Move] = {}
+        self._modes: dict[str, int] = {}
         self._new_folders: list[str] = []
 
     def file(self, target: Target, size: int, holes: Holes = ()) -> str:
@@ -235,7 +240,7 @@ class _Named:
         path = staged_path(target.path, self._run.token, len(self._moves))
         move = Move(folder, os.path.basename(path), name, target.replace, suffix=target.suffix)
         self._moves[path] = move
-        _make(path, target, size, holes, self.lost)
+        self._modes[path] = _make(path, target, size, holes, self.lost)
         return path
 
     def _make_folders(self, folder: str) -> None:
@@ -251,6 +256,7 @@ class _Named:
     def commit(self, check: Callable[[], object]) -> None:
         for path, move in self._moves.items():
             with naming(move.path):
+                allow_again(path, self._modes[path])
                 flush(path)
         self._run.commit(list(self._moves.values()), check)
         self._moves = {}
@@ -283,24 +289,29 @@ def _give_name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
-def _make(path: str, target: Target, size: int, holes: Holes, lost: Lost) -> None:
+def _make(path: str, target: Target, size: int, holes: Holes, lost: Lost) -> int:
     mode = 0o600 if os.path.lexists(target.path) else 0o666  # until it has the rights of that
     with naming(target.path):
         descriptor = open_raw(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
-        _prepare(descriptor, target, size, holes, lost)
+        return _prepare(descriptor, target, size, holes, lost)
     finally:
         os.close(descriptor)
 
 
-def _prepare(descriptor: int, target: Target, size: int, holes: Holes, lost: Lost) -> None:
-    """Give a new file what the one is that it replaces, and its space on the disk."""
+def _prepare(descriptor: int, target: Target, size: int, holes: Holes, lost: Lost) -> int:
+    """Give a new file what the one is that it replaces, and its space on the disk.
+
+    Gives the mode that it has then.
+    """
     with naming(target.path):
         with contextlib.suppress(FileNotFoundError):
             keep_attributes(descriptor, target.path, lost)
+        mode = os.fstat(descriptor).st_mode
         try:
             reserve(descriptor, size, holes)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise no_room(target.path, size, error.errno) from error
+    return mode

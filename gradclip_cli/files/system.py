@@ -196,6 +196,11 @@ def room(folder: str) -> tuple[int, int]:
     return shutil.disk_usage(folder).free, 1
 
 
+def is_read_only(path: str) -> bool:
+    """Say whether a file lies where nothing may be written, whatever its mode."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def sync(descriptor: int) -> None:
     """Wait until an open file is on the disk."""
     full = getattr(_fcntl, "F_FULLFSYNC", None)  # of macOS, whose fsync ends at the disk's cache

@@ -10,11 +10,13 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gradclip_cli
 from tests.dumps import write_safetensors
 from tests.folders import array
+from tests.running import ordinary_user, real
 
 LIST = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"
@@ -253,3 +255,17 @@ def test_nor_by_its_access_list(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "fchown", refused)
     gradclip_cli.apply("x.npy", clip_norm=1.0, in_place=True)
     assert marks("x.npy")[LIST] == access(bob=6, group=0, other=0)
+
+
+@pytest.mark.parametrize("names", [["a.npy"], ["a.npy", "b.npy"]])
+def test_bits_that_writing_takes_away_are_given_back(names: list[str], tmp_path: Path) -> None:
+    drop = ordinary_user()
+    for name in names:
+        np.save(tmp_path / name, np.ones(9 + len(name) + ord(name[0]), "f4"))
+        (tmp_path / name).chmod(0o6755)
+    tmp_path.chmod(0o777)
+    done = real("apply", *names, "--clip-norm=1", "--in-place", "-q", before=drop, cwd=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names] == [
+        0o6755 for _ in names
+    ]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gradclip_cli.files.marks import is_ours
 from tests.faulty import Fault
-from tests.running import one_error, ordinary_user, real, with_fault
+from tests.running import in_shell, one_error, ordinary_user, real, with_fault
 
 NORMS = {"a": 3.0, "b": 4.0, "c": 12.0}
 
@@ -133,3 +134,32 @@ def test_what_was_written_after_a_crash_is_not_taken_back(folder: Path) -> None:
     done = with_fault(folder, "inspect", ".", fault=Fault(1, ("rename",), "EPERM"))
     assert done.status == 2
     assert norms(folder)["a"] == 99.0
+
+
+def test_a_file_system_that_is_mounted_read_only(folder: Path) -> None:
+    needs_root()
+    mount = ["mount", "--bind", str(folder), str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        check_refused(folder, "a.npy: is on a file system that is mounted read-only")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_umask_that_lets_nobody_in_leaves_no_folder(folder: Path) -> None:
+    drop = ordinary_user()
+    folder.chmod(0o777)
+    shell = [*drop, "sh", "-c", 'umask 777; exec "$@"', "sh"]
+    done = real("apply", ".", "--clip-norm=1", "-o", "new/", before=shell, cwd=folder)
+    assert done.status == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["a.npy", "b.npy", "c.npy"]
+
+
+def test_a_stream_that_finds_no_room_names_its_folder(folder: Path) -> None:
+    save_file({"x": np.zeros(4096, "f4")}, folder / "x.safetensors")
+    line = "cat x.safetensors | (ulimit -f 1; TMPDIR=. gradclip apply --clip-norm 1 -o b)"
+    done = in_shell(line, folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"gradclip: .: file too large")
