@@ -140,8 +140,8 @@ class _Unnamed:
         with naming(path):
             allow_again(self._descriptor, self._mode)
             sync(self._descriptor)
-            check()
             if not self._target.replace:
+                check()
                 try:
                     _give_name(self._descriptor, path)
                 except FileExistsError as error:
@@ -150,6 +150,7 @@ class _Unnamed:
                 lock(self._descriptor)
                 self._hidden = staged_path(path, new_token())
                 _give_name(self._descriptor, self._hidden)
+                check()
                 move_into_place(Move(folder, os.path.basename(self._hidden), name, True))
         flush_places([folder])
 

@@ -45,6 +45,15 @@ def test_while_originals_get_second_names(folder: Path, suffix: list[str], at: i
     check_only_written(folder, before)
 
 
+def test_while_a_single_result_gets_its_name(folder: Path) -> None:
+    before = contents(folder)
+    fault = Fault(1, ("link",), "overwrite", "b.npy")
+    ended = with_fault(folder, "apply", "b.npy", "--clip-norm=1", "--in-place", fault=fault)
+    assert ended.status == 2
+    assert "b.npy: changed while gradclip was reading it: it was written to" in ended.err
+    check_only_written(folder, before)
+
+
 @pytest.mark.parametrize("suffix", [[], ["--backup=.orig"]], ids=["", "kept"])
 def test_after_the_first_rename(folder: Path, suffix: list[str]) -> None:
     before = contents(folder)
