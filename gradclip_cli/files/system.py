@@ -198,7 +198,8 @@ def room(folder: str) -> tuple[int, int]:
 
 def is_read_only(path: str) -> bool:
     """Say whether a file lies where nothing may be written, whatever its mode."""
-    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    flag: int = getattr(os, "ST_RDONLY", 0)
+    return hasattr(os, "statvfs") and bool(os.statvfs(path).f_flag & flag)
 
 
 def sync(descriptor: int) -> None:
