@@ -26,7 +26,8 @@ class Layout:
     The other bytes are `literals`, by their offsets; where these are None, those of the source
     itself. What depends on values is written by `seal` once all else is. With `pack` nothing lies
     as it is said: bytes go through it in this order, and are compressed. What is `verbatim` is the
-    source byte for byte, in which tensors may be no ranges.
+    source byte for byte, in which tensors may be no ranges. What is `kept` does not count, and is
+    never to become another.
     """
 
     given: tuple[Tensor, ...]
@@ -35,6 +36,7 @@ class Layout:
     seal: Seal | None = None
     pack: Pack | None = None
     verbatim: bool = False
+    kept: tuple[Tensor, ...] = ()
 
     @property
     def is_in_order(self) -> bool:

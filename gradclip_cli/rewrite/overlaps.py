@@ -18,10 +18,23 @@ Placed = tuple[int, int, Tensor, Edit | None]
 
 
 def refuse_overlaps(output: Output, edits: Edits) -> None:
-    """Raise `GradclipError` where two tensors share values, and become different in them."""
+    """Raise `GradclipError` where tensors share values, and these would become different.
+
+    So it may be of two, of a tensor that counts and one that does not, and within a view in which
+    a value stands several times.
+    """
     if output.layout.is_new or not output.changes(edits):
         return
-    pairs = zip(output.layout.given, output.own(edits), strict=True)
+    layout = output.layout
+    pairs = [*zip(layout.given, output.own(edits), strict=True)]
+    for tensor, edit in pairs:
+        if edit is not None and edit.is_positional and _repeats(tensor):
+            raise GradclipError(
+                tensor.source.label,
+                f"values stand several times in {quoted(tensor.name)}, and would become different",
+                "clip it by one norm, or write it by itself: -o clipped.safetensors",
+            )
+    pairs += [(tensor, None) for tensor in layout.kept]
     placed = sorted(
         ((*_range(tensor), tensor, edit) for tensor, edit in pairs if tensor.size),
         key=lambda one: one[:2],
@@ -29,6 +42,19 @@ def refuse_overlaps(output: Output, edits: Edits) -> None:
     for some in _clusters(placed):
         if any(edit != some[0][3] for _, _, _, edit in some):
             _refuse_shared(some)
+
+
+def _repeats(tensor: Tensor) -> bool:
+    """Say whether a view may have a value twice: whether a stride is less than what lies within."""
+    source = tensor.source
+    if not isinstance(source, StridedSource) or not tensor.size:
+        return False
+    end = source.item
+    for stride, side in sorted(zip(source.strides, source.shape, strict=True)):
+        if side > 1 and stride < end:
+            return True
+        end += (side - 1) * stride
+    return False
 
 
 def _range(tensor: Tensor) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Files of torch.save, read without torch: every container, every kind of view, nothing is run."""
 
+import io
 import os
 import pickle
 import struct
@@ -189,6 +190,45 @@ def test_what_trainers_keep_besides_is_named_and_not_counted(here: Path) -> None
     assert "opt.state.0.exp_avg" in said
 
 
+def test_a_parameter_may_be_called_as_what_trainers_keep(here: Path) -> None:
+    (s, g), (t, m) = one("0", 3), one("1", 4)
+    save({"scaler": g, "model": {"config": m}}, s, t)
+    assert norms("x.pt") == {"scaler": 3, "model.config": 4}
+
+
+def test_a_dict_in_two_places_is_looked_at_in_both(here: Path) -> None:
+    stored, g = one("0", 3)
+    shared = Raw(opcodes({"w": g}) + b"q\x07")
+    save({"config": shared, "grads": Raw(b"h\x07")}, stored)
+    report = gradclip_cli.inspect("x.pt")
+    assert {row.name: row.norm for row in report.tensors} == {"grads.w": 3}
+    assert any("arguments: config.w" in note for note in report.notes)
+    save({"a": shared, "b": Raw(b"h\x07")}, stored)
+    assert any("another name: b.w" in note for note in gradclip_cli.inspect("x.pt").notes)
+    save({"a": Raw(opcodes([g]) + b"q\x07h\x07a")}, stored)  # a list within itself
+    assert norms("x.pt") == {"a.0": 3}
+
+
+def test_a_storage_that_stands_by_itself_counts(here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    save({"s": stored.view(0, (3, 4), (4, 1)).arguments[0], "n": 1}, stored)
+    assert norms("x.pt") == {"s": float(np.linalg.norm(SQUARE.astype("f8")))}
+
+
+def test_what_lies_too_deep_or_repeats_without_end_is_refused_by_name(here: Path) -> None:
+    stored, g = one("0", 3)
+    deep: Any = g
+    for _ in range(202):
+        deep = {"d": deep}
+    save(deep, stored)
+    with pytest.raises(GradclipError, match="in more than 200 dicts and lists"):
+        gradclip_cli.inspect("x.pt")
+    twice = b"]q\0" + b"".join(b"0](" + b"h\0" * 10 + b"eq\0" for _ in range(100))
+    Path("x.pt").write_bytes(archive({"bomb": Raw(twice)}, ()))
+    with pytest.raises(GradclipError, match="stand in each other without end"):
+        gradclip_cli.inspect("x.pt")
+
+
 def test_one_view_under_two_names_counts_once_and_is_said(here: Path) -> None:
     stored = Stored.of("0", SQUARE)
     whole, row = stored.view(0, (3, 4), (4, 1)), stored.view(0, (4,), (1,))
@@ -211,6 +251,30 @@ def test_views_that_overlap_are_clipped_once_and_refused_where_they_differ(here:
     for way in ({"per_tensor": True}, {"exclude": ["b"]}):
         with untouched(here), pytest.raises(GradclipError, match="'a' and 'b' share values"):
             gradclip_cli.apply("x.pt", clip_norm=1.0, output="new.pt", **way)
+
+
+def test_what_does_not_count_never_becomes_another(here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    whole, part = stored.view(0, (3, 4), (4, 1)), stored.view(3, (2,), (1,))
+    for root in (
+        {"w": whole, "w.grad": whole},
+        {"grads": {"w": whole}, "optimizer": {"m": part}},
+    ):
+        save(root, stored)
+        with untouched(here), pytest.raises(GradclipError, match="share values, and would become"):
+            gradclip_cli.apply("x.pt", clip_norm=1.0, output="new.pt")
+        gradclip_cli.apply("x.pt", clip_norm=1e9, output="same.pt")
+        assert Path("same.pt").read_bytes() == Path("x.pt").read_bytes()
+        Path("same.pt").unlink()
+
+
+def test_a_value_that_stands_twice_in_a_view_is_not_clipped_in_two_ways(here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    save({"w": stored.view(0, (4, 4), (1, 1))}, stored)
+    with untouched(here), pytest.raises(GradclipError, match="stand several times in 'w'"):
+        gradclip_cli.apply("x.pt", clip_norm=1.0, per_tensor=True, axes=[1], output="new.pt")
+    gradclip_cli.apply("x.pt", clip_norm=1.0, output="new.pt")
+    assert norms("new.pt") == {"w": pytest.approx(1)}
 
 
 def test_views_between_each_other_do_not_overlap(here: Path) -> None:
@@ -294,6 +358,8 @@ EVIL = {
     "no mark": (Raw(b"Nt"), "no mark"),
     "nothing to take": (Raw(b"Na0000000000"), "fills what is no list"),
     "a set of a value": (Raw(b"NNNs"), "fills what is no dict"),
+    "a frame of another length": (Raw(b"\x95" + bytes([200]) + bytes(7)), "cut short"),
+    "a protocol that there is not": (Raw(b"\x80\x09"), "protocol 9"),
 }
 
 
@@ -424,6 +490,46 @@ def test_without_checksums_a_file_is_sound_and_stays_without(here: Path) -> None
     assert gradclip_cli.check("y.pt").sound
     with zipfile.ZipFile("y.pt") as file:
         assert {one.CRC for one in file.infolist()} == {0}
+
+
+def with_records(raw: bytes, *records: tuple[str, bytes]) -> bytes:
+    """Give an archive with other records, or more of them."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(whole, "w") as new:
+        others = [name for name in old.namelist() if name not in dict(records)]
+        for name, data in (*((name, old.read(name)) for name in others), *records):
+            new.writestr(zipfile.ZipInfo(name), data)
+    return whole.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_is_held_to_what_torch_reads(here: Path) -> None:
+    stored = Stored.of("0", SQUARE)
+    raw = archive({"w": stored.view(0, (3, 4), (4, 1))}, [stored])
+    twice = ("archive/data/0", stored.data), ("archive/data/0", bytes(48))
+    pickle_ = zipfile.ZipFile(io.BytesIO(raw)).read("archive/data.pkl")
+    for records, words in (
+        (twice, "two members are called 'archive/data/0'"),
+        ([("archive/version", b"99\n")], "version is '99'"),
+        ([("archive/version", b"three\n")], "version is 'three'"),
+        ([("archive/data.pkl", pickle_ + b"more")], "4 bytes follow the pickle"),
+    ):
+        Path("x.pt").write_bytes(with_records(raw, *records))
+        (found,) = gradclip_cli.check("x.pt").files
+        assert words in f"{found.problem}{found.strays}", found
+    assert norms("x.pt") == {"w": float(np.linalg.norm(SQUARE.astype("f8")))}
+
+
+def test_bytes_are_plain_values_by_every_protocol(here: Path) -> None:
+    stored, g = one("0", 3)
+    latin = Call(Global("_codecs", "encode"), ("caf\xe9", "latin1"))
+    empty = Call(Global("__builtin__", "bytes"), ())
+    save({"w": g, "version": latin, "none": empty}, stored)
+    report = gradclip_cli.inspect("x.pt")
+    assert {row.name: row.norm for row in report.tensors} == {"w": 3}
+    save({"w": Call(Global("_codecs", "encode"), ("x", "rot13"))}, stored)
+    with pytest.raises(GradclipError, match="what it does not take"):
+        gradclip_cli.inspect("x.pt")
 
 
 def test_what_is_no_file_of_torch_says_what_it_is(here: Path) -> None:

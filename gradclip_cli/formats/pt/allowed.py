@@ -85,7 +85,7 @@ _KINDS = {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.Te
 _BUILTINS = ("builtins", "__builtin__")
 _PLAIN: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("set", "frozenset", "list"), lambda values=(): [*_values(values)]),
-    **dict.fromkeys(("complex", "bytearray", "slice"), lambda *_parts: None),
+    **dict.fromkeys(("complex", "bytearray", "bytes", "slice"), lambda *_parts: None),
     "dict": lambda pairs=(): dict(_pairs(pairs)),
     "tuple": lambda values=(): (*_values(values),),
 }
@@ -94,6 +94,7 @@ _EMPTY: dict[str, Callable[..., Any]] = {
     "collections.Counter": lambda counts=(): dict(_pairs(counts)),
     "collections.defaultdict": lambda _factory=None, pairs=(): dict(_pairs(pairs)),
     **{f"{module}.{name}": made for module in _BUILTINS for name, made in _PLAIN.items()},
+    "_codecs.encode": lambda text, encoding: _latin(text, encoding),
     "torch.Size": lambda sides=(): (*_values(sides),),
     "torch.device": lambda *_parts: None,
     "torch.serialization._get_layout": lambda *_names: None,
@@ -292,6 +293,13 @@ def _is_size(value: Any) -> bool:
 
 def _are_sizes(values: Any) -> bool:
     return type(values) in (tuple, list) and len(values) <= 64 and all(map(_is_size, values))
+
+
+def _latin(text: Any, encoding: Any) -> bytes:
+    """Give the bytes that pickles up to protocol 2 write as a text."""
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise TypeError("it encodes by Latin-1")
+    return text.encode("latin-1")
 
 
 def _pairs(values: Any) -> Any:

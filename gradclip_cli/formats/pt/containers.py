@@ -23,6 +23,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 _DAMAGED = "was the copy or download interrupted? save the file again"
 _PICKLE = "data.pkl"
+_NEWEST = 10  # version: kMaxSupportedFileFormatVersion in caffe2/serialize/versions.h
 
 
 @frozen
@@ -36,7 +37,14 @@ class Held:
 
 def archive(source: FileSource, reader: Reader, front: Front) -> Held:
     """Read a ZIP archive; the members that have a checksum are to be proved."""
-    members = {member.name: member for member in members_of(source, reader)}
+    members: dict[str, Member] = {}
+    for member in members_of(source, reader):
+        if members.setdefault(member.name, member) is not member:
+            raise GradclipError(
+                source.label,
+                f"two members are called {shown(member.name)}",
+                "readers differ in which of the two they take: save the file again",
+            )
     pickles = [name for name in members if name.rpartition("/")[2] == _PICKLE]
     roots = [name for name in pickles if name.count("/") == 1] or pickles
     if len(roots) != 1:
@@ -64,7 +72,18 @@ def archive(source: FileSource, reader: Reader, front: Front) -> Held:
         raise GradclipError(
             source.label, f"the record byteorder is {shown(said.decode('latin-1'))}", _DAMAGED
         )
-    value = read_pickle(_stream(reader, members[roots[0]]), Allowed())
+    version = _bytes(reader, members[f"{root}version"]) if f"{root}version" in members else b"3"
+    said_version = version.strip().decode("latin-1")
+    if not said_version.isdecimal() or not 1 <= int(said_version) <= _NEWEST:
+        raise GradclipError(
+            source.label,
+            f"the record version is {shown(said_version)}, and there are 1 to {_NEWEST}",
+            "if it is newer than gradclip, update gradclip; else save the file again",
+        )
+    data = _stream(reader, members[roots[0]])
+    value = read_pickle(data, Allowed())
+    if left := members[roots[0]].size - data.tell():
+        front.strays.append(f"{left:,} bytes follow the pickle")
     places = {
         name.removeprefix(f"{root}data/"): (member.start, member.start + member.size)
         for name, member in members.items()

@@ -13,6 +13,7 @@ from gradclip_cli.frozen import frozen
 
 MOST_OPCODES = 20_000_000
 MOST_BYTES = 1 << 29
+_NEWEST = 5  # protocol
 _LONGEST_LINE = 10_000
 _LONGEST_NUMBER = 1_024
 _LONGEST_TEXT = 1 << 20
@@ -46,6 +47,12 @@ class Bytes(Protocol):
 
     def readline(self, size: int, /) -> bytes:
         """Give bytes up to a line feed, at most so many."""
+
+    def tell(self) -> int:
+        """Give the offset of what is read next."""
+
+    def seek(self, offset: int, /) -> int:
+        """Read on from an offset."""
 
 
 class Calls(Protocol):
@@ -153,6 +160,18 @@ class _Machine:
         if not self._stack:
             raise PickleError("the pickle keeps what is not there")
         self._memo[key] = self._stack[-1]
+
+    def check_protocol(self, number: int) -> None:
+        if number > _NEWEST:
+            raise PickleError(f"a pickle of protocol {number}, which there is not")
+
+    def check_frame(self, size: int) -> None:
+        """Check that a frame is there; what is in it is read as all else."""
+        begin = self._stream.tell()
+        self._stream.seek(begin + min(size, MOST_BYTES) - 1 if size else begin)
+        if size and not self._stream.read(1):
+            raise PickleError("a frame of the pickle is cut short")
+        self._stream.seek(begin)
 
     def get(self, key: int) -> None:
         if key not in self._memo:
@@ -265,8 +284,8 @@ _U1, _U2, _U4, _U8 = map(struct.Struct, ("<B", "<H", "<I", "<Q"))
 _I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
 _Do = Callable[[_Machine], object]
 _DOES: dict[bytes, _Do] = {
-    b"\x80": lambda m: m.number(_U1),
-    b"\x95": lambda m: m.number(_U8),
+    b"\x80": lambda m: m.check_protocol(m.number(_U1)),
+    b"\x95": lambda m: m.check_frame(m.number(_U8)),
     b"(": lambda m: m.push(_MARK),
     b"0": lambda m: m.drop(),
     b"1": lambda m: m.take_marked(),

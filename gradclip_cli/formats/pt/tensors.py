@@ -21,6 +21,7 @@ from gradclip_cli.tensors.dump import DumpFile, Tensor
 
 # How much larger an expanded view may be than its storage, and how large in any case, in bytes.
 _REPEATED, _LARGE = 16, 1 << 27
+_HEAD = 512  # bytes by which a container is known
 _MOST = 1 << 30  # bytes, of all views together, beyond so many times the file
 
 _Read = Callable[[FileSource, Reader, Front], Held]
@@ -33,15 +34,7 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
     beyond its storage.
     """
     assert isinstance(source, FileSource), "it is read from anywhere"
-    read = _container(front.peek(512), source)
-    try:
-        with source.opened() as reader:
-            held = read(source, reader, front)
-        found = contents(held.root, name, front, source.label)
-        tensors = tuple([_tensor(called, view, held, source) for called, view in found.items()])
-    except PickleError as error:
-        hint = error.hint or "the file is damaged: save it again with torch.save"
-        raise GradclipError(source.label, error.problem, hint) from error
+    tensors, _ = _found(front, source, name)
     total = sum([tensor.size for tensor in tensors])
     if total > _REPEATED * source.size + _MOST:
         raise GradclipError(
@@ -50,6 +43,26 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
             "the file is damaged, or was made to mislead",
         )
     return tensors
+
+
+_Found = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+
+
+def _found(front: Front, source: FileSource, name: str | None) -> _Found:
+    """Give the tensors that count, and those that do not."""
+    read = _container(front.peek(_HEAD), source)
+    try:
+        with source.opened() as reader:
+            held = read(source, reader, front)
+        found = contents(held.root, name, front, source.label)
+        counted, uncounted = (
+            tuple([_tensor(called, view, held, source) for called, view in some.items()])
+            for some in (found.counted, found.uncounted)
+        )
+    except PickleError as error:
+        hint = error.hint or "the file is damaged: save it again with torch.save"
+        raise GradclipError(source.label, error.problem, hint) from error
+    return counted, uncounted
 
 
 def _container(head: bytes, source: Source) -> _Read:
@@ -137,10 +150,12 @@ def _are_packed(pairs: Sequence[tuple[int, int]]) -> bool:
 
 def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     """Lay out a copy with the same bytes but those of the values, and true checksums."""
+    assert isinstance(file.source, FileSource), "it is read from anywhere"
     with file.source.opened() as reader:
-        head = bytearray(min(512, file.source.size or 0))
-        reader.read_exactly(memoryview(head), 0)
-    if is_tar(bytes(head)):
+        data = bytearray(min(_HEAD, file.source.size))
+        reader.read_exactly(memoryview(data), 0)
+    head = bytes(data)
+    if is_tar(head):
         raise NotWrittenError(
             file.source.label,
             "a tar of PyTorch's first versions, which nothing writes any more",
@@ -153,4 +168,5 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
             "write them as float64 into another kind of file: -o clipped.safetensors",
         )
     seal = partial(sealed, only_known=True) if head.startswith(b"PK") else None
-    return Layout(file.tensors, file.tensors, seal=seal)
+    kept = _found(Front(lambda *_: b"", head), file.source, None)[1] if file.uncounted else ()
+    return Layout(file.tensors, file.tensors, seal=seal, kept=kept)
