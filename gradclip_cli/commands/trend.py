@@ -179,7 +179,7 @@ class _Place:
         try:
             self._found = found([operand.path], void_as)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
-            status += [_status(one.path) for one in self._found.companions]
+            status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
             if not os.path.isdir(operand.path):
                 raise
@@ -210,14 +210,19 @@ class _Place:
         sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
         files = [(source.path, source.size, source.modified_ns) for source in sources]
         changed = [source.changed_ns for source in sources]
-        for one in self._found.companions:
-            file, at = _status(one.path)
+        for path in _besides(self._found):
+            file, at = _status(path)
             files.append(file)
             changed.append(at)
         key = Key.of(self.operand.path, (*files,), self._selection, (*changed,), self._void_as)
         return None if self.operand.path == STDIN else key, _measured(
             dump, moments, self._selection
         )
+
+
+def _besides(found: Found) -> list[str]:
+    """Give the paths of what a step depends on besides its dumps."""
+    return [*(one.path for one in found.companions), *found.parts]
 
 
 def _explained(error: RepeatedNameError, path: str) -> RepeatedNameError:

@@ -271,6 +271,55 @@ class RangeStream(io.RawIOBase):
         return got
 
 
+class _PartReader(Reader):
+    def __init__(self, reader: Reader, begin: int, end: int) -> None:
+        super().__init__(reader.label)
+        self._reader, self._begin, self._end = reader, begin, end
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        view = view[: max(self._end - self._begin - offset, 0)]
+        return self._reader.read_into(view, self._begin + offset) if view else 0
+
+
+@frozen
+class Part(Source):
+    """A range of a file that is an archive of its own; offsets begin with it."""
+
+    file: FileSource
+    begin: int
+    end: int
+
+    @property
+    def path(self) -> str:  # type: ignore[override] # is never set
+        """That of the file."""
+        return self.file.path
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """What the file is called."""
+        return self.file.label
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Number of bytes."""
+        return self.end - self.begin
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """That of the file."""
+        return self.file.stamp
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """Give a reader."""
+        with self.file.opened() as reader:
+            yield self.over(reader)
+
+    def over(self, reader: Reader) -> Reader:
+        """Give a reader of the range from one of the file."""
+        return _PartReader(reader, self.begin, self.end)
+
+
 def _read_through(source: Source, begin: int, end: int) -> None:
     """Read a range of a source for the sake of its checksum alone."""
     piece = memoryview(bytearray(_PIECE))

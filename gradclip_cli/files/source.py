@@ -207,7 +207,8 @@ class Front:
     into `strays` what it takes all the same, though no writer should write it so; into `uncounted`
     the names of tensors that are none of the gradient's, by what they are; and into `proofs` what
     else has a checksum than the sources of tensors. `is_named_by_file` says that the one tensor has
-    the name that the reader was given, and `besides` what else the file holds, in words.
+    the name that the reader was given, and `besides` what else the file holds, in words. `begins`
+    are the indices at which tensors begin that are pieces of larger ones, by name.
     """
 
     def __init__(self, more: Callable[[int, int], bytes], ahead: bytes = b"") -> None:
@@ -219,6 +220,7 @@ class Front:
         self.proofs: list[Source] = []
         self.is_named_by_file = False
         self.besides: list[str] = []
+        self.begins: dict[str, tuple[int, ...]] = {}
 
     def peek(self, count: int) -> bytes:
         """Give the next bytes without consuming them; fewer than `count` only at the end."""

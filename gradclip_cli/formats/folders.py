@@ -6,12 +6,13 @@ must then parse.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
+from gradclip_cli.formats.pieces import put_together
 from gradclip_cli.formats.shards import (
     INDEX_SUFFIX,
     UNINDEXED,
@@ -91,7 +92,8 @@ class Found:
     """What operands name: files, shard indexes, and the number of other files in folders.
 
     `links` are folders in these that are links, which are not followed: they may lead anywhere.
-    `aside` are dumps that do not count, because of what stands beside them, and why.
+    `aside` are dumps that do not count, because of what stands beside them, and why; `parts` are
+    the other files of folders that are one dump.
     """
 
     files: tuple[Place, ...]
@@ -99,6 +101,7 @@ class Found:
     ignored: int
     links: tuple[str, ...] = ()
     aside: tuple[tuple[str, Place], ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def folders(self) -> set[str]:
@@ -128,6 +131,7 @@ class Found:
                 unreadable.append((place, said))
         if unreadable and not files:
             raise unreadable[0][1]
+        files = put_together(files)
         _check_different(files)
         aside = tuple((why, place.path) for why, place in self.aside)
         return Dump(tuple(files), self.companions, self.ignored, self.links, aside)
@@ -143,6 +147,7 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
     ignored = 0
     links: list[str] = []
     aside: list[tuple[str, Place]] = []
+    parts: list[str] = []
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
@@ -154,17 +159,19 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
         if not os.path.isdir(operand):
             name = "" if operand == STDIN else os.path.basename(operand)
             files.append(Place(operand, name, False, void_as))
+            if registry.marked(operand):
+                parts += _parts(operand)
             continue
-        dumps, indexes, linked, others = _members(operand)
-        if not dumps and not indexes:
+        inside = _inside(operand)
+        if not inside.dumps and not inside.indexes:
             raise NoDumpsError(
                 operand,
-                f"a folder without dumps ({others:,} other files)",
-                f"folders that are links are not followed: name {listed(linked)} itself"
-                if linked
+                f"a folder without dumps ({inside.others:,} other files)",
+                f"folders that are links are not followed: name {listed(inside.links)} itself"
+                if inside.links
                 else f"gradclip reads {registry.list_of_suffixes()} files",
             )
-        counted, left = _counted(operand, dumps, indexes, void_as)
+        counted, left = _counted(operand, inside, void_as)
         if not counted:
             names = listed([place.relative for _, place in left])
             raise NoDumpsError(
@@ -174,28 +181,30 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
             )
         files += counted
         aside += left
-        companions += (Companion(os.path.join(operand, index), index) for index in indexes)
-        ignored += others
-        links += linked
-    return Found(tuple(files), tuple(companions), ignored, tuple(links), tuple(aside))
+        companions += (Companion(os.path.join(operand, one), one) for one in inside.indexes)
+        ignored += inside.others
+        links += inside.links
+        parts += inside.parts
+    return Found((*files,), (*companions,), ignored, (*links,), (*aside,), (*parts,))
 
 
 def _counted(
-    folder: str, dumps: Sequence[str], indexes: Sequence[str], void_as: str
+    folder: str, inside: "_Inside", void_as: str
 ) -> tuple[list[Place], list[tuple[str, Place]]]:
     """Give the dumps of a folder that count, and those that do not, and why.
 
     An index decides of the safetensors files in its own folder, and of those that it names. What a
     trainer keeps besides does not count beside other dumps, nor in folders below them.
     """
+    dumps, indexes = inside.dumps, inside.indexes
     counted: dict[str, Place] = {}
     wrong = {
         one: GradclipError(os.path.join(folder, one), error.problem, error.hint)
         for one, error in incomplete(dumps).items()
     }
     for index in indexes:
-        inside = os.path.dirname(index)
-        beside = [one for one in dumps if os.path.dirname(one) == inside and is_split(one)]
+        at = os.path.dirname(index)
+        beside = [one for one in dumps if os.path.dirname(one) == at and is_split(one)]
         try:
             counted |= _sharded(folder, index, void_as)
         except (GradclipError, OSError) as error:
@@ -244,19 +253,32 @@ def _sharded(folder: str, index: str, void_as: str) -> dict[str, Place]:
     return found
 
 
-def _members(folder: str) -> tuple[list[str], list[str], list[str], int]:
-    """Give a folder's dumps, shard indexes and links to folders, in natural order.
+@dataclass
+class _Inside:
+    """What a folder holds, in natural order: dumps, shard indexes and links to folders.
 
-    The number is that of other files.
+    `parts` are files of folders that are one dump, `others` is the number of all other files.
     """
-    dumps: list[str] = []
-    indexes: list[str] = []
-    links: list[str] = []
-    others = 0
+
+    dumps: list[str] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    others: int = 0
+
+
+def _inside(folder: str) -> _Inside:
+    found = _Inside()
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
+        if mark := registry.mark_of(names):
+            marking = os.path.join(place, mark)
+            found.dumps.append(os.path.relpath(marking, folder))
+            found.parts += _parts(marking)
+            folders.clear()
+            continue
         paths = [os.path.join(place, name) for name in folders]
-        links += filter(os.path.islink, paths)
+        found.links += filter(os.path.islink, paths)
         below = os.path.relpath(place, folder)
         if below.count(os.sep) >= DEEPEST:
             raise GradclipError(
@@ -269,14 +291,24 @@ def _members(folder: str) -> tuple[list[str], list[str], list[str], int]:
             if is_ours(name):
                 continue
             if name.endswith(INDEX_SUFFIX):
-                indexes.append(member)
-            elif registry.ending_of(name):
-                dumps.append(member)
+                found.indexes.append(member)
+            elif registry.ending_of(name) or registry.is_part(name):
+                found.dumps.append(member)
             else:
-                others += 1
-    for some in (dumps, indexes, links):
+                found.others += 1
+    for some in (found.dumps, found.indexes, found.links):
         some.sort(key=natural)
-    return dumps, indexes, links, others
+    return found
+
+
+def _parts(marking: str) -> list[str]:
+    """Give the paths of all other files of the folder that a file makes one dump."""
+    found = [
+        os.path.join(place, name)
+        for place, _, names in os.walk(os.path.dirname(marking) or os.curdir, onerror=_raise)
+        for name in names
+    ]
+    return sorted(path for path in found if os.path.normpath(path) != os.path.normpath(marking))
 
 
 def _raise(error: OSError) -> None:

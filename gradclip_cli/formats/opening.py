@@ -99,14 +99,14 @@ def open_file(operand: str, relative: str, void_as: str = "") -> DumpFile:
 
 def open_regular(path: str, relative: str, label: str | None = None, void_as: str = "") -> DumpFile:
     """Read the header of a regular file; what is none is not waited for."""
-    label = label or path
+    label = label or (path if registry.marked(path) is None else os.path.dirname(path) or os.curdir)
     check_regular(os.stat(path).st_mode, label)  # before opening: a FIFO would wait for its writer
     descriptor = open_raw(path, os.O_RDONLY)
     try:
         source = FileSource.of(descriptor, path, label)
         head = read_at(descriptor, _HEAD, 0)  # nearly always the whole header
         front = Front(lambda count, position: read_at(descriptor, count, position), head)
-        form = _format(head, label)
+        form = registry.marked(path) or _format(head, label)
         tensors = _read(form, front, source, relative, void_as)
     finally:
         os.close(descriptor)
@@ -198,6 +198,7 @@ def _file(
         tuple((what, tuple(names)) for what, names in front.uncounted.items()),
         tuple(front.proofs),
         tuple(front.besides),
+        tuple(front.begins.items()),
     )
 
 
@@ -218,6 +219,12 @@ def name_by_file(relative: str) -> str | None:
 
 def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
     """Recognise a file by its content; where that fails, by its suffix, for the better message."""
+    if registry.is_part(path):
+        raise GradclipError(
+            path,
+            "a part of a distributed checkpoint, which is a whole folder",
+            "give the folder; if it holds no .metadata, copy that too: its name begins with a dot",
+        )
     for form in registry.formats():
         if form.recognised(head):
             return form

@@ -8,7 +8,7 @@ where no format of gradclip's own fits, and loaded only for that suffix.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 FORMATS = [
+    "gradclip_cli.formats.dcp.format:DCP",
     "gradclip_cli.formats.npy:NPY",
     "gradclip_cli.formats.npz.format:NPZ",
     "gradclip_cli.formats.pt.format:PT",
@@ -39,13 +40,12 @@ def _never(_name: str) -> bool:
     return False
 
 
-def _ranges(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
+def ranges(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     """Lay out a copy with the same bytes, ranges of which are rewritten."""
     if any(tensor.source is not file.source for tensor in tensors):
         raise NotWrittenError(
             file.source.label,
-            f"the tensors of a {file.format} file are no ranges of its bytes, so that no copy of "
-            "it can be clipped",
+            "its tensors are no ranges of its bytes, so that no copy of it can be clipped",
             "write them as another kind of file: -o clipped.safetensors",
         )
     if not are_alike(file.tensors, tensors):
@@ -72,8 +72,9 @@ class Format:
     that is read from `anywhere`, and not from the front to the end of its tensors, itself checks
     the size of the file; of a stream such a format gets a copy in a file.
 
-    In folders, files of a format that `yields` do not count beside those of others, and never those
-    whose names `is_beside` matches.
+    A folder that holds a file of one of the names `marks` is one dump, with all that is in it, and
+    files of the suffixes `parts` lie nowhere else. In other folders, files of a format that
+    `yields` do not count beside those of others, and never those whose names `is_beside` matches.
 
     `is_named_by_file` says that the one tensor has no name of its own. `confirm`, if there is one,
     asks the format's own library about the file at a path, which messages call by a label. `extra`
@@ -84,10 +85,12 @@ class Format:
     suffixes: tuple[str, ...]
     recognised: Callable[[bytes], bool]
     read: Callable[[Front, Source, str | None], tuple[Tensor, ...]]
-    copied: Callable[[DumpFile, Sequence[Tensor]], Layout] = _ranges
+    copied: Callable[[DumpFile, Sequence[Tensor]], Layout] = ranges
     laid_out: Callable[[Sequence[Tensor]], Layout] | None = None
     magic: bytes = b""
     anywhere: bool = False
+    marks: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     yields: bool = False
     is_beside: Callable[[str], object] = _never
     is_named_by_file: bool = False
@@ -139,6 +142,28 @@ def called(name: str) -> Format:
 def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     """Lay out a copy of a file in which its tensors become these, of other dtypes at the most."""
     return called(file.format).copied(file, tensors)
+
+
+def mark_of(names: Iterable[str]) -> str:
+    """Give the name, of those of a folder's files, that makes it one dump; else nothing."""
+    found = {*names}
+    for form in formats():
+        if not form.parts or any(is_part(name) for name in found):
+            for mark in form.marks:
+                if mark in found:
+                    return mark
+    return ""
+
+
+def marked(path: str) -> Format | None:
+    """Give the format of a folder that a file at this path marks."""
+    name = os.path.basename(path)
+    return next((form for form in formats() if name in form.marks), None)
+
+
+def is_part(path: str) -> bool:
+    """Say whether a path is that of a part of a dump, and no dump by itself."""
+    return path.endswith(tuple(suffix for form in formats() for suffix in form.parts))
 
 
 def list_of_suffixes() -> str:

@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
-from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid, unchanged
-from gradclip_cli.formats.registry import Format
+from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid
+from gradclip_cli.formats.pieces import SHARDING, begins
+from gradclip_cli.formats.registry import Format, ranges
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, narrow, numeric
 from gradclip_cli.tensors.dump import DumpFile, Tensor
@@ -98,6 +99,8 @@ def locate(front: Front, source: Source, name: str | None = None) -> tuple[Tenso
         if isinstance(metadata, dict) and metadata:
             what = plural(len(metadata), "entry", "entries")
             front.besides.append(f"{what} of __metadata__")
+            if SHARDING in metadata:
+                front.begins = begins(metadata[SHARDING], label)
     tensors = tuple([_tensor(key, entry, source, 8 + length) for key, entry in entries.items()])
     front.strays += _unknown_fields(entries)
     _check_cover(tensors, source, 8 + length)
@@ -110,7 +113,7 @@ def locate(front: Front, source: Source, name: str | None = None) -> tuple[Tenso
 def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     """Lay out a copy; where dtypes change, with a header that says all else that it has said."""
     if are_alike(file.tensors, tensors):
-        return unchanged(file.tensors)
+        return ranges(file, tensors)
     front = bytearray(min(tensor.offset for tensor in tensors))
     with file.source.opened() as reader:
         reader.read_exactly(memoryview(front), 0)

@@ -63,8 +63,8 @@ class DumpFile:
     `is_named_by_file` says that its one tensor has the file's name; `package` is that of somebody
     else's which has read it. `strays` say what is odd in it, and was read all the same; `uncounted`
     are names of tensors that are none of the gradient's, by what they are. `proofs` are what has a
-    checksum besides the sources of tensors, `besides` what else the file holds, in words. A `spool`
-    keeps what came from a stream.
+    checksum besides the sources of tensors, `besides` what else the file holds, in words. `begins`
+    say where tensors begin that are pieces of larger ones. A `spool` keeps what came from a stream.
     """
 
     source: Source
@@ -77,6 +77,7 @@ class DumpFile:
     uncounted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     proofs: tuple[Source, ...] = ()
     besides: tuple[str, ...] = ()
+    begins: tuple[tuple[str, Index], ...] = ()
     spool: "Spool | None" = None
 
     def prove(self) -> None:

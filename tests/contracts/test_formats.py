@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats import registry
+from gradclip_cli.formats.folders import find
 from gradclip_cli.tensors.dtypes import FLOAT64, numeric
 from gradclip_cli.tensors.dump import DumpFile, Tensor
-from tests import pts
+from tests import dcps, pts
 from tests.contracts.formats import FormatContract
 from tests.dumps import floats, npy_bytes, npz_bytes, safetensors_bytes
+from tests.folders import untouched
 from tests.running import gradclip
 
 Sample = Callable[[list[float]], bytes]
@@ -50,11 +54,65 @@ CHECKSUMS: dict[str, Callable[[bytes], list[int]]] = {
 }
 
 
+def dcp_folder(folder: Path, values: list[float]) -> None:
+    """Write a checkpoint with one tensor in two chunks."""
+    whole = np.array(values, "<f4")
+    dcps.write(folder, {"sample": (whole.shape, dcps.split(whole, [[1]]))})
+
+
+FOLDERS: dict[str, Callable[[Path, list[float]], None]] = {"dcp": dcp_folder}
+OF_FILES = [form for form in registry.formats() if not form.marks]
+
+
 def test_every_format_has_a_sample_to_be_tried_on() -> None:
-    assert {form.name for form in registry.formats()} == SAMPLES.keys()
+    assert {form.name for form in OF_FILES} == SAMPLES.keys()
+    assert {form.name for form in registry.formats() if form.marks} == FOLDERS.keys()
 
 
-@pytest.mark.parametrize("form", registry.formats(), ids=lambda form: form.name, scope="class")
+@pytest.mark.parametrize("name", FOLDERS)
+class TestEachFormatOfFolders:
+    """What a dump that is a folder does in every command."""
+
+    @pytest.fixture
+    def folder(self, name: str, tmp_path: Path) -> Path:
+        """Write a dump of norm 13."""
+        FOLDERS[name](tmp_path / "a", [3.0, 4.0, 12.0])
+        return tmp_path / "a"
+
+    def test_it_is_one_dump(self, folder: Path) -> None:
+        dump = find([str(folder)]).open()
+        assert pickle.loads(pickle.dumps(dump)).tensors[0].shape == (3,)
+        (file,) = dump.files
+        assert file.source.label == str(folder)
+        report = gradclip_cli.inspect(folder)
+        assert {row.name: row.norm for row in report.tensors} == {"sample": 13.0}
+        assert gradclip_cli.inspect(folder.parent).global_norm == 13.0
+
+    def test_it_is_checked_compared_and_followed(self, folder: Path, name: str) -> None:
+        other = folder.parent / "b"
+        FOLDERS[name](other, [3.0, 4.0, 0.0])
+        assert gradclip_cli.check(folder, other).sound
+        assert gradclip_cli.diff(folder, folder).same
+        assert not gradclip_cli.diff(folder, other).same
+        assert [step.global_norm for step in gradclip_cli.trend(folder, other).steps] == [13, 5]
+
+    def test_it_is_clipped_into_another_format(self, folder: Path, tmp_path: Path) -> None:
+        with untouched(tmp_path), pytest.raises(GradclipError, match="no ranges of its bytes"):
+            gradclip_cli.apply(folder, clip_norm=6.5, in_place=True)
+        gradclip_cli.apply(folder, clip_norm=6.5, output=tmp_path / "c.npy")
+        assert np.load(tmp_path / "c.npy").tolist() == [1.5, 2.0, 6.0]
+
+    def test_what_is_lost_of_it_is_refused_in_words(self, folder: Path) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                raw = path.read_bytes()
+                path.write_bytes(raw[: len(raw) // 2])
+                with pytest.raises(GradclipError):
+                    gradclip_cli.inspect(folder)
+                path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("form", OF_FILES, ids=lambda form: form.name, scope="class")
 class TestEachFormat(FormatContract):
     """The contract, for each format of the registry."""
 

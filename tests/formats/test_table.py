@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gradclip_cli.formats import registry
-from tests import pts
+from tests import dcps, pts
 from tests.running import Run
 
 TOP = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez("grads.npz", a=values)
     stored, tensor = pts.tensor("0", values)
     Path("grads.pt").write_bytes(pts.archive({"a": tensor}, [stored]))
+    dcps.write(tmp_path / "checkpoint", {"a": (values.shape, dcps.split(values, [[1]]))})
     return tmp_path
 
 

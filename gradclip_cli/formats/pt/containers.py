@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.members import Member, RangeStream, StoredSource
+from gradclip_cli.files.members import Member, Part, RangeStream, StoredSource
 from gradclip_cli.files.source import FileSource, Front, Reader
 from gradclip_cli.formats.archives import members_of
 from gradclip_cli.formats.pt.allowed import WAY_OUT, Allowed, Storage, View, shown
@@ -35,10 +35,18 @@ class Held:
     is_little: bool = True
 
 
-def archive(source: FileSource, reader: Reader, front: Front) -> Held:
-    """Read a ZIP archive; the members that have a checksum are to be proved."""
+def archive(
+    source: FileSource, reader: Reader, front: Front, within: tuple[int, int] | None = None
+) -> Held:
+    """Read a ZIP archive, perhaps a range of a file; members with a checksum are to be proved.
+
+    Raises `PickleError` and `GradclipError`.
+    """
+    begin, end = within or (0, source.size)
+    part = Part(source, begin, end)
     members: dict[str, Member] = {}
-    for member in members_of(source, reader):
+    for found in members_of(part, part.over(reader)):
+        member = replace(found, start=found.start + begin)
         if members.setdefault(member.name, member) is not member:
             raise GradclipError(
                 source.label,

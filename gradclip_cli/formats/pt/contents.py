@@ -1,8 +1,8 @@
 """What a file of PyTorch holds: values by dotted names, and which of them are gradients."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front
@@ -29,6 +29,7 @@ _SUFFIX = ".grad"
 _DEEPEST = 200  # parts of a name
 _REPEATED = 1_000_000  # values in containers that stand in several places
 
+_T = TypeVar("_T")
 _Views = dict[str | None, View]
 
 
@@ -70,7 +71,7 @@ def contents(root: Any, name: str | None, front: Front, label: str) -> Contents:
             found[called] = value
     if others:
         front.besides.append(f"{others:,} values that are no tensors")
-    gradients, parameters = _gradients(found, front)
+    gradients, parameters = gradients_among(found, front)
     return Contents(_once(gradients, front), uncounted | parameters)
 
 
@@ -126,6 +127,11 @@ def _word(key: Any) -> str:
     return key if isinstance(key, str) else repr(key)
 
 
+def kind_of(path: Iterable[str]) -> str:
+    """Say what stands under a path of containers, if it is no gradient."""
+    return next(filter(None, [_kind(key, None) for key in path]), "")
+
+
 def _kind(key: Any, value: Any) -> str:
     """Say what stands under a key, if it is no gradient.
 
@@ -143,12 +149,14 @@ def _kind(key: Any, value: Any) -> str:
     return ARGUMENTS if key in _ARGUMENTS else ""
 
 
-def _gradients(found: _Views, front: Front) -> tuple[_Views, _Views]:
+def gradients_among(
+    found: dict[str | None, _T], front: Front
+) -> tuple[dict[str | None, _T], dict[str | None, _T]]:
     """Part gradients, which then have the names of parameters, from those if they stand beside."""
     paths = {name: (name or "").split(".") for name in found}
     suffixed = {name for name, parts in paths.items() if len(parts) > 1 and parts[-1] == "grad"}
-    kept: _Views = {}
-    left: _Views = {}
+    kept: dict[str | None, _T] = {}
+    left: dict[str | None, _T] = {}
     tops = {parts[0] for parts in paths.values()}
     is_apart = bool(tops & _GRADIENTS) and bool(tops & _MODELS)
     for name, parts in paths.items():

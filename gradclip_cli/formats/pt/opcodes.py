@@ -71,6 +71,10 @@ class Calls(Protocol):
         """Give what is stored outside of the pickle."""
 
 
+class Key:
+    """What `Calls` make that may be a key: each is equal to itself alone."""
+
+
 _MARK = object()
 _UNHASHED = "a key is neither text nor a number"
 
@@ -247,7 +251,7 @@ class _Machine:
 def _hashed(key: Any) -> Any:
     """Give a key of a dict, if it is plain: a nested one could exhaust the machine."""
     plain = (str, int, float, bool, bytes, type(None))
-    if isinstance(key, plain) or (
+    if isinstance(key, (*plain, Key)) or (
         type(key) is tuple and all(isinstance(part, plain) for part in key)
     ):
         return key

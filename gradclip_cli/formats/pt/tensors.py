@@ -56,7 +56,7 @@ def _found(front: Front, source: FileSource, name: str | None) -> _Found:
             held = read(source, reader, front)
         found = contents(held.root, name, front, source.label)
         counted, uncounted = (
-            tuple([_tensor(called, view, held, source) for called, view in some.items()])
+            tuple([tensor_of(called, view, held, source) for called, view in some.items()])
             for some in (found.counted, found.uncounted)
         )
     except PickleError as error:
@@ -81,7 +81,7 @@ def _container(head: bytes, source: Source) -> _Read:
     )
 
 
-def _tensor(name: str | None, view: View, held: Held, source: FileSource) -> Tensor:
+def tensor_of(name: str | None, view: View, held: Held, source: FileSource) -> Tensor:
     """Find a view's bytes; what does not lie within its storage is refused before it is read."""
     called = f"tensor {shown(name or '')}"
     storage = view.storage

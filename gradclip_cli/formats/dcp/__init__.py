@@ -1,0 +1,1 @@
+"""Distributed checkpoints of PyTorch: a folder whose `.metadata` says which chunk lies where."""

@@ -1,0 +1,1 @@
+"""Distributed checkpoints that torch has written, and the script that made them."""
