@@ -8,7 +8,9 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -20,12 +22,14 @@ import numpy as np
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from tests import pts
+from tests import dcps, pts
+from tests.dcps import Chunk
 from tests.dumps import floats, safetensors_bytes
 from tests.findings import REFUSED, TAKEN, Finding, check_fit, fresh, nothing_else
 from tests.mutants import few, with_other_bytes
 
 SQUARE = np.arange(1, 13, dtype="<f4").reshape(3, 4)
+ROW = SQUARE.ravel()
 NUMBERS = [0, 1, 2, 8, 255, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]
 
 
@@ -143,6 +147,34 @@ def _raw(raw: bytes, about: zipfile.ZipInfo) -> bytes:
     return raw[start : start + about.file_size]
 
 
+@cache
+def dcp_models() -> list[dict[str, bytes]]:
+    """Give the files of sound distributed checkpoints."""
+    with tempfile.TemporaryDirectory() as place:
+        chunks = dcps.split(SQUARE, [[1], [3]])
+        dcps.write(Path(place), {"w": (SQUARE.shape, chunks), "b": ((12,), [Chunk((0,), ROW)])})
+        made = {path.name: path.read_bytes() for path in sorted(Path(place).iterdir())}
+    here = Path(__file__).parent / "formats" / "dcp" / "plain"
+    return [made, {path.name: path.read_bytes() for path in sorted(here.iterdir())}]
+
+
+def with_dcp(chance: random.Random, folder: Path) -> str:
+    """Hold a damaged distributed checkpoint to the laws."""
+    files = dict(chance.choice(dcp_models()))
+    name = ".metadata" if chance.random() < 0.7 else chance.choice([*files])
+    files[name] = damaged(chance, files[name])
+    place = folder / "in"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for path, raw in files.items():
+        (place / path).write_bytes(raw)
+    before = set(os.listdir(folder))
+    report = _looked_at(place)
+    if set(os.listdir(folder)) != before or set(os.listdir(place)) != files.keys():
+        raise Finding("a file was made")
+    return REFUSED if report is None else TAKEN
+
+
 LEAVES: list[Any] = [
     *(None, True, 0, -1, 1.5, "", "x", "..", "../x", "/etc/passwd", "~", "a/../b", "a\0b", [], {}),
     *("https://x/y", "\ud800", "\x1b[2J", "s1.safetensors", "s2.safetensors", "sub", ".", "s1"),
@@ -194,5 +226,6 @@ def _looked_at(path: Path) -> gradclip_cli.Report | None:
 KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "npz": with_npz,
     "pt": with_pt,
+    "dcp": with_dcp,
     "index": with_index,
 }

@@ -19,6 +19,7 @@ FEW = {
     "calls": 150,
     "npz": 150,
     "pt": 150,
+    "dcp": 100,
     "index": 150,
 }
 HEAVY = 40  # times as many
