@@ -26,6 +26,7 @@ from gradclip_cli.tensors.codecs import Floats, Values, magnitudes
 _TINY, _HUGE = 2.0**LOWEST, 2.0 ** (HIGHEST - 1)
 
 _WITHOUT_POWERS = (0.0, 2.0, math.inf)
+_MANY = 1024  # blocks of which something is kept each, before it is merged
 
 
 def measure(
@@ -62,6 +63,11 @@ class Gauge:
         self._places = places
         self._next = first
         self._norm_type = norm_type
+        self._before: tuple[Moments, ...] = ()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._blocks = 0
         self._count = self._zeros = 0
         self._largest = -1.0
         self._largest_at = 0
@@ -82,6 +88,10 @@ class Gauge:
             if statistics.usual():
                 self._further.append(statistics.measured(values, self._lanes))
             self._add(values, sizes)
+            self._blocks += 1
+            if self._blocks == _MANY:
+                self._before = (self.moments(),)
+                self._begin()
 
     def _add(self, values: Values, sizes: NDArray[Any] | None) -> None:
         lanes, first, count = self._lanes, self._next, values.size // self._lanes
@@ -167,7 +177,7 @@ class Gauge:
             found = merge((found, *self._with_nonfinite))
         if self._further:
             found = dataclasses.replace(found, further=statistics.together(self._further))
-        return found
+        return merge((*self._before, found)) if self._before else found
 
 
 def _complex_sizes(values: Values) -> Floats:

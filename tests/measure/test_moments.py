@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gradclip_cli
+from gradclip_cli.measure import gauge
 from gradclip_cli.measure.gauge import measure, measure_each
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.places import Places, places_of
@@ -438,6 +439,26 @@ def test_tensors_merge_to_the_same_norm_in_any_order_and_grouping(
     assert regrouped.squares == whole.squares
     assert regrouped.norm == whole.norm
     assert close(whole.norm, exact_norm([x for v in values for x in (v, v / 3)]), 1e-13)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 3.0, math.inf])
+def test_moments_do_not_depend_on_how_many_blocks_are_kept(
+    norm_type: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(15).standard_normal(40 * ROW + 17)
+    values[::1000] = 0
+    values[7 * ROW : 9 * ROW] *= 1e200
+    values[[20 * ROW + 3, 30 * ROW]] = math.inf, math.nan
+
+    def found(many: int) -> Moments:
+        monkeypatch.setattr(gauge, "_MANY", many)
+        whole = gauge.Gauge(norm_type=norm_type)
+        for begin in range(0, values.size, ROW):
+            whole.add(values[begin : begin + ROW])
+            assert len(whole._dots) < many
+        return whole.moments()
+
+    assert found(2) == found(3) == found(1000)
 
 
 def test_nothing_merges_to_nothing() -> None:
