@@ -47,7 +47,8 @@ def _index(said: object) -> Shape:
 def put_together(files: Sequence[DumpFile]) -> list[DumpFile]:
     """Give the same files, their tensors whole: each in the first file that has a piece of it.
 
-    Files belong together that lie in one folder. Raises `GradclipError` as `joined`.
+    Files belong together that lie in one folder; what one holds alone may be less than the whole.
+    Raises `GradclipError` as `joined`.
     """
     folders: dict[str, dict[str, list[tuple[int, Tensor, Shape]]]] = {}
     for number, file in enumerate(files):
@@ -65,13 +66,28 @@ def put_together(files: Sequence[DumpFile]) -> list[DumpFile]:
             parts.setdefault(number, set()).add(name)
         first, _, _ = some[0]
         whole.setdefault(first, {})[name] = _whole(name, some, files[first].source.label)
-    return [_with(file, whole.get(n, {}), parts.get(n, set())) for n, file in enumerate(files)]
+    found = [_with(file, whole.get(n, {}), parts.get(n, set())) for n, file in enumerate(files)]
+    places = [os.path.dirname(file.source.path or "") if file.begins else None for file in files]
+    return [
+        _perhaps_alone(file) if place is not None and places.count(place) == 1 else file
+        for file, place in zip(found, places, strict=True)
+    ]
+
+
+def _perhaps_alone(file: DumpFile) -> DumpFile:
+    folder, own = os.path.split(file.source.path or "")
+    others = [name for name in os.listdir(folder or os.curdir) if name.endswith(".safetensors")]
+    if others == [own] or not own:
+        return file
+    said = "tensors that may go on in the files beside it, which only their folder counts"
+    return dataclasses.replace(file, strays=(*file.strays, said))
 
 
 def _whole(name: str, some: Sequence[tuple[int, Tensor, Shape]], label: str) -> Tensor:
     shapes = {(len(low), len(tensor.shape), tensor.dtype) for _, tensor, low in some}
     if len(shapes) > 1:
-        raise GradclipError(label, f"pieces of tensor {quoted(name)} have several dtypes", _HINT)
+        what = f"pieces of tensor {quoted(name)} have several dtypes or numbers of axes"
+        raise GradclipError(label, what, _HINT)
     ends = [map(sum, zip(low, tensor.shape, strict=True)) for _, tensor, low in some]
     shape = (*map(max, zip(*ends, strict=True)),)
     boxes = [(low, tensor.shape, tensor) for _, tensor, low in some if tensor.size]
