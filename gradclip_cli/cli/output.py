@@ -58,7 +58,7 @@ def form_of_file(path: str) -> str | None:
     """Give the output format that a file's ending names, if there is one of that name."""
     from gradclip_cli.render.registry import RENDERERS
 
-    ending = os.path.splitext(path)[1].removeprefix(".")
+    ending = os.path.splitext(path)[1].removeprefix(".").lower()
     return ending if ending in RENDERERS else None
 
 

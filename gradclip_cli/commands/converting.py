@@ -10,7 +10,7 @@ from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import reopened
 from gradclip_cli.formats.registry import Format, NotWrittenError
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor
-from gradclip_cli.tensors.names import listed, plural
+from gradclip_cli.tensors.names import ends_in, listed, plural
 
 
 def target_of(dump: Dump, operands: Sequence[str], output: Any) -> Format | None:
@@ -41,7 +41,7 @@ def _is_file(output: str) -> bool:
 
 def _promised(output: str) -> Format | None:
     """Give the format of an output's suffix, if new files of it are written."""
-    fitting = (form for form in registry.formats() if output.endswith(form.suffixes))
+    fitting = (form for form in registry.formats() if ends_in(output, form.suffixes))
     return next((form for form in fitting if form.laid_out is not None), None)
 
 

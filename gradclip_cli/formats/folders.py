@@ -14,10 +14,10 @@ from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
 from gradclip_cli.formats.shards import (
-    INDEX_SUFFIX,
     UNINDEXED,
     Shard,
     incomplete,
+    is_index,
     is_split,
     shards_of,
 )
@@ -151,7 +151,7 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
-        if operand.endswith(INDEX_SUFFIX) and not os.path.isdir(operand):
+        if is_index(operand) and not os.path.isdir(operand):
             folder, name = os.path.split(operand)
             files += _sharded(folder, name, void_as).values()
             companions.append(Companion(operand, name))
@@ -290,7 +290,7 @@ def _inside(folder: str) -> _Inside:
             member = name if below == os.curdir else os.path.join(below, name)
             if is_ours(name):
                 continue
-            if name.endswith(INDEX_SUFFIX):
+            if is_index(name):
                 found.indexes.append(member)
             elif registry.ending_of(name) or registry.is_part(name):
                 found.dumps.append(member)

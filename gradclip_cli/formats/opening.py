@@ -19,11 +19,11 @@ from gradclip_cli.files.source import (
 from gradclip_cli.files.spools import Spool, spool_file
 from gradclip_cli.files.system import open_fifo, open_raw, path_of, read_at
 from gradclip_cli.formats import registry
+from gradclip_cli.formats.endings import DUMPS
 from gradclip_cli.formats.registry import Format
-from gradclip_cli.formats.shards import INDEX_SUFFIX
 from gradclip_cli.tensors.dtypes import VOID_AS, said_to_be
 from gradclip_cli.tensors.dump import DumpFile, Tensor, end_of
-from gradclip_cli.tensors.names import quoted, shortened
+from gradclip_cli.tensors.names import ends_in, quoted, shortened
 
 STDIN = "-"
 _HEAD = 4096
@@ -50,15 +50,13 @@ _FOREIGN = (
     ),
 )
 
-# Suffixes of dumps that gradclip does not read: such a file is meant as one, whatever is in it.
-_MEANT = (".pkl", ".pickle", ".h5", ".hdf5", ".gguf")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"%PDF")
 _CONTROLS = "\t\n\f\r\x08\x1b"  # of logs
 
 
 def is_no_dump(path: str) -> bool:
     """Say whether a file is surely none: text, a picture or nothing, and not named as a dump."""
-    if path.endswith((*registry.suffixes(), *_MEANT, INDEX_SUFFIX)) or registry.is_of_package(path):
+    if ends_in(path, (*registry.suffixes(), *DUMPS)) or registry.is_of_package(path):
         return False
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -205,14 +203,15 @@ def _file(
 def _stem(relative: str, form: Format) -> str | None:
     """Give the name of a file's one tensor: the file's; a stream has none."""
     for suffix in form.suffixes:
-        relative = relative.removesuffix(suffix)
+        if ends_in(relative, suffix):
+            relative = relative[: -len(suffix)]
     return relative.replace(os.sep, ".") or None
 
 
 def name_by_file(relative: str) -> str | None:
     """Give the name that a file of this path gives its one tensor; None where it has its own."""
     for form in registry.formats():
-        if form.is_named_by_file and relative.endswith(form.suffixes):
+        if form.is_named_by_file and ends_in(relative, form.suffixes):
             return _stem(relative, form)
     return None
 
@@ -228,18 +227,18 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
     for form in registry.formats():
         if form.recognised(head):
             return form
-    if not is_stream and not path.endswith(registry.suffixes()):
+    if not is_stream and not ends_in(path, registry.suffixes()):
         brought = registry.of_package(path)
         if brought is not None:
             return brought
     for form in registry.formats():
-        if form.magic and head.startswith(form.magic) and path.endswith(form.suffixes):
+        if form.magic and head.startswith(form.magic) and ends_in(path, form.suffixes):
             return form
     for start, what, hint in _FOREIGN:
         if re.match(start, head.lstrip(), re.IGNORECASE | re.DOTALL):
             raise GradclipError(path, f"not a dump of tensors but {what}", hint)
     for form in registry.formats():
-        if path.endswith(form.suffixes):
+        if ends_in(path, form.suffixes):
             return form
     raise GradclipError(
         path,

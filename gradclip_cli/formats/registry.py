@@ -17,6 +17,7 @@ from gradclip_cli.formats.layouts import Layout, are_alike, unchanged
 from gradclip_cli.frozen import frozen
 from gradclip_cli.registry import load
 from gradclip_cli.tensors.dump import DumpFile, Tensor
+from gradclip_cli.tensors.names import ends_in
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -68,9 +69,10 @@ class Format:
     bytes with ranges rewritten, if nothing else is said. `laid_out` gives a new file for any
     tensors, in C order and with little ends; a format without it is not written for others.
 
-    What has the suffix and begins with `magic` is taken for one even if it is not recognised. One
-    that is read from `anywhere`, and not from the front to the end of its tensors, itself checks
-    the size of the file; of a stream such a format gets a copy in a file.
+    `suffixes` are in small letters, and those of files may have capitals. What has one and begins
+    with `magic` is taken for such a file even if it is not recognised. One that is read from
+    `anywhere`, and not from the front to the end of its tensors, itself checks the size of the
+    file; of a stream such a format gets a copy in a file.
 
     A folder that holds a file of one of the names `marks` is one dump, with all that is in it, and
     files of the suffixes `parts` lie nowhere else. In other folders, files of a format that
@@ -125,12 +127,12 @@ def suffixes() -> tuple[str, ...]:
 
 def of_suffix(path: str) -> Format | None:
     """Give gradclip's own format whose suffix a path has."""
-    return next((form for form in formats() if path.endswith(form.suffixes)), None)
+    return next((form for form in formats() if ends_in(path, form.suffixes)), None)
 
 
 def ending_of(path: str) -> str:
     """Give the suffix of a path by which it is known for a dump; none is empty."""
-    own = next((suffix for suffix in suffixes() if path.endswith(suffix)), "")
+    own = next((suffix for suffix in suffixes() if ends_in(path, suffix)), "")
     return own or (f".{_suffix(path)}" if is_of_package(path) else "")
 
 
@@ -166,6 +168,11 @@ def is_part(path: str) -> bool:
     return path.endswith(tuple(suffix for form in formats() for suffix in form.parts))
 
 
+def written_suffixes() -> tuple[str, ...]:
+    """Give the suffixes of formats in which any dump can be written."""
+    return tuple(form.suffixes[0] for form in formats() if form.laid_out is not None)
+
+
 def list_of_suffixes() -> str:
     """Say what is read, for messages."""
     *others, last = suffixes()
@@ -194,14 +201,14 @@ def of_package(path: str) -> Format | None:
 
 
 def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].removeprefix(".")
+    return os.path.splitext(path)[1].removeprefix(".").lower()
 
 
 @functools.cache
 def _entry_points() -> dict[str, "EntryPoint"]:
     from importlib.metadata import entry_points  # takes as long as a small measurement
 
-    return {point.name.removeprefix("."): point for point in entry_points(group=GROUP)}
+    return {point.name.removeprefix(".").lower(): point for point in entry_points(group=GROUP)}
 
 
 def _load(point: "EntryPoint", path: str) -> Format:

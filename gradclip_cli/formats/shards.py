@@ -16,7 +16,7 @@ from gradclip_cli.files.source import check_regular
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import DumpFile
-from gradclip_cli.tensors.names import is_unicode, listed, natural, quoted, shortened
+from gradclip_cli.tensors.names import ends_in, is_unicode, listed, natural, quoted, shortened
 
 INDEX_SUFFIX = ".safetensors.index.json"
 UNINDEXED = "in no shard index"
@@ -157,9 +157,14 @@ def grown(path: str, growth: Mapping[str, int]) -> bytes | None:
     return json.dumps(index, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
+def is_index(path: str) -> bool:
+    """Say whether a path is named as a shard index is."""
+    return ends_in(path, INDEX_SUFFIX)
+
+
 def is_split(name: str) -> bool:
     """Say whether a file is of the kind that indexes are of."""
-    return name.endswith(".safetensors")
+    return ends_in(name, ".safetensors")
 
 
 def incomplete(names: Iterable[str]) -> dict[str, GradclipError]:

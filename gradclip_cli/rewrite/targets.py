@@ -9,11 +9,12 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import NEW_ONLY, Target, check_folder, check_name, target
 from gradclip_cli.files.refusals import check_replaceable
 from gradclip_cli.files.system import REPLACES
-from gradclip_cli.formats.registry import called, ending_of
-from gradclip_cli.formats.shards import INDEX_SUFFIX
+from gradclip_cli.formats import endings
+from gradclip_cli.formats.registry import called, ending_of, written_suffixes
+from gradclip_cli.formats.shards import is_index
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.gradients import holds_only_integers
-from gradclip_cli.tensors.names import escape, plural
+from gradclip_cli.tensors.names import ends_in, escape, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _check_backup(path: str) -> None:
     """Refuse a name for an original under which it would be lost, or be taken for a dump."""
     check_name(path, path)
     name = os.path.basename(path)
-    if ending_of(name) or name.endswith(INDEX_SUFFIX):
+    if ending_of(name) or is_index(name):
         raise GradclipError(
             "--backup",
             f"{escape(name)} would be read as a part of the dump wherever its folder is",
@@ -119,7 +120,7 @@ def beside(
         output.endswith(os.sep)
         or os.path.isdir(output)
         or len(operands) > 1
-        or any(os.path.isdir(one) or one.endswith(INDEX_SUFFIX) for one in operands)
+        or any(os.path.isdir(one) or is_index(one) for one in operands)
     )
     _check_ending(output, dump.files, into_folder)
     if not into_folder:
@@ -156,7 +157,7 @@ def beside(
 
 def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:
     """Refuse a name that promises another kind of file than is written."""
-    ending = ending_of(output)
+    ending = ending_of(output) or endings.foreign(output)
     if not ending or os.path.isdir(output):
         return
     if into_folder:
@@ -169,12 +170,22 @@ def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> 
         )
     (file,) = files
     own = called(file.format).suffixes
-    if ending not in own and not file.source.path.endswith(ending):
+    if ending not in own and not ends_in(file.source.path, ending):
         raise GradclipError(
             output,
             f"is named as a {ending} file, and what is written stays {file.format}",
-            f"clipping changes no format: let the name end in {own[0] if own else 'another way'}",
+            _renamed(output, ending, own),
         )
+
+
+def _renamed(output: str, ending: str, own: Sequence[str]) -> str:
+    """Say which names would do in the place of one that promises another kind of file."""
+    *others, last = dict.fromkeys([*own[:1], *written_suffixes()])
+    hint = f"let the name end in {', '.join(others)} or {last}"
+    if ending in endings.PACKED:
+        return f"{hint}, and pack it afterwards"
+    report = f"; a report goes to --report {escape(output)}"
+    return hint + report * (ending in endings.REPORTS)
 
 
 def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:

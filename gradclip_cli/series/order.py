@@ -168,7 +168,7 @@ def _bare(path: str) -> str:
     """Give a path without the suffix of a dump."""
     whole = path.rstrip(os.sep) or path
     stem, suffix = os.path.splitext(whole)
-    return stem if suffix in (*suffixes(), ".jsonl") else whole
+    return stem if suffix.lower() in (*suffixes(), ".jsonl") else whole
 
 
 def _step(text: str) -> int | str:

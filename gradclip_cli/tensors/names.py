@@ -114,6 +114,15 @@ def sides(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
+def ends_in(path: str, endings: str | tuple[str, ...]) -> bool:
+    """Say whether a path has one of these endings, in capitals or not, as no system tells both.
+
+    >>> ends_in("W.NPY", (".npz", ".npy")), ends_in("W.NPY.old", ".npy")
+    (True, False)
+    """
+    return path.lower().endswith(endings)
+
+
 def plural(count: int, noun: str, several: str = "") -> str:
     """Write how many there are of something.
 

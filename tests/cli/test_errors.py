@@ -238,7 +238,7 @@ FAULTS = {
     "no file at all": Wrong("inspect", "no file is named", "name"),
     # an output
     "an output that exists": Wrong(
-        "apply x.npy --clip-norm 1 -o notes.txt", "notes.txt: already exists", "--force"
+        "apply x.npy --clip-norm 1 -o empty.npy", "empty.npy: already exists", "--force"
     ),
     "an output in a missing folder": Wrong(
         "apply x.npy --clip-norm 1 -o none/out.npy", "none/out.npy: its folder does not", "mkdir"

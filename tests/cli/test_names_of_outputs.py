@@ -55,6 +55,8 @@ def test_a_name_that_promises_something_else_is_refused_with_a_way_out(
         "x.safetensors -o q.safetensors",
         "x.safetensors -o q.grads",
         "x.npy -o q",
+        "x.npy -o q.step-20",
+        "in -o q.json/",
         "in -o q.npy/",
         "in -o folder.npy",
         "x.npy -o folder.npy",
@@ -73,6 +75,8 @@ def test_any_other_name_will_do(way: str, here: Path) -> None:
         ("x.npy -o q.safetensors", b"8\0\0\0\0\0\0\0{"),
         ("in -o q.safetensors", b"p\0\0\0\0\0\0\0{"),
         ("x.npy x.safetensors -o q.npz", b"PK\3\4"),
+        ("x.npy -o q.NPZ", b"PK\3\4"),
+        ("x.npy -o q.SafeTensors", b"8\0\0\0\0\0\0\0{"),
     ],
 )
 def test_a_name_of_another_format_is_kept(way: str, begin: bytes, here: Path) -> None:
@@ -81,6 +85,42 @@ def test_a_name_of_another_format_is_kept(way: str, begin: bytes, here: Path) ->
     name = way.split()[-1]
     assert (here / name).read_bytes()[: len(begin)] == begin
     assert gradclip_cli.inspect(name).global_norm == pytest.approx(1)
+
+
+def test_a_suffix_may_have_capitals_wherever_it_is_read(here: Path) -> None:
+    array(here / "from" / "w.npy").rename(here / "from" / "W.NPY")
+    report = gradclip_cli.inspect("from")
+    assert [row.name for row in report.rows] == ["W"]
+    assert gradclip_cli.inspect("from/W.NPY").rows[0].name == "W"
+    assert gradclip_cli.diff("from/W.NPY", "x.npy").rows[0].name is None
+
+
+@pytest.mark.parametrize("source", ["x.npy", "x.safetensors"])
+@pytest.mark.parametrize(
+    ("ending", "more"),
+    [
+        (".npz.gz", ", and pack it afterwards"),
+        (".json", "; a report goes to --report q.json"),
+        (".onnx", ""),
+        (".h5", ""),
+        (".PT", ""),
+        (".safetensors.index.json", ""),
+        (".png", ""),
+    ],
+)
+def test_a_name_of_a_kind_that_is_not_written_is_refused(
+    source: str, ending: str, more: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with untouched(here):
+        said = run_here(capfd, "apply", source, "--clip-norm=1", "-o", f"q{ending}")
+    own = source.removeprefix("x")
+    others = [one for one in (".npy", ".npz", ".safetensors") if one != own]
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith(f"gradclip: q{ending}: is named as a .")
+    assert said.err.endswith(
+        f" file, and what is written stays {own[1:]}\n"
+        f"hint: let the name end in {own}, {' or '.join(others)}{more}\n"
+    )
 
 
 def test_the_same_stands_of_a_pipe(here: Path) -> None:

@@ -47,7 +47,7 @@ class FormatContract:
     def test_it_has_a_name_and_suffixes_that_begin_with_a_dot(self) -> None:
         assert self.form.name
         assert self.form.suffixes
-        assert all(suffix.startswith(".") for suffix in self.form.suffixes)
+        assert all(one.startswith(".") and one == one.lower() for one in self.form.suffixes)
 
     def test_its_files_are_recognised_and_by_no_other_format(self) -> None:
         head = self.sample(VALUES)[:4096]

@@ -323,7 +323,7 @@ def test_bytes_without_the_magic_are_no_array_whatever_the_file_is_called(
 
 def test_a_folder_gives_its_dumps_in_natural_order_and_counts_the_rest(tmp_path: Path) -> None:
     names = ["w10.npy", "w2.npy", "sub/w1.npy", "sub/deep/x.npy"]
-    for name in [*names, "notes.txt", "model.dat", "sub/.npy.swp", "NO.NPY"]:
+    for name in [*names, "notes.txt", "model.dat", "sub/.npy.swp", "no.npy~"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(NPY)
     dump = find([str(tmp_path)]).open()
