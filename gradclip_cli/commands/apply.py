@@ -147,7 +147,7 @@ def apply(
             prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
     came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
-    said += dropped(dump, form) if form is not None else []
+    said += dropped(dump, form, output) if form is not None else []
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")

@@ -10,7 +10,7 @@ from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import reopened
 from gradclip_cli.formats.registry import Format, NotWrittenError
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor
-from gradclip_cli.tensors.names import ends_in, listed, plural
+from gradclip_cli.tensors.names import ends_in, listed, plural, quoted
 
 
 def target_of(dump: Dump, operands: Sequence[str], output: Any) -> Format | None:
@@ -50,14 +50,19 @@ def converted(dump: Dump, form: Format, output: Any) -> Dump:
 
     Raises `GradclipError` where the format cannot hold a tensor.
     """
-    name = "gradient"
-    if isinstance(output, str | os.PathLike):
-        name, _ = os.path.splitext(os.path.basename(os.fspath(output)))
+    name = _stem(output)
     files = [replace(file, tensors=(*_plain(file, name),)) for file in map(_kept, dump.files)]
     found = replace(dump, files=(*files,))
     assert form.laid_out is not None, "so it was chosen"
     form.laid_out(found.tensors)
     return found
+
+
+def _stem(output: Any) -> str:
+    """Give the name of an output's file, without its ending."""
+    if not isinstance(output, str | os.PathLike):
+        return "gradient"
+    return os.path.splitext(os.path.basename(os.fspath(output)))[0]
 
 
 def _kept(file: DumpFile) -> DumpFile:
@@ -91,8 +96,8 @@ def _plain(file: DumpFile, name: str) -> Iterator[Tensor]:
         yield plain
 
 
-def dropped(dump: Dump, form: Format) -> list[str]:
-    """Say what of a dump does not stand in a file of another format."""
+def dropped(dump: Dump, form: Format, output: Any) -> list[str]:
+    """Say what of a dump does not stand in a file of another format, at an output."""
     was = sorted({file.format for file in dump.files})
     said = [f"written as {form.name}" + (f", from {listed(was)}" if was != [form.name] else "")]
     lost: list[str] = []
@@ -101,4 +106,9 @@ def dropped(dump: Dump, form: Format) -> list[str]:
         lost += (f"{plural(len(names), 'tensor')} ({what})" for what, names in file.uncounted)
     if lost:
         said.append(f"not carried over: {listed([*dict.fromkeys(lost)], len(lost))}")
+    name = _stem(output)
+    for tensor in dump.tensors if form.is_named_by_file else ():
+        if tensor.name != name:
+            what = f"{quoted(tensor.name)} is called {quoted(name)} now"
+            said.append(f"{what}: the one tensor of a {form.suffixes[0]} file is named after it")
     return said

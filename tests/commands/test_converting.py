@@ -189,3 +189,10 @@ def test_what_is_packed_is_unpacked_once_beside_what_is_not(
         begun.clear()
         assert gradclip_cli.diff(*pair).same
         assert len(begun) <= 3, "for its header and its values, and not for every span of them"
+
+
+def test_a_name_that_an_array_cannot_have_is_told(here: Path) -> None:
+    save_file({"layer.w": np.array([3.0, 4.0], "f4")}, "one.safetensors")
+    (_, said) = gradclip_cli.apply("one.safetensors", clip_norm=1.0, output="q.npy").notes
+    assert said == "'layer.w' is called 'q' now: the one tensor of a .npy file is named after it"
+    (_,) = gradclip_cli.apply("one.safetensors", clip_norm=1.0, output="layer.w.npy").notes
