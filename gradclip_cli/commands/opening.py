@@ -27,8 +27,8 @@ def _refuse_steps(files: Found) -> None:
 
     for run in series(files.files):
         common = run.common()
-        if common is None:
-            continue
+        if common is None or len({*map(os.path.realpath, run.steps)}) < len(run.steps):
+            continue  # one that is given twice is told as such
         first, *_, last = run.steps
         if run.folder:
             first, last = (os.path.relpath(step, run.folder) for step in (first, last))

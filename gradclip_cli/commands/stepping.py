@@ -34,12 +34,18 @@ def steps_of(
         steps += held
         if held != [path]:
             runs.append((path, set(held)))
+    again = _again(steps)
+    steps = [step for step in steps if step not in again]
     operands = ordered(steps, step_from)
-    notes = [_told(path, [one for one in operands if one.path in held]) for path, held in runs]
+    read = ((path, [one for one in operands if one.path in held]) for path, held in runs)
+    notes = [_told(path, some) for path, some in read if some]
     places = folders(steps)
     if len(places) > 1:
         notes.append(f"steps of {len(places):,} folders: {listed(places)}")
     notes += left_out(links)
+    if again:
+        count = plural(len(again), "link to another step", "links to other steps")
+        notes.append(f"{count} left out: {listed(again)}")
     if ignored:
         notes.append(f"{plural(len(ignored), 'path')} ignored: {listed(ignored)}")
     return operands, notes
@@ -77,6 +83,27 @@ def _held(
             steps = [*run.steps, *(other for other, is_step in beside if is_step)]
             return steps, [other for other, is_step in beside if not is_step], found.links
     return [path], [], found.links
+
+
+def _again(steps: Sequence[str]) -> list[str]:
+    """Give the links that lead to another of these steps.
+
+    Raises `GradclipError` where one is named twice in any other way.
+    """
+    first: dict[str, str] = {}
+    again = []
+    for step in sorted(steps, key=_is_link):
+        other = first.setdefault(step if step == STDIN else os.path.realpath(step), step)
+        if other is step:
+            continue
+        if step == other or not _is_link(step):
+            raise GradclipError(step, f"is the same step as {escape(other)}", "give each step once")
+        again.append(step)
+    return again
+
+
+def _is_link(path: str) -> bool:
+    return os.path.islink(path.rstrip(os.sep))
 
 
 def _told(path: str, operands: Sequence[Operand]) -> str:

@@ -316,6 +316,16 @@ def _raise(error: OSError) -> None:
 
 
 def _check_different(files: Sequence[DumpFile]) -> None:
+    inodes: dict[tuple[int, int], DumpFile] = {}
+    for file in files:
+        if file.source.identity is not None:
+            other = inodes.setdefault(file.source.identity, file)
+            if other is not file:
+                raise GradclipError(
+                    file.source.label,
+                    f"is the same file as {escape(other.source.label)}",
+                    "give each file once, or its values count twice",
+                )
     places: dict[str | None, DumpFile] = {}
     for file in files:
         for tensor in file.tensors:
@@ -327,14 +337,4 @@ def _check_different(files: Sequence[DumpFile]) -> None:
                     f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
                     "all files together are one gradient; for several, make one run per file, or "
                     "follow the steps of a run with gradclip trend",
-                )
-    inodes: dict[tuple[int, int], DumpFile] = {}
-    for file in files:
-        if file.source.identity is not None:
-            other = inodes.setdefault(file.source.identity, file)
-            if other is not file:
-                raise GradclipError(
-                    file.source.label,
-                    f"is the same file as {escape(other.source.label)}",
-                    "give each file once, or its values count twice",
                 )

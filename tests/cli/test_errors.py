@@ -134,7 +134,7 @@ FAULTS = {
         "other/x.npy: tensor 'x' also stands in x.npy",
         "one run per file",
     ),
-    "the same file twice": Wrong("inspect x.npy x.npy", "x.npy: tensor 'x' also stands in", ""),
+    "the same file twice": Wrong("inspect x.npy x.npy", "x.npy: is the same file as x.npy", "once"),
     "scale factors among what is to be clipped": Wrong(
         f"apply scales.safetensors {CLIP}", "scales.safetensors: 1 tensor of scale", "--exclude"
     ),

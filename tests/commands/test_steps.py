@@ -299,3 +299,26 @@ def test_python_takes_one_gradient_too(tmp_path: Path) -> None:
     with pytest.raises(GradclipError, match="not one gradient"):
         gradclip_cli.inspect(tmp_path)
     assert gradclip_cli.inspect(tmp_path, one_gradient=True).global_norm == 50**0.5
+
+
+def test_a_step_that_is_named_in_two_ways_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write(tmp_path, ["run/step-1", "run/step-2", "run/step-3/g"])
+    (tmp_path / "run" / "last.safetensors").symlink_to("step-2.safetensors")
+    (tmp_path / "run" / "last").symlink_to("step-3")
+    (tmp_path / "here").symlink_to("run")
+    one = "run/step-1.safetensors"
+    for other in ("./run/step-1.safetensors", "run//step-1.safetensors", "here/step-1.safetensors"):
+        with pytest.raises(GradclipError, match=r"is the same step as run/step-1\."):
+            gradclip_cli.trend(one, other)
+    with pytest.raises(GradclipError, match=r"is the same step as run/step-3\n"):
+        gradclip_cli.trend(one, "run/step-3", "run/step-3/")
+    given = [
+        f"run/{name}" for name in ("last.safetensors", "step-2.safetensors", "last/", "step-3")
+    ]
+    found = gradclip_cli.trend(given)
+    assert [step.step for step in found.steps] == [2, 3]
+    assert found.notes == ("2 links to other steps left out: run/last.safetensors, run/last/",)
+    assert [step.step for step in gradclip_cli.trend("run").steps] == [1, 2, 3]
