@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import constant
 
+UNSET = "is a variable of the shell not set?"
+"""What to ask where a text is empty."""
+
 Path = str | os.PathLike[str]
 """What names a file or a folder."""
 

@@ -17,7 +17,7 @@ import typer.main
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import constant
-from gradclip_cli.options import Operand, Option
+from gradclip_cli.options import UNSET, Operand, Option
 
 COMMANDS = {
     "inspect": "Say how large the gradients are, one by one and together.",
@@ -166,7 +166,7 @@ def _option(option: Option) -> inspect.Parameter:
         option.flag,
         *([option.short] if option.short else []),
         metavar=option.metavar or None,
-        parser=None if option.parse is None else _parser(option.parse),
+        parser=None if option.is_switch or option.choices else _parser(option),
         help=option.told,
         show_default=False,
     )
@@ -181,10 +181,16 @@ class _UnparsedError(Exception):
         self.error = error
 
 
-def _parser(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def _parser(option: Option) -> Callable[[str], Any]:
+    """Give what reads an option's text, of which none is empty."""
+    parse = option.parse or str
+
     @functools.wraps(parse)
     def parsed(text: str) -> Any:
         try:
+            if not text:
+                flag = option.short or option.flag
+                raise GradclipError(flag, "is empty", f"give a value, or leave it out; {UNSET}")
             return parse(text)
         except GradclipError as error:
             raise _UnparsedError(error) from error

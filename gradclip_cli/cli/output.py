@@ -12,7 +12,7 @@ import typer
 from gradclip_cli.cli import boundary
 from gradclip_cli.cli.declared import Given
 from gradclip_cli.errors import GradclipError, together
-from gradclip_cli.options import is_number
+from gradclip_cli.options import UNSET, is_number
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
@@ -34,9 +34,12 @@ def operands(
 ) -> Sequence[str]:
     """Give the operands; none means standard input, if something is sent there.
 
-    Raises `GradclipError` for a number that names no file: its option was forgotten.
+    Raises `GradclipError` for an empty path, and for a number that names no file: its option was
+    forgotten.
     """
     if paths:
+        if "" in paths:
+            raise GradclipError("", "a path is empty", f"name a file or a folder; {UNSET}")
         for path in filter(is_stray, paths):
             raise GradclipError(path, "a number, and there is no file of that name", hint)
         return paths

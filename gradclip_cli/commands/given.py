@@ -207,7 +207,7 @@ def _text(value: Any) -> str:
 def _path(value: Any) -> str:
     try:
         path = os.fspath(value)
-        _if(isinstance(path, str) and b"\0" not in os.fsencode(path), value)
+        _if(isinstance(path, str) and path != "" and b"\0" not in os.fsencode(path), value)
     except Exception as error:
         raise _OtherwiseError from error
     return str(path)

@@ -26,7 +26,7 @@ def renaming(prefixes: Sequence[str] = (), renames: Sequence[str] = ()) -> Renam
     'norm.weight'
     """
     if "" in prefixes:
-        raise GradclipError("--strip-prefix", "an empty text is no prefix", "give one: module.")
+        raise GradclipError("--strip-prefix", "is empty", "give one: module.")
     rules = [_rule(rename) for rename in renames]
 
     def aligned(name: str) -> str:

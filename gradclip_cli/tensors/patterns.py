@@ -30,6 +30,8 @@ class Pattern:
         import regex  # takes long to import, and few commands need it
 
         self._option, self._hint, self._new = option, hint, new
+        if not text:
+            raise GradclipError(option, "is empty", hint)
         self._given = text if new is None else f"{text}={new}"
         try:
             repeats = (max(int(count), 1) for count in _REPEATS.findall(text))

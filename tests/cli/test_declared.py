@@ -222,3 +222,30 @@ def test_help_goes_through_a_pipe_whose_reader_leaves(tmp_path: Path) -> None:
     done = gradclip("help", "apply", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"Usage: gradclip apply [OPTIONS] [PATH]...\n")
+
+
+def wanting(name: str) -> list[Option]:
+    return [one for one in options(name).values() if not one.is_switch and not one.choices]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, one) for name in FUNCTIONS for one in wanting(name)]
+)
+def test_a_value_that_is_empty_is_told_with_its_option(
+    name: str, option: Option, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = run_here(capfd, name, "x.npy", "y.npy", option.flag, "")
+    assert said.status == 2
+    assert said.err == (
+        f"gradclip: {option.short or option.flag}: is empty\n"
+        "hint: give a value, or leave it out; is a variable of the shell not set?\n"
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_operand_that_is_empty_is_told(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    limit = ["--clip-norm=1", "--dry-run"] if name == "apply" else []
+    said = run_here(capfd, name, "x.npy", "", *limit)
+    assert said.err.startswith("gradclip: a path is empty\nhint: name a file or a folder; ")
+    with pytest.raises(gradclip_cli.GradclipError, match="'' is not a path"):
+        getattr(gradclip_cli, name)("x.npy", "")

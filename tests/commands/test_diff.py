@@ -720,7 +720,7 @@ def test_prefixes_go_one_by_one_and_renames_in_order() -> None:
         (["--rename", "(=x"], "--rename: '(=x' cannot be followed: missing ), unterminated"),
         (["--rename", r"a=\2"], r"--rename: 'a=\\2' cannot be followed: invalid group reference"),
         (["--rename", r"a=\g<b>"], r"--rename: 'a=\\g<b>' cannot be followed: unknown group name"),
-        (["--strip-prefix", ""], "--strip-prefix: an empty text is no prefix"),
+        (["--strip-prefix", ""], "--strip-prefix: is empty"),
         (["--include", "nothing"], "--include: none of the 6 tensors is selected"),
         (
             ["--rename", r"\.[01]=.0"],
