@@ -54,7 +54,7 @@ DRY_RUN = Option(
 )
 REPORT_FILE = Option(
     "report_file",
-    "Write the report to this file; its ending names the format.",
+    "A file for it, whose ending names its format, or -: stdout.",
     metavar="FILE",
     flag="--report",
     group="Report",
@@ -65,6 +65,9 @@ def run(given: Given) -> None:
     """Clip, write and report."""
     form = output.form_of(given)
     to_stdout = _writes_to_stdout(given.output, given.in_place, given.dry_run)
+    if given.report_file == "-":
+        _check_free(given, to_stdout)
+        given.report_file, given.quiet = None, False
     from gradclip_cli.commands.apply import apply
 
     _check_report_stream(given, to_stdout)
@@ -103,6 +106,16 @@ def run(given: Given) -> None:
 def _stream(given: Given, to_stdout: bool) -> BinaryIO:
     """Give where the report goes that has no file."""
     return boundary.stderr() if to_stdout and not given.dry_run else boundary.stdout()
+
+
+def _check_free(given: Given, to_stdout: bool) -> None:
+    """Refuse a report to standard output where the clipped bytes go there."""
+    if to_stdout and not given.dry_run:
+        raise GradclipError(
+            "--report",
+            "the clipped bytes go to standard output",
+            "name a file for the report, or one for the bytes with -o",
+        )
 
 
 def _check_report_stream(given: Given, to_stdout: bool) -> None:

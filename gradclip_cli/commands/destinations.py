@@ -59,6 +59,8 @@ def destination(
         raise GradclipError(
             "-o", "nothing says where the result goes", "name a file with -o, or add --in-place"
         )
+    if way.output == "-":  # the command line gives a function
+        raise GradclipError("-o", "- is no file", "give sys.stdout.buffer.write for that stream")
     if form is not None and not callable(way.output):
         return targets.anew(os.fspath(way.output), way.force, way.read)
     if not callable(way.output) and not is_special(os.fspath(way.output)):

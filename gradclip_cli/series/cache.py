@@ -160,6 +160,9 @@ class Cache:
 @contextlib.contextmanager
 def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
     """Open a cache, or make it; raises `GradclipError` where it is none, or in use."""
+    if path == "-":
+        problem = "a cache is read and written, which standard streams cannot be"
+        raise GradclipError("--cache", problem, "name a file, such as run.jsonl")
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise GradclipError(path, "a cache has to be a regular file", "name another file")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import gradclip_cli
+from gradclip_cli import GradclipError
 from gradclip_cli.render.registry import RENDERERS
 from tests.dumps import floats, write_safetensors
 from tests.folders import array, names, untouched
@@ -162,3 +163,20 @@ def test_without_such_an_ending_it_is_tsv(
     assert said.status == 0
     assert (here / name).read_text().startswith("row\t")
     assert names(here) >= {name, "q.npy"}
+
+
+def test_a_dash_is_standard_output_or_refused_and_never_a_file(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    apply = ("apply", "x.npy", "--clip-norm=1", "--report", "-", "-q", "--format=json")
+    said = run_here(capfd, *apply, "-o", "q.npy")
+    assert (json.loads(said.out)["norm_before"], said.err) == (5, "")
+    assert json.loads(run_here(capfd, *apply, "-o-", "--dry-run").out)["outputs"] == ["-"]
+    said = run_here(capfd, *apply, "-o-")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("gradclip: --report: the clipped bytes go to standard output\n")
+    for option in ("--cache", "--plot"):
+        assert run_here(capfd, "trend", "x.npy", option, "-").status == 2
+    with pytest.raises(GradclipError, match="output: - is no file"):
+        gradclip_cli.apply("x.npy", clip_norm=1, output="-")
+    assert "-" not in names(here)
