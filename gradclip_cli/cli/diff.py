@@ -36,7 +36,7 @@ STRIP_PREFIX = Option(
 )
 RENAME = Option(
     "rename",
-    "Replace what matches in names first; repeatable.",
+    "Replace matches in names; cut at the last =; repeatable.",
     metavar="REGEX=NEW",
     group="What counts",
     common=True,

@@ -10,7 +10,7 @@ from typing import TypeGuard
 from gradclip_cli.commands.measuring import brought, factors, strays
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
-from gradclip_cli.compare.alignment import Rename, likely_prefix, renamed, renaming
+from gradclip_cli.compare.alignment import Renaming, likely_prefix, renamed, renaming
 from gradclip_cli.compare.comparing import compare_tensors
 from gradclip_cli.compare.pairs import Pair, is_mixed
 from gradclip_cli.compare.tolerance import Tolerance
@@ -65,7 +65,7 @@ def diff(
     dumps = opened(places[0], bad[0]), opened(places[1], bad[1])
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
-        named = (_named(*both, aligned) for both in zip(dumps, operands, strict=True))
+        named = map(renamed, map(_own, dumps, operands), (aligned, aligned), operands)
         return _matched(*named)
 
     with contextlib.ExitStack() as stack:
@@ -101,12 +101,13 @@ def diff(
         notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
     names = [tensor.name for sides in everything if (tensor := sides[0] or sides[1])]
     notes += selection.misses(names)
+    notes += aligned.misses([one.name for both in map(_own, dumps, operands) for one in both])
     errors = [error for unreadable in bad for _, error in unreadable]
     return comparison(rows, gradients, tolerance, (files_a, files_b), notes, errors)
 
 
 def _reasons(
-    unreadable: Sequence[Unreadable], aligned: Rename, selection: Selection
+    unreadable: Sequence[Unreadable], aligned: Renaming, selection: Selection
 ) -> dict[tuple[str, bool], str]:
     """Say why files cannot be read; by the name of their tensor, if they give it, or their own."""
     reasons = {}
@@ -119,12 +120,12 @@ def _reasons(
     return reasons
 
 
-def _named(dump: Dump, operand: str, aligned: Rename) -> list[Tensor]:
-    """Give a dump's tensors under their aligned names; one that a single file names has none."""
+def _own(dump: Dump, operand: str) -> list[Tensor]:
+    """Give a dump's tensors under their own names; one that a single file names has none."""
     tensors = dump.tensors
     if [file.is_named_by_file for file in dump.files] == [True] and not os.path.isdir(operand):
         return [dataclasses.replace(tensor, name=None) for tensor in tensors]
-    return renamed(tensors, aligned, operand)
+    return [*tensors]
 
 
 def _matched(tensors_a: Sequence[Tensor], tensors_b: Sequence[Tensor]) -> list[_Sides]:

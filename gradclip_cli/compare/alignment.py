@@ -6,18 +6,58 @@ to strip or to rename is changed in both dumps before they are compared.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import quoted
+from gradclip_cli.tensors.names import quoted, typed
 from gradclip_cli.tensors.patterns import Pattern, shown
 
-Rename = Callable[[str], str]
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """What aligns a name: prefixes go as long as one is there, then patterns are replaced."""
+
+    prefixes: Sequence[str]
+    rules: Sequence[tuple[str, Pattern]]
+
+    def __call__(self, name: str) -> str:
+        """Give the aligned name."""
+        *_, (_, aligned) = self._ways(name)
+        return aligned
+
+    def misses(self, names: Iterable[str | None]) -> list[str]:
+        """Say of each prefix and pattern that no name had it to be aligned.
+
+        >>> renaming(["module."], ["gamma=weight"]).misses(["module.beta"])
+        ["no tensor matches --rename 'gamma=weight'"]
+        """
+        asked = [("--strip-prefix", one) for one in self.prefixes]
+        asked += [("--rename", one) for one, _ in self.rules]
+        if not asked:
+            return []
+        met = {asked for name in names if name is not None for asked, _ in self._ways(name)}
+        return [
+            f"no tensor matches {option} {typed(text)}"
+            for option, text in dict.fromkeys(asked)
+            if (option, text) not in met
+        ]
+
+    def _ways(self, name: str) -> Iterator[tuple[tuple[str, str], str]]:
+        """Give the name as it was, and behind each option that it met, with that."""
+        yield ("", ""), name
+        while prefix := next(filter(name.startswith, self.prefixes), None):
+            name = name.removeprefix(prefix)
+            yield ("--strip-prefix", prefix), name
+        for text, rule in self.rules:
+            name, count = rule.replaced(name)
+            if count:
+                yield ("--rename", text), name
 
 
-def renaming(prefixes: Sequence[str] = (), renames: Sequence[str] = ()) -> Rename:
-    r"""Give the function that aligns a name: prefixes go as long as one is there, then renames.
+def renaming(prefixes: Sequence[str] = (), renames: Sequence[str] = ()) -> Renaming:
+    r"""Give what aligns a name.
 
     A rename is `REGEX=NEW`, parted at the last `=`; NEW may name groups as `\1`. Raises
     `GradclipError` for one that is none.
@@ -27,16 +67,7 @@ def renaming(prefixes: Sequence[str] = (), renames: Sequence[str] = ()) -> Renam
     """
     if "" in prefixes:
         raise GradclipError("--strip-prefix", "is empty", "give one: module.")
-    rules = [_rule(rename) for rename in renames]
-
-    def aligned(name: str) -> str:
-        while prefix := next(filter(name.startswith, prefixes), None):
-            name = name.removeprefix(prefix)
-        for rule in rules:
-            name = rule.replaced(name)
-        return name
-
-    return aligned
+    return Renaming(prefixes, [(rename, _rule(rename)) for rename in renames])
 
 
 def _rule(rename: str) -> Pattern:
@@ -47,7 +78,7 @@ def _rule(rename: str) -> Pattern:
     return Pattern("--rename", text, hint, new)
 
 
-def renamed(tensors: Iterable[Tensor], rename: Rename, label: str) -> list[Tensor]:
+def renamed(tensors: Iterable[Tensor], rename: Renaming, label: str) -> list[Tensor]:
     """Give the tensors under their aligned names.
 
     Raises `GradclipError` where two get the same name.

@@ -152,6 +152,15 @@ def left_out(links: Sequence[str]) -> list[str]:
     return [f"{plural(len(each), 'linked folder')} left out: {listed(each)}"] if each else []
 
 
+def typed(text: str) -> str:
+    r"""Write what a user gave for a message: in quotes, as it was typed, of bounded length.
+
+    >>> typed("-"), typed(r"\.gamma$")
+    ("'-'", "'\\.gamma$'")
+    """
+    return f"'{shortened(printable(text), 120)}'"
+
+
 def quoted(name: str | None) -> str:
     """Write a tensor's name for a message: escaped, in quotes, of bounded length."""
     return "(unnamed)" if name is None else f"'{shortened(escape(name), 120)}'"

@@ -54,10 +54,10 @@ class Pattern:
         match = self._in_time(lambda: self._compiled.search(text, timeout=_SECONDS), text)
         return None if match is None else match[1 if self.groups else 0]
 
-    def replaced(self, text: str) -> str:
-        """Give a text with the new one for each match."""
+    def replaced(self, text: str) -> tuple[str, int]:
+        """Give a text with the new one for each match, and how many there were."""
         new = self._new or ""
-        return self._in_time(lambda: self._compiled.sub(new, text, timeout=_SECONDS), text)
+        return self._in_time(lambda: self._compiled.subn(new, text, timeout=_SECONDS), text)
 
     def _in_time(self, find: Callable[[], Found], text: str) -> Found:
         try:

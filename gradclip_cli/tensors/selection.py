@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import quoted
+from gradclip_cli.tensors.names import quoted, typed
 
 _MOST = 1000  # names to look for the nearest among
 
@@ -61,8 +61,8 @@ class Selection:
             for glob in globs:
                 if names and not _matches(glob, names):
                     near = _nearest(glob, [name for name in names if name])
-                    would = f", {quoted(near)} would" if near else ""
-                    said.append(f"no tensor matches {option} {quoted(glob)}{would}")
+                    would = f", {typed(near)} would" if near else ""
+                    said.append(f"no tensor matches {option} {typed(glob)}{would}")
         return said
 
     def _matcher(self) -> Callable[[str | None], bool]:

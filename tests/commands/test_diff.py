@@ -712,6 +712,17 @@ def test_prefixes_go_one_by_one_and_renames_in_order() -> None:
     assert renaming(renames=["a=b=c"])("a=b") == "c"
 
 
+def test_what_aligns_no_name_is_told(run: Run, write: Any, tmp_path: Path) -> None:
+    write("p", {f"module.{name}": one for name, one in TENSORS.items()})
+    given = ["--strip-prefix=module.", "--strip-prefix=mod-", r"--rename=\.v$=.w", "--rename=r=r"]
+    said = run("diff", "a.safetensors", "p.safetensors", *given, "--json", cwd=tmp_path)
+    told = ["no tensor matches --strip-prefix 'mod-'", r"no tensor matches --rename '\.v$=.w'"]
+    assert strict(said.out)["notes"] == told
+    one = tmp_path / "a.safetensors"
+    assert gradclip_cli.diff(one, one, strip_prefix="mod-").notes == (told[0],)
+    assert renaming(renames=["(?=f)=y"])("f") == "yf"
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -25,6 +25,8 @@ NEAR = {
     "*zz*": None,
     "": None,
     "[": None,
+    "-": None,
+    r"\d": None,
 }
 
 
