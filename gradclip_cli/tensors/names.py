@@ -4,7 +4,7 @@ A name comes out of a file, so it is a stranger: it may hold escape sequences, l
 that turn the writing direction. One reversible escape serves every text format. What is printable
 stays as it is; a backslash is doubled; everything else becomes `\xNN`, `\uNNNN` or `\UNNNNNNNN`,
 and so does a leading `=`, `+`, `-` or `@`, which a spreadsheet would take for a formula, and a
-space at either end, which nobody would see.
+space at either end, which nobody would see. A lone `-` is no formula, and stands for itself.
 """
 
 import os
@@ -22,6 +22,8 @@ def escape(name: str) -> str:
     >>> escape("layer.0"), escape("a\tb"), escape("a\\tb"), escape("=cmd()"), escape("a ")
     ('layer.0', 'a\\x09b', 'a\\\\tb', '\\x3dcmd()', 'a\\x20')
     """
+    if name == "-":
+        return name
     if name.isprintable() and "\\" not in name and not name.startswith((*_FORMULA, " ")):
         return name if not name.endswith(" ") else f"{name[:-1]}\\x20"
     text = "".join(
