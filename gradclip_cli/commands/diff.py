@@ -30,6 +30,8 @@ from gradclip_cli.tensors.gradients import gradient_kinds
 from gradclip_cli.tensors.names import left_out, plural
 from gradclip_cli.tensors.selection import Selection
 
+_AS_ONE = "each side has one tensor, one of them without a name of its own: these are compared"
+
 _Sides = tuple[Tensor | None, Tensor | None]
 
 
@@ -66,7 +68,7 @@ def diff(
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:
         named = map(renamed, map(_own, dumps, operands), (aligned, aligned), operands)
-        return _matched(*named)
+        return _matched(*_as_one(*named))
 
     with contextlib.ExitStack() as stack:
         selection = Selection(include, exclude)
@@ -101,7 +103,10 @@ def diff(
         notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
     names = [tensor.name for sides in everything if (tensor := sides[0] or sides[1])]
     notes += selection.misses(names)
-    notes += aligned.misses([one.name for both in map(_own, dumps, operands) for one in both])
+    own = [*map(_own, dumps, operands)]
+    notes += aligned.misses([one.name for both in own for one in both])
+    if _as_one(*own) != (*own,):
+        notes.append(_AS_ONE)
     errors = [error for unreadable in bad for _, error in unreadable]
     return comparison(rows, gradients, tolerance, (files_a, files_b), notes, errors)
 
@@ -126,6 +131,14 @@ def _own(dump: Dump, operand: str) -> list[Tensor]:
     if [file.is_named_by_file for file in dump.files] == [True] and not os.path.isdir(operand):
         return [dataclasses.replace(tensor, name=None) for tensor in tensors]
     return [*tensors]
+
+
+def _as_one(a: list[Tensor], b: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Give the one tensor of each dump the name that only one of the two has."""
+    if len(a) == len(b) == 1 and (a[0].name is None) != (b[0].name is None):
+        name = b[0].name if a[0].name is None else a[0].name
+        a, b = ([dataclasses.replace(one, name=name) for one in both] for both in (a, b))
+    return a, b
 
 
 def _matched(tensors_a: Sequence[Tensor], tensors_b: Sequence[Tensor]) -> list[_Sides]:

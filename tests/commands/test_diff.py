@@ -723,6 +723,24 @@ def test_what_aligns_no_name_is_told(run: Run, write: Any, tmp_path: Path) -> No
     assert renaming(renames=["(?=f)=y"])("f") == "yf"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_tensor_is_compared_with_the_one_that_has_a_name(turned: bool, tmp_path: Path) -> None:
+    write_npy(tmp_path / "a.npy", floats("<f4", (2,), [3.0, 4.0]))
+    gradclip_cli.apply(tmp_path / "a.npy", clip_norm=9.0, output=tmp_path / "b.npz")
+    sides = [tmp_path / "a.npy", tmp_path / "b.npz"][:: -1 if turned else 1]
+    found = gradclip_cli.diff(*sides, rename="^a=w", include="w")
+    assert (found.verdict, [row.name for row in found.rows]) == ("identical", ["w"])
+    (told,) = found.notes
+    assert told.startswith("each side has one tensor, one of them without a name of its own")
+    write_safetensors(tmp_path / "two.safetensors", TENSORS)
+    assert {
+        row.state for row in gradclip_cli.diff(sides[0], tmp_path / "two.safetensors").rows
+    } == {
+        "only_a",
+        "only_b",
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
