@@ -75,7 +75,10 @@ class ClipByValue(Rule):
         return "values"
 
     def edit(self, tensor: "Tensor", moments: "Moments | None", zero: bool) -> "Edit | None":
-        """Give what is done to a tensor; nothing where its largest value is within."""
+        """Give what is done to a tensor; nothing where its largest value is within.
+
+        Raises `GradclipError` where its dtype has no values between the limits.
+        """
         from gradclip_cli.rewrite.edits import Clamp
         from gradclip_cli.tensors.names import quoted
 
@@ -88,7 +91,18 @@ class ClipByValue(Rule):
         unknown = moments is None or moments.nonfinite
         largest = math.inf if moments is None or unknown else moments.max_abs or 0.0
         within = self.low <= -largest and largest <= self.high
-        return None if within and not zero else Clamp(self.low, self.high, zero)
+        if within and not zero:
+            return None
+        form = tensor.dtype.binary
+        if form.infinite and not (self.low <= form.largest and -form.largest <= self.high):
+            raise GradclipError(
+                CLIP_VALUE.flag,
+                f"{quoted(tensor.name)} is {tensor.dtype.name}, which has no number from "
+                f"{self.bound}: all values would become infinite",
+                "give limits with such numbers between them, or leave it out with "
+                "--exclude 'PATTERN'",
+            )
+        return Clamp(self.low, self.high, zero)
 
     def recipe(
         self,
@@ -134,7 +148,7 @@ def parsed_limits(given: str | float | Sequence[float]) -> tuple[float, float]:
 
 def _in_order(low: float, high: float, given: object) -> tuple[float, float]:
     """Give two limits back; raises `GradclipError` where they are none, or the wrong way round."""
-    if low <= high:
+    if low <= high and low < math.inf and high > -math.inf:
         return low, high
     raise GradclipError(
         CLIP_VALUE.flag,

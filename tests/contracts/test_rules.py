@@ -71,6 +71,8 @@ class TestEachRule(RuleContract):
     [
         (ClipByValue(5.0, -5.0), "the lower limit 5.0 is above the upper -5.0"),
         (ClipByValue(-1.0, math.nan), "is not a limit for values"),
+        (ClipByValue(math.inf, math.inf), "is not a limit for values"),
+        (ClipByValue(-math.inf, -math.inf), "is not a limit for values"),
         (ClipAdaptively(0.01, "rows", "params.npy"), "'rows' is not one of"),  # type: ignore[arg-type]
         (ClipByGroupNorm(1.0, "("), "per_group: "),
     ],

@@ -330,6 +330,32 @@ def test_complex_values_have_no_order(tmp_path: Path) -> None:
     assert row.clipped.coefficient == 0.2
 
 
+def norm_after(source: Path, **rule: Any) -> float:
+    report = gradclip_cli.apply(source, dry_run=True, **rule)
+    assert report.clipped is not None
+    assert report.clipped.norm_after is not None
+    return report.clipped.norm_after
+
+
+@pytest.mark.parametrize(
+    ("descr", "beyond"), [("<f2", 65505.0), ("<f4", 1e300), ("<f8", None), ("<i4", None)]
+)
+def test_limits_that_a_dtype_cannot_hold(descr: str, beyond: float | None, tmp_path: Path) -> None:
+    source = tmp_path / "w.npy"
+    np.save(source, np.array([3, -4], descr))
+    for limit in (beyond or 1e300, 1e307):
+        assert norm_after(source, clip_value=limit) == 5
+        for low, high in ((limit, math.inf), (-math.inf, -limit)):
+            if beyond is None:
+                after = norm_after(source, clip_value=(low, high))
+                assert after == pytest.approx(limit * math.sqrt(2))
+                continue
+            with pytest.raises(GradclipError, match=r"has no number from \S+ to "):
+                norm_after(source, clip_value=(low, high))
+            (what_if,) = gradclip_cli.inspect(source, clip_value=(low, high)).what_if
+            assert what_if.norm_after is None
+
+
 def test_a_norm_beyond_float64_is_refused_only_where_the_rule_goes_by_it(tmp_path: Path) -> None:
     dump = {name: floats("F64", (1,), [1.5e308]) for name in ("a", "b")}
     with pytest.raises(RefusedError, match="the global norm is beyond float64"):
