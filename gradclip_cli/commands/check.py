@@ -1,7 +1,8 @@
 """What `gradclip check` does: everything that can be known of a dump without its values."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, starmap
 
 from gradclip_cli.commands.measuring import listed as named
 from gradclip_cli.commands.spooling import finish
@@ -44,7 +45,25 @@ def _checked_all(operand: str, void_as: str | None, links: list[str]) -> Iterato
         yield _unsound(operand, error)
     else:
         links += found.links
-        yield from map(_checked, (*found.files, *(place for _, place in found.aside)))
+        places = [*found.files, *(place for _, place in found.aside)]
+        yield from starmap(_unsound, _of_indexes(places).items())
+        yield from (_checked(_by_itself(place)) for place in places)
+
+
+def _of_indexes(places: Sequence[Place]) -> dict[str, GradclipError]:
+    """Give what is wrong with the indexes of files, by the indexes."""
+    return {
+        place.problem.subject: place.problem
+        for place in places
+        if place.problem is not None and place.problem.subject != place.path
+    }
+
+
+def _by_itself(place: Place) -> Place:
+    """Give a file without what is wrong with its index."""
+    if place.problem is None or place.problem.subject == place.path:
+        return place
+    return dataclasses.replace(place, problem=None)
 
 
 def _checked(place: Place) -> Checked:

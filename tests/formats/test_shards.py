@@ -241,3 +241,18 @@ def test_a_pipe_has_no_name_to_give(here: Path) -> None:
     shard("w.safetensors", gradient=3)
     said = gradclip("inspect", "--json", stdin=Path("w.safetensors").read_bytes())
     assert json.loads(said.stdout)["tensors"][0]["name"] == "gradient"
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"weight_map": {"a": "../x"}}'])
+def test_a_damaged_index_is_told_once_and_its_shards_are_checked(text: str, here: Path) -> None:
+    shard("in/model-00001-of-00002.safetensors", a=3)
+    Path("in/model-00002-of-00002.safetensors").write_bytes(b"\x40")
+    Path("in", INDEX).write_text(text)
+    found = gradclip_cli.check("in")
+    assert [(one.label, one.sound) for one in found] == [
+        (f"in/{INDEX}", False),
+        ("in/model-00001-of-00002.safetensors", True),
+        ("in/model-00002-of-00002.safetensors", False),
+    ]
+    with pytest.raises(GradclipError, match=f"in/{re.escape(INDEX)}: "):
+        gradclip_cli.inspect("in")
