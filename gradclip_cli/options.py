@@ -21,7 +21,10 @@ UNSET = "is a variable of the shell not set?"
 Path = str | os.PathLike[str]
 """What names a file or a folder."""
 
-Count = Annotated[int, "above 0"]
+MOST = 10**9 - 1
+COUNTED = f"a whole number from 1 to {MOST:,}"
+
+Count = Annotated[int, COUNTED]
 """A whole number that counts something."""
 
 
@@ -143,11 +146,10 @@ def count(name: str) -> Callable[[str], int]:
     """Give a parser for an option that counts something."""
 
     def parse(text: str) -> int:
-        if text.isdecimal() and len(text) < 10 and int(text) > 0:
-            return int(text)
-        raise GradclipError(
-            flag_of(name), f"{text!r} is not a whole number above 0", "give 1 or more"
-        )
+        digits = text.lstrip("0")
+        if digits.isdecimal() and len(digits) <= len(str(MOST)):
+            return int(digits)
+        raise GradclipError(flag_of(name), f"{text!r} is not {COUNTED}", "give one, for example 1")
 
     return parse
 

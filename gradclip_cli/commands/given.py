@@ -17,15 +17,13 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.options import nearest
+from gradclip_cli.options import COUNTED, MOST, nearest
 from gradclip_cli.rules.choosing import options
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import TERMS
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.tensors.names import shortened
-
-_LARGEST = 10**9  # as the command line has it
 
 _DATA = (Rule, RangeRule, SpikeRule)
 
@@ -191,7 +189,7 @@ def _integer(value: Any) -> int:
 
 def _counted(value: Any) -> int:
     count = _integer(value)
-    _if(0 < count < _LARGEST, value)
+    _if(0 < count <= MOST, value)
     return count
 
 
@@ -255,7 +253,7 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
     if origin is Annotated:
-        return "a whole number above 0"
+        return COUNTED
     if origin in (Sequence, tuple):
         one = alternatives(get_args(kind)[0])[0]
         return f"a list of {_PLURALS.get(get_origin(one) or one, 'them')}"
@@ -275,7 +273,7 @@ def _hint(value: Any, kind: Any) -> str:
         meant = difflib.get_close_matches(text, get_args(kind), 1, cutoff=0.75)
         return f"did you mean {meant[0]!r}?" if meant else "give one of them"
     if origin is Annotated:
-        return "give 1 or more"
+        return "give one, for example 1"
     if origin in _PLAIN:
         return _PLAIN[origin][2]
     if isinstance(value, type) and issubclass(value, origin):

@@ -224,7 +224,7 @@ FAULTS = {
         "option '--clip-norm' requires an argument",
         "gradclip apply --help",
     ),
-    "no workers": Wrong("inspect x.npy --workers 0", "--workers: '0' is not", "1 or more"),
+    "no workers": Wrong("inspect x.npy --workers 0", "--workers: '0' is not", "for example 1"),
     "fewer workers than none": Wrong("inspect x.npy --workers -1", "--workers: '-1' is not", "1"),
     "an unknown option": Wrong(
         "inspect x.npy --norm", "no such option: --norm", "gradclip inspect --help"

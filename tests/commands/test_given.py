@@ -117,11 +117,11 @@ WRONG: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "half a worker": (
         lambda dump: api.inspect(dump, workers=0.5),
-        "workers: 0.5 is not a whole number above 0\nhint: give 1 or more",
+        "workers: 0.5 is not a whole number from 1 to 999,999,999\nhint: give one, for example 1",
     ),
     "no worker": (
         lambda dump: api.diff(dump, dump, workers=0),
-        "workers: 0 is not a whole number above 0\nhint: give 1 or more",
+        "workers: 0 is not a whole number from 1 to 999,999,999\nhint: give one, for example 1",
     ),
     "a switch that is a number": (
         lambda dump: api.apply(dump, clip_norm=1, dry_run=1),

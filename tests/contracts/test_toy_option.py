@@ -46,9 +46,11 @@ def test_a_function_gets_it_by_its_name_and_otherwise_has_its_own_default(
     assert [wait(**given.to(wait)) for given in seen] == [7, 3]
 
 
-def test_a_wrong_one_is_told_as_others_are(command: Command) -> None:
-    with pytest.raises(GradclipError, match="--patience: 'x' is not a whole number above 0"):
-        declared.typed(command).main(["--patience", "x"], "toy", standalone_mode=False)
+@pytest.mark.parametrize("text", ["x", "0", "1.5", "9" * 20])
+def test_a_wrong_one_is_told_as_others_are(text: str, command: Command) -> None:
+    told = f"--patience: '{text}' is not a whole number from 1 to 999,999,999"
+    with pytest.raises(GradclipError, match=told):
+        declared.typed(command).main(["--patience", text], "toy", standalone_mode=False)
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
