@@ -216,8 +216,9 @@ def _one_of(value: Any, choices: Sequence[str]) -> str:
 
 
 def _each(value: Any, kind: Any) -> tuple[Any, ...]:
-    """Give a tuple of what is listed; a text, or a path, is one by itself."""
-    if isinstance(value, str | os.PathLike):
+    """Give a tuple of what is listed; what is no list is one by itself."""
+    value = _scalar(value)
+    if isinstance(value, str | os.PathLike) or not hasattr(value, "__iter__"):
         return (_first(value, kind),)
     if isinstance(value, bytes | bytearray | memoryview | Mapping):
         raise _OtherwiseError

@@ -64,6 +64,9 @@ def test_whole_numbers_and_switches_of_numpy_are_taken(dump: str) -> None:
     wanted = clipped(per_tensor=True, axes=[0])
     for axes in (0, np.int64(0), [np.int64(0)], np.array([0]), iter([0]), np.array(0), "0"):
         assert clipped(per_tensor=np.bool_(True), axes=axes, workers=np.int64(1)) == wanted
+    for axes in (0, np.int64(0), [np.int64(0)], np.array([0]), iter([0]), np.array(0)):
+        rule = api.ClipByNorm(1.0, axes)
+        assert api.apply(dump, rule=rule, dry_run=True) == wanted
     assert clipped(per_tensor=np.bool_(False)) == clipped()
 
 
