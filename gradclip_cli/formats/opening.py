@@ -159,13 +159,17 @@ def _read(
             f"install it: pip install '{what}'",
         ) from error
     if any(tensor.dtype.kind == "void" for tensor in tensors):
-        tensors = tuple([_with_meaning(tensor, void_as) for tensor in tensors])
+        named = not (form.is_named_by_file or front.is_named_by_file)
+        tensors = tuple([_with_meaning(tensor, void_as, named) for tensor in tensors])
         front.strays.append(f"bytes without a meaning, taken for {void_as}")
     return tensors
 
 
-def _with_meaning(tensor: Tensor, void_as: str) -> Tensor:
-    """Give a tensor of mere bytes the dtype that the user says it has."""
+def _with_meaning(tensor: Tensor, void_as: str, named: bool) -> Tensor:
+    """Give a tensor of mere bytes the dtype that the user says it has.
+
+    Raises `GradclipError` where it has no such; one that its file has `named` is named.
+    """
     if tensor.dtype.kind != "void":
         return tensor
     bits = tensor.dtype.bits
@@ -175,7 +179,8 @@ def _with_meaning(tensor: Tensor, void_as: str) -> Tensor:
     fitting = [name for name in VOID_AS if said_to_be(name, bits)]
     raise GradclipError(
         tensor.source.label,
-        f"the array's dtype is {shortened(repr(tensor.dtype.name))}: bytes without a meaning, as "
+        (f"array {quoted(tensor.name)}: " if named else "")
+        + f"the array's dtype is {shortened(repr(tensor.dtype.name))}: bytes without a meaning, as "
         "NumPy saves the bfloat16 and float8 of ml_dtypes",
         f"if you know what they are, say so: --void-as {' or '.join(fitting[:2])}; or save the "
         "array as safetensors, which names these dtypes, or as float32",

@@ -208,6 +208,9 @@ def test_without_a_word_it_is_refused_and_the_option_named(run: Run, tmp_path: P
     assert said.status == 2
     assert "bytes without a meaning" in said.err
     assert "--void-as bfloat16" in said.err
+    assert "array '" not in said.err
+    np.savez(tmp_path / "z.npz", plain=np.zeros(2), odd=np.zeros(2, ml_dtypes.bfloat16))
+    assert "z.npz: array 'odd': the array's dtype is" in run("inspect", tmp_path / "z.npz").err
     assert run("inspect", tmp_path / "a.npy", "--void-as", "float8_e5m2").status == 2
     assert run("inspect", tmp_path / "a.npy", "--void-as", "float16").status == 2
 
