@@ -42,6 +42,7 @@ BACKUP = Option(
     "backup",
     "With --in-place: keep each original, its name and this.",
     metavar="SUFFIX",
+    empty=True,
     group="Where it goes",
     common=True,
 )
