@@ -1,6 +1,7 @@
 """What every test module can ask for, and how hypothesis behaves."""
 
 import functools
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,19 @@ settings.register_profile(
     "gradclip", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("gradclip")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of cases that are `alike` keep one of so many plain: the others are heavy."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("alike")
+        if marker is not None:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % marker.args[0]:
+                item.add_marker(pytest.mark.heavy)
+            seen[name] += 1
 
 
 @pytest.fixture

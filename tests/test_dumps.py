@@ -38,6 +38,7 @@ def sizes(form: Binary) -> st.SearchStrategy[Fraction]:
     return near | st.floats(0, allow_infinity=False).map(Fraction) | st.fractions(0)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize(
     "form",
     [

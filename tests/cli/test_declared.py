@@ -229,6 +229,7 @@ def wanting(name: str) -> list[Option]:
     return [one for one in found if not (one.is_switch or one.choices or one.empty)]
 
 
+@pytest.mark.alike(4)
 @pytest.mark.parametrize(
     ("name", "option"), [(name, one) for name in FUNCTIONS for one in wanting(name)]
 )

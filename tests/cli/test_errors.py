@@ -333,6 +333,7 @@ def test_the_hint_about_what_no_command_is_given_names_none(
     assert said.err.splitlines()[-1] == "hint: gradclip --help shows what can be given"
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("columns", [40, pytest.param(80, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("wrong", FAULTS.values(), ids=FAULTS.keys())
 def test_on_a_terminal_it_is_broken_at_spaces_and_nowhere_else(

@@ -380,6 +380,7 @@ CLIP = (*COMMAND, "apply", "--quiet", "--clip-norm")
 INSPECT = (*COMMAND, "inspect", "--json")
 
 
+@pytest.mark.heavy
 def test_a_stream_larger_than_the_memory_it_takes(tmp_path: Path) -> None:
     path = sparse(tmp_path / "large.safetensors", 64 << 20)
     report, memory = peaks(("cat", str(path)), (*CLIP, "6.5"), INSPECT)
@@ -555,6 +556,7 @@ def test_ctrl_c_ends_it_while_the_reader_is_slow(tmp_path: Path) -> None:
         assert end_of(process) == (130, b"")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize(
     ("numbers", "statuses", "where"),
     [

@@ -678,6 +678,7 @@ def test_parts_merge_into_the_whole_in_any_order(
         assert close(getattr(together, field), getattr(whole, field), 1e-12, 1e-14)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("order", ["C", pytest.param("F", marks=pytest.mark.heavy)])
 def test_the_digits_are_the_same_for_any_number_of_workers(tmp_path: Path, order: str) -> None:
     generator = np.random.default_rng(3)

@@ -150,6 +150,7 @@ def yard(here: Path) -> Iterator[Path]:
     (here / "closed").chmod(0o755)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize(
     "way",
     [

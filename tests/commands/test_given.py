@@ -321,6 +321,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_steps(tmp_path_factory.mktemp("given"), {"w": [3.0], "v.x": [4.0]})[0]
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -174,6 +174,7 @@ def test_a_byte_for_each_narrow_value_is_clipped_as_packed_ones_are(
     assert clipped.astype(np.float64).ravel().tolist() == lanes(stored)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize(
     "policy",
     [

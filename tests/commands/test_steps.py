@@ -84,6 +84,7 @@ def _steps(text: str) -> list[str]:
 # trend
 
 
+@pytest.mark.alike(3)
 @by_run
 def test_a_run_is_followed_by_its_folder(run: Run, tmp_path: Path, name: str) -> None:
     paths, steps = RUNS[name]
@@ -209,6 +210,7 @@ def taken(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Run:
     return lambda *operands: run(request.param, *operands, *more, cwd=tmp_path)
 
 
+@pytest.mark.alike(3)
 @by_run
 def test_steps_are_refused_and_trend_is_named(taken: Run, tmp_path: Path, name: str) -> None:
     paths, _ = RUNS[name]

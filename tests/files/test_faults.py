@@ -195,6 +195,7 @@ def check_next(folder: Path, way: Way, course: Course) -> None:
     assert stat.S_IMODE((folder / "in" / "b.npy").stat().st_mode) == 0o640
 
 
+@pytest.mark.alike(2)
 @every()
 @pytest.mark.parametrize(
     ("kind", "error"),
@@ -497,6 +498,7 @@ def test_what_is_swept_away_before_it_is_locked_is_made_again(way: Way, tmp_path
     assert left_over(folder) == set()
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize(
     "journal",
     [

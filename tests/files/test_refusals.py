@@ -79,6 +79,7 @@ def test_a_sticky_folder_is_known_before(folder: Path, monkeypatch: pytest.Monke
     check_replaceable(str(folder / "b.npy"), "b")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("letter", ["a", "i"])
 @pytest.mark.parametrize("name", ["b.npy", "."])
 def test_what_may_only_be_added_to_or_not_be_changed(folder: Path, letter: str, name: str) -> None:

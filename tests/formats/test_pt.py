@@ -363,6 +363,7 @@ EVIL = {
 }
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize(("root", "words"), EVIL.values(), ids=EVIL.keys())
 def test_nothing_is_run_and_what_is_refused_is_named(

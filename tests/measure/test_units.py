@@ -197,6 +197,7 @@ def test_a_slice_far_smaller_than_another_is_clipped_too(
         assert _scaled_norm(row.tolist(), p) == pytest.approx(limit, rel=1e-12)
 
 
+@pytest.mark.heavy
 def test_units_of_large_tensors_are_right_across_blocks_and_workers(tmp_path: Path) -> None:
     numbers = np.random.default_rng(6)
     arrays = {

@@ -87,6 +87,7 @@ def place_of(path: Path, tensor: str, number: int) -> int:
     return start + begin + 4 * number
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize(
     "change",
     [pytest.param(one, marks=[] if one == "sign" else pytest.mark.heavy) for one in CHANGES],
@@ -164,6 +165,7 @@ def test_a_copy_that_shares_the_blocks_is_looked_at_itself(
     assert target.read_bytes() == dump.read_bytes()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("known", [{}, {"use_norm": 900.0}], ids=["two passes", "one pass"])
 @pytest.mark.parametrize("rule", ["global", "per tensor", "axes", "value", "zero"])
 @pytest.mark.parametrize(("value", "says"), [(1e9, "was decided"), (float("nan"), "not finite")])

@@ -44,6 +44,7 @@ def arguments(option: str, pattern: str) -> list[str]:
             return ["diff", f"{LONG}.npy", f"{LONG}.npy", f"--rename={pattern}=b"]
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("option", NAMED)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_each_ends_at_once_with_a_result_or_one_line(
