@@ -116,13 +116,40 @@ class StoredSource(FileSource):
 
 
 @frozen
-class PackedSource(Source):
+class _Within(Source):
+    """What lies in a file, is called as the file is, and changes with it."""
+
+    file: FileSource
+
+    @property
+    def path(self) -> str:  # type: ignore[override] # is never set
+        """That of the file."""
+        return self.file.path
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """What the file is called."""
+        return self.file.label
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """That of the file."""
+        return self.file.stamp
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """Give a reader; raises `GradclipError` if the file is no longer the same."""
+        with self.file.opened() as reader:
+            yield self.over(reader)
+
+
+@frozen
+class PackedSource(_Within):
     """A member of an archive that is compressed: unpacked from its begin on, as it is read.
 
     To read what lies before means to begin anew. Its checksum is known when its end is reached.
     """
 
-    file: FileSource
     member: Member
     tally: Tally = field(compare=False, repr=False)
 
@@ -134,30 +161,9 @@ class PackedSource(Source):
         return cls(file, member, Tally(member.size))
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the archive."""
-        return self.file.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the archive is called."""
-        return self.file.label
-
-    @property
     def size(self) -> int:  # type: ignore[override]
         """Number of bytes when it is unpacked."""
         return self.member.size
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the archive."""
-        return self.file.stamp
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Give a reader; raises `GradclipError` if the archive is no longer the same."""
-        with self.file.opened() as reader:
-            yield self.over(reader)
 
     def over(self, reader: Reader) -> Reader:
         """Give a reader of the member from one of the archive."""
@@ -282,38 +288,16 @@ class _PartReader(Reader):
 
 
 @frozen
-class Part(Source):
+class Part(_Within):
     """A range of a file that is an archive of its own; offsets begin with it."""
 
-    file: FileSource
     begin: int
     end: int
-
-    @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the file."""
-        return self.file.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the file is called."""
-        return self.file.label
 
     @property
     def size(self) -> int:  # type: ignore[override]
         """Number of bytes."""
         return self.end - self.begin
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the file."""
-        return self.file.stamp
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Give a reader."""
-        with self.file.opened() as reader:
-            yield self.over(reader)
 
     def over(self, reader: Reader) -> Reader:
         """Give a reader of the range from one of the file."""
