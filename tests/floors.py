@@ -39,9 +39,12 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 
 # The only rooms, quarters or modules, in which a library or a module that can do harm is used.
 ROOMS: dict[str, set[str]] = {
+    "h5py": {"formats.hdf5.reader"},
+    "hdf5plugin": {"formats.hdf5.reader"},
     "matplotlib": {"render.plot"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.strided", "formats.npy"),
+        "formats.hdf5.reader",
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs", "tensors.narrow"),
     },
@@ -56,11 +59,17 @@ ROOMS: dict[str, set[str]] = {
     "fcntl": {"files.system"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
+        *("formats.foreign.child", "formats.foreign.helper"),
         *("files.journal", "formats.safetensors", "formats.shards", "formats.strict_json"),
         *("render.delimited", "render.json"),
         *("series.cache", "series.recorded"),
     },
-    "signal": {"__main__", "cli.boundary", "files.system"},
+    "resource": {"formats.foreign.child"},
+    "signal": {
+        *("__main__", "cli.boundary", "files.system"),
+        *("formats.foreign.child", "formats.foreign.helper"),
+    },
+    "subprocess": {"formats.foreign.helper"},
     "tempfile": {"files.spools"},
     "time": {"render.progress"},
     "traceback": {"cli.boundary"},
@@ -70,7 +79,7 @@ ROOMS: dict[str, set[str]] = {
         name: set()
         for name in (
             *("click", "ctypes", "datetime", "mmap", "multiprocessing", "pathlib", "pickle"),
-            *("random", "socket", "subprocess", "urllib"),
+            *("random", "socket", "urllib"),
         )
     },
 }

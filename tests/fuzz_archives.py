@@ -175,6 +175,19 @@ def with_dcp(chance: random.Random, folder: Path) -> str:
     return REFUSED if report is None else TAKEN
 
 
+@cache
+def hdf5_models() -> list[bytes]:
+    """Give sound HDF5 files."""
+    here = Path(__file__).parent / "formats" / "hdf5"
+    return [path.read_bytes() for path in sorted(here.glob("*.h5"))]
+
+
+def with_hdf5(chance: random.Random, folder: Path) -> str:
+    """Hold a damaged HDF5 file to the laws; without its library it is refused."""
+    raw = damaged(chance, chance.choice(hdf5_models()))
+    return REFUSED if _looked_at(fresh(folder / "x.h5", raw)) is None else TAKEN
+
+
 LEAVES: list[Any] = [
     *(None, True, 0, -1, 1.5, "", "x", "..", "../x", "/etc/passwd", "~", "a/../b", "a\0b", [], {}),
     *("https://x/y", "\ud800", "\x1b[2J", "s1.safetensors", "s2.safetensors", "sub", ".", "s1"),
@@ -227,5 +240,6 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "npz": with_npz,
     "pt": with_pt,
     "dcp": with_dcp,
+    "hdf5": with_hdf5,
     "index": with_index,
 }

@@ -6,6 +6,7 @@ make, no name that is free while its file is open. An error names the file that 
 
 import contextlib
 import errno
+import math
 import os
 import select
 import signal
@@ -135,19 +136,23 @@ def _put(view: memoryview, data: bytes) -> int:
     return len(data)
 
 
-def waiting_for(descriptor: int) -> Callable[[], None]:
-    """Give what waits until a stream has bytes, or has ended.
+def waiting_for(descriptor: int, seconds: float = math.inf) -> Callable[[], bool]:
+    """Give what waits until a stream has bytes, or has ended; False if it does not for so long.
 
     It wakes now and then: a signal that comes just before a read would not end it.
     """
     if not hasattr(select, "poll"):
-        return lambda: None
+        return lambda: True
     poll = select.poll()
     poll.register(descriptor, _BYTES)
 
-    def wait() -> None:
+    def wait() -> bool:
+        waited = 0.0
         while not poll.poll(_NAP_MS):
-            pass
+            waited += _NAP_MS / 1000
+            if waited >= seconds:
+                return False
+        return True
 
     return wait
 

@@ -10,8 +10,6 @@ DUMPS = (
     ".pkl",
     ".pickle",
     ".joblib",
-    ".h5",
-    ".hdf5",
     ".keras",
     ".gguf",
     ".onnx",

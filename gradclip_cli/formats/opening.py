@@ -40,7 +40,6 @@ _FOREIGN = (
     (_ZIP, "a ZIP archive", "unpack it first: unzip FILE -d FOLDER"),
     (rb"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip FILE"),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
-    (rb"\x89HDF", "an HDF5 file", "save the tensors with safetensors"),
     (b"GGUF", "a GGUF file", "save the tensors with safetensors"),
     (
         rb"\x80[\x02-\x05]",

@@ -28,6 +28,7 @@ FORMATS = [
     "gradclip_cli.formats.npz.format:NPZ",
     "gradclip_cli.formats.pt.format:PT",
     "gradclip_cli.formats.safetensors:SAFETENSORS",
+    "gradclip_cli.formats.hdf5.format:HDF5",
 ]
 
 GROUP = "gradclip.formats"

@@ -1,6 +1,7 @@
 """Every registered format keeps the contract; what the registry finds, and when it looks."""
 
 import dataclasses
+import io
 import json
 import os
 import pickle
@@ -30,6 +31,7 @@ SAMPLES: dict[str, Sample] = {
     "npy": lambda values: npy_bytes(floats("<f4", (len(values),), values)),
     "npz": lambda values: npz_bytes({"sample": floats("<f4", (len(values),), values)}),
     "pt": lambda values: pt_archive(values),
+    "hdf5": lambda values: hdf5(values),
     "safetensors": lambda values: safetensors_bytes(
         {"sample": floats("F32", (len(values),), values)}
     ),
@@ -40,6 +42,17 @@ def pt_archive(values: list[float]) -> bytes:
     """Give a file of torch.save with one tensor."""
     stored, whole = pts.tensor("0", np.array(values, "<f4"))
     return pts.archive({"sample": whole}, [stored])
+
+
+def hdf5(values: list[float]) -> bytes:
+    """Give an HDF5 file with one dataset."""
+    whole = io.BytesIO()
+    with pytest.importorskip("h5py").File(whole, "w") as file:
+        file["sample"] = np.array(values, "<f4")
+    return whole.getvalue()
+
+
+READ_ALONE = {"hdf5"}
 
 
 def of_archive(raw: bytes, member: bytes) -> list[int]:
@@ -120,6 +133,7 @@ class TestEachFormat(FormatContract):
     def _of_the_registry(self, form: registry.Format) -> None:
         self.form = form
         self.sample = SAMPLES[form.name]  # type: ignore[assignment, method-assign]
+        self.is_read_alone = form.name in READ_ALONE
         if form.name in CHECKSUMS:
             self.checksums = CHECKSUMS[form.name]  # type: ignore[assignment, method-assign]
 

@@ -299,7 +299,6 @@ def test_a_single_file_is_recognised_by_its_content(name: str, tmp_path: Path) -
         (b"PK\x03\x04", "ZIP"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
-        (b"\x89HDF\r\n", "HDF5"),
         (b"\x80\x02}q\x00", "pickle"),
         (b"\x80\x05\x95", "pickle"),
     ],

@@ -14,11 +14,11 @@ from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.source import FileSource, Front, Source, check_regular
 from gradclip_cli.files.strided import StridedSource
 from gradclip_cli.files.system import open_raw
+from gradclip_cli.formats.counted import gradients_among, kind_of
 from gradclip_cli.formats.dcp.plan import Planned, Record
 from gradclip_cli.formats.pieces import Shape, joined
 from gradclip_cli.formats.pt.allowed import WAY_OUT, View, shown
 from gradclip_cli.formats.pt.containers import archive
-from gradclip_cli.formats.pt.contents import gradients_among, kind_of
 from gradclip_cli.formats.pt.opcodes import PickleError, read_pickle
 from gradclip_cli.formats.pt.tensors import tensor_of
 from gradclip_cli.tensors.dtypes import DType
