@@ -39,6 +39,7 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 
 # The only rooms, quarters or modules, in which a library or a module that can do harm is used.
 ROOMS: dict[str, set[str]] = {
+    "msgpack": {"formats.flax.reader"},
     "h5py": {"formats.hdf5.reader"},
     "hdf5plugin": {"formats.hdf5.reader"},
     "matplotlib": {"render.plot"},
@@ -59,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "fcntl": {"files.system"},
     "importlib": {"", "cli.declared", "formats.registry", "registry"},
     "json": {
-        *("formats.foreign.child", "formats.foreign.helper"),
+        *("formats.flax.reader", "formats.foreign.child", "formats.foreign.helper"),
         *("files.journal", "formats.safetensors", "formats.shards", "formats.strict_json"),
         *("render.delimited", "render.json"),
         *("series.cache", "series.recorded"),

@@ -176,16 +176,20 @@ def with_dcp(chance: random.Random, folder: Path) -> str:
 
 
 @cache
-def hdf5_models() -> list[bytes]:
-    """Give sound HDF5 files."""
-    here = Path(__file__).parent / "formats" / "hdf5"
-    return [path.read_bytes() for path in sorted(here.glob("*.h5"))]
+def models(suffix: str) -> list[bytes]:
+    """Give the sound files of a format that a library has written."""
+    here = Path(__file__).parent / "formats"
+    return [path.read_bytes() for path in sorted(here.glob(f"*/*{suffix}"))]
 
 
-def with_hdf5(chance: random.Random, folder: Path) -> str:
-    """Hold a damaged HDF5 file to the laws; without its library it is refused."""
-    raw = damaged(chance, chance.choice(hdf5_models()))
-    return REFUSED if _looked_at(fresh(folder / "x.h5", raw)) is None else TAKEN
+def behind_a_library(suffix: str) -> Callable[[random.Random, Path], str]:
+    """Give what holds a damaged file that a library reads to the laws."""
+
+    def once(chance: random.Random, folder: Path) -> str:
+        raw = damaged(chance, chance.choice(models(suffix)))
+        return REFUSED if _looked_at(fresh(folder / f"x{suffix}", raw)) is None else TAKEN
+
+    return once
 
 
 LEAVES: list[Any] = [
@@ -240,6 +244,7 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "npz": with_npz,
     "pt": with_pt,
     "dcp": with_dcp,
-    "hdf5": with_hdf5,
+    "hdf5": behind_a_library(".h5"),
+    "flax": behind_a_library(".msgpack"),
     "index": with_index,
 }

@@ -21,9 +21,10 @@ FEW = {
     "pt": 150,
     "dcp": 100,
     "hdf5": 10,
+    "flax": 10,
     "index": 150,
 }
-LIBRARIES = {"hdf5": "h5py"}  # that read what is damaged
+LIBRARIES = {"hdf5": "h5py", "flax": "msgpack"}  # that read what is damaged
 HEAVY = 40  # times as many
 
 

@@ -15,7 +15,6 @@ DUMPS = (
     ".onnx",
     ".tflite",
     ".pb",
-    ".msgpack",
     ".zarr",
     ".mat",
     ".parquet",

@@ -29,6 +29,7 @@ FORMATS = [
     "gradclip_cli.formats.pt.format:PT",
     "gradclip_cli.formats.safetensors:SAFETENSORS",
     "gradclip_cli.formats.hdf5.format:HDF5",
+    "gradclip_cli.formats.flax.format:FLAX",
 ]
 
 GROUP = "gradclip.formats"

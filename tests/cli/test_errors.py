@@ -88,7 +88,7 @@ FAULTS = {
     "an unknown kind of file": Wrong(
         "inspect notes.txt",
         "notes.txt: an unknown kind of file",
-        ".npy, .npz, .pt, .pth, .bin, .ckpt and .safetensors",
+        ".npy, .npz, .pt, .pth, .bin, .ckpt, .safetensors",
     ),
     "an empty file": Wrong("inspect empty.npy", "empty.npy: ", ""),
     "a web page": Wrong(

@@ -32,6 +32,7 @@ SAMPLES: dict[str, Sample] = {
     "npz": lambda values: npz_bytes({"sample": floats("<f4", (len(values),), values)}),
     "pt": lambda values: pt_archive(values),
     "hdf5": lambda values: hdf5(values),
+    "flax": lambda values: flax(values),
     "safetensors": lambda values: safetensors_bytes(
         {"sample": floats("F32", (len(values),), values)}
     ),
@@ -52,7 +53,14 @@ def hdf5(values: list[float]) -> bytes:
     return whole.getvalue()
 
 
-READ_ALONE = {"hdf5"}
+def flax(values: list[float]) -> bytes:
+    """Give a file of Flax with one array."""
+    msgpack = pytest.importorskip("msgpack")
+    array = msgpack.packb(([len(values)], "float32", floats("<f4", (len(values),), values)[2]))
+    return bytes(msgpack.packb({"sample": msgpack.ExtType(1, array)}))
+
+
+READ_ALONE = {"hdf5", "flax"}
 
 
 def of_archive(raw: bytes, member: bytes) -> list[int]:

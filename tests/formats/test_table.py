@@ -18,7 +18,7 @@ EXAMPLES = re.findall(
     r"^\| `.*\| `gradclip (.*)` \|$", (TOP / "docs" / "formats.md").read_text(), re.MULTILINE
 )
 
-LIBRARIES = {".h5": "h5py"}
+LIBRARIES = {".h5": "h5py", ".msgpack": "msgpack"}
 """What is read by a library that need not be installed."""
 
 
@@ -39,6 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("grads.pt").write_bytes(pts.archive({"a": tensor}, [stored]))
     dcps.write(tmp_path / "checkpoint", {"a": (values.shape, dcps.split(values, [[1]]))})
     shutil.copy(TOP / "tests" / "formats" / "hdf5" / "old.h5", "grads.h5")
+    shutil.copy(TOP / "tests" / "formats" / "flax" / "tree.msgpack", "grads.msgpack")
     return tmp_path
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, NoReturn
@@ -12,16 +11,13 @@ from gradclip_cli.files.checksums import Tally
 from gradclip_cli.files.source import FileSource, Front, Reader, Source
 from gradclip_cli.formats import counted
 from gradclip_cli.formats.foreign.helper import Helper, helped
-from gradclip_cli.formats.layouts import Layout
+from gradclip_cli.formats.foreign.words import dtype_of
 from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.frozen import frozen
-from gradclip_cli.tensors.dtypes import DType, numeric, void, without_letter
 from gradclip_cli.tensors.dump import DumpFile, Tensor
 from gradclip_cli.tensors.names import quoted
 
 _PIECE = 1 << 20
-_NUMERIC = re.compile(r"(float|complex|int|uint)(8|16|32|64|128)")
-_LETTERS = {"float": "f", "complex": "c", "int": "i", "uint": "u"}
 _DAMAGED = "the file is damaged, or was made to mislead"
 
 
@@ -103,6 +99,9 @@ def located(reader: str, front: Front, source: Source, name: str | None) -> tupl
     front.strays += said["strays"]
     front.besides += said["besides"]
     found: dict[str | None, Tensor] = {}
+    if [(one["path"], "dtype" in one) for one in said["tensors"]] == [([], True)]:  # has no name
+        front.is_named_by_file = name is not None
+        return (replace(_tensor(name or "", said["tensors"][0], reader, source), name=name),)
     for entry in said["tensors"]:
         path = [*map(str, entry["path"])]
         called = ".".join(path)
@@ -120,7 +119,7 @@ def located(reader: str, front: Front, source: Source, name: str | None) -> tupl
 
 
 def _tensor(name: str, entry: dict[str, Any], reader: str, source: Source) -> Tensor:
-    dtype = _dtype(entry)
+    dtype = dtype_of(entry)
     shape = tuple(entry["shape"])
     size = dtype.size_of(math.prod(shape))
     if size >= 1 << 63:
@@ -149,25 +148,8 @@ def _tensor(name: str, entry: dict[str, Any], reader: str, source: Source) -> Te
     return Tensor(name, dtype, shape, source, offset if size else 0, size)
 
 
-def _dtype(entry: dict[str, Any]) -> DType:
-    name, order = entry["dtype"], entry.get("order", "<")
-    if "bits" in entry:
-        bits = entry["bits"]
-        return void(name, bits // 8) if entry.get("void") else DType(name, "opaque", bits)
-    if name == "bool":
-        return numeric("b", 8)
-    fits = _NUMERIC.fullmatch(name)
-    found = numeric(_LETTERS[fits[1]], int(fits[2]), order) if fits else without_letter(name)
-    assert found is not None, "the other side knows the same dtypes"
-    return found
-
-
-def not_written(file: DumpFile, _tensors: Sequence[Tensor]) -> Layout:
+def not_written(file: DumpFile, _tensors: Sequence[Tensor]) -> NoReturn:
     """Say that a format is read alone."""
-    _raise_not_written(file)
-
-
-def _raise_not_written(file: DumpFile) -> NoReturn:
     raise NotWrittenError(
         file.source.label,
         f"{file.format} files are read, and not written",

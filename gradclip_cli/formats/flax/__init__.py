@@ -1,0 +1,1 @@
+"""Flax: how its `.msgpack` files are known, and where their arrays lie, as msgpack says."""

@@ -1,0 +1,1 @@
+"""Files that Flax has written, and the script that made them."""
