@@ -39,13 +39,14 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 
 # The only rooms, quarters or modules, in which a library or a module that can do harm is used.
 ROOMS: dict[str, set[str]] = {
+    "tensorstore": {"formats.zarr.reader"},
     "msgpack": {"formats.flax.reader"},
     "h5py": {"formats.hdf5.reader"},
     "hdf5plugin": {"formats.hdf5.reader"},
     "matplotlib": {"render.plot"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.strided", "formats.npy"),
-        "formats.hdf5.reader",
+        *("formats.hdf5.reader", "formats.zarr.reader"),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs", "tensors.narrow"),
     },
@@ -58,9 +59,14 @@ ROOMS: dict[str, set[str]] = {
     "ast": {"formats.npy"},
     "concurrent": {"engine.crew", "files.writing"},
     "fcntl": {"files.system"},
-    "importlib": {"", "cli.declared", "formats.registry", "registry"},
+    "importlib": {"", "formats.zarr.reader", "cli.declared", "formats.registry", "registry"},
     "json": {
-        *("formats.flax.reader", "formats.foreign.child", "formats.foreign.helper"),
+        *(
+            "formats.flax.reader",
+            "formats.zarr.reader",
+            "formats.foreign.child",
+            "formats.foreign.helper",
+        ),
         *("files.journal", "formats.safetensors", "formats.shards", "formats.strict_json"),
         *("render.delimited", "render.json"),
         *("series.cache", "series.recorded"),

@@ -162,15 +162,37 @@ def with_dcp(chance: random.Random, folder: Path) -> str:
     """Hold a damaged distributed checkpoint to the laws."""
     files = dict(chance.choice(dcp_models()))
     name = ".metadata" if chance.random() < 0.7 else chance.choice([*files])
+    return _of_a_folder(chance, folder, files, name)
+
+
+@cache
+def zarr_models() -> list[dict[str, bytes]]:
+    """Give the files of sound folders of Zarr and Orbax."""
+    here = Path(__file__).parent / "formats" / "zarr"
+    folders = [path for path in sorted(here.iterdir()) if path.is_dir() and path.name[0] != "_"]
+    return [
+        {str(path.relative_to(one)): path.read_bytes() for path in one.rglob("*") if path.is_file()}
+        for one in folders
+    ]
+
+
+def with_zarr(chance: random.Random, folder: Path) -> str:
+    """Hold a damaged folder of Zarr or Orbax to the laws."""
+    files = dict(chance.choice(zarr_models()))
+    return _of_a_folder(chance, folder, files, chance.choice([*files]))
+
+
+def _of_a_folder(chance: random.Random, folder: Path, files: dict[str, bytes], name: str) -> str:
+    """Damage a file of a folder, and hold it to the laws."""
     files[name] = damaged(chance, files[name])
     place = folder / "in"
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
     for path, raw in files.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_bytes(raw)
-    before = set(os.listdir(folder))
+    before, inside = set(os.listdir(folder)), {*place.rglob("*")}
     report = _looked_at(place)
-    if set(os.listdir(folder)) != before or set(os.listdir(place)) != files.keys():
+    if set(os.listdir(folder)) != before or {*place.rglob("*")} != inside:
         raise Finding("a file was made")
     return REFUSED if report is None else TAKEN
 
@@ -246,5 +268,6 @@ KINDS: dict[str, Callable[[random.Random, Path], str]] = {
     "dcp": with_dcp,
     "hdf5": behind_a_library(".h5"),
     "flax": behind_a_library(".msgpack"),
+    "zarr": with_zarr,
     "index": with_index,
 }

@@ -22,9 +22,10 @@ FEW = {
     "dcp": 100,
     "hdf5": 10,
     "flax": 10,
+    "zarr": 10,
     "index": 150,
 }
-LIBRARIES = {"hdf5": "h5py", "flax": "msgpack"}  # that read what is damaged
+LIBRARIES = {"hdf5": "h5py", "flax": "msgpack", "zarr": "tensorstore"}  # that read what is damaged
 HEAVY = 40  # times as many
 
 

@@ -227,8 +227,10 @@ def _written(
 
         def check() -> None:
             # What others wrote meanwhile is not to be lost by taking its place.
-            for file in dump.files if way.in_place else ():
-                file.source.check()
+            for file in dump.files:
+                file.check()
+                if way.in_place:
+                    file.source.check()
 
         area.commit(check)
         lost |= area.lost

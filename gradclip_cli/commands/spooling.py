@@ -51,8 +51,12 @@ def _kept(source: StreamSource, file: DumpFile, stack: contextlib.ExitStack) -> 
 
 
 def finish(dump: Dump) -> None:
-    """Read each stream to its end; raises `GradclipError` if it ends too early or too late."""
+    """Read each stream to its end; raises `GradclipError` if it ends too early or too late.
+
+    What readers do not each look at for changes is looked at, too.
+    """
     for file in dump.files:
+        file.check()
         if isinstance(file.source, StreamSource):
             file.source.finish(end_of(file.tensors, len(file.source.stream.header)))
 

@@ -65,7 +65,8 @@ class Source:
     where only the end tells. `identity` is the same for two names of one file, None where nothing
     tells; `stamp` is another as soon as any byte may be. One that `seeks` is read from anywhere at
     the same price; another is best read by one worker, in order. One that is not `rereadable` is
-    read but once; the bytes of one that is `apart` are no range of those in which they lie.
+    read but once; the bytes of one that is `apart` are no range of those in which they lie. Of one
+    that is `sampled` readers do not each see every change, so that it is checked at the end.
     """
 
     __slots__ = ()
@@ -76,6 +77,7 @@ class Source:
     seeks: ClassVar[bool] = True
     rereadable: ClassVar[bool] = True
     apart: ClassVar[bool] = False
+    sampled: ClassVar[bool] = False
 
     @property
     def identity(self) -> tuple[int, int] | None:

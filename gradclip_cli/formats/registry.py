@@ -30,6 +30,7 @@ FORMATS = [
     "gradclip_cli.formats.safetensors:SAFETENSORS",
     "gradclip_cli.formats.hdf5.format:HDF5",
     "gradclip_cli.formats.flax.format:FLAX",
+    "gradclip_cli.formats.zarr.format:ZARR",
 ]
 
 GROUP = "gradclip.formats"

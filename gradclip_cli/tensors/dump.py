@@ -85,6 +85,12 @@ class DumpFile:
         for source in {id(one): one for one in (*self.sources, *self.proofs)}.values():
             source.prove()
 
+    def check(self) -> None:
+        """Look at what readers do not each look at; raises `GradclipError` where it has changed."""
+        for source in self.proofs:
+            if source.sampled:
+                source.check()
+
     @property
     def sources(self) -> Iterator[Source]:
         """Those of all tensors, as often as there are tensors."""

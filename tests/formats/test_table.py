@@ -18,7 +18,7 @@ EXAMPLES = re.findall(
     r"^\| `.*\| `gradclip (.*)` \|$", (TOP / "docs" / "formats.md").read_text(), re.MULTILINE
 )
 
-LIBRARIES = {".h5": "h5py", ".msgpack": "msgpack"}
+LIBRARIES = {".h5": "h5py", ".msgpack": "msgpack", ".zarr/": "tensorstore"}
 """What is read by a library that need not be installed."""
 
 
@@ -40,6 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     dcps.write(tmp_path / "checkpoint", {"a": (values.shape, dcps.split(values, [[1]]))})
     shutil.copy(TOP / "tests" / "formats" / "hdf5" / "old.h5", "grads.h5")
     shutil.copy(TOP / "tests" / "formats" / "flax" / "tree.msgpack", "grads.msgpack")
+    shutil.copytree(TOP / "tests" / "formats" / "zarr" / "v3", "grads.zarr")
     return tmp_path
 
 

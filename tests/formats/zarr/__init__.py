@@ -1,0 +1,1 @@
+"""Folders that Zarr and Orbax have written, and the script that made them."""
