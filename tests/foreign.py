@@ -5,9 +5,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gradclip_cli.formats.foreign.child import Alive, Opened
+from gradclip_cli.formats.foreign.listing import located, not_written
+from gradclip_cli.formats.registry import Format
 
 
 class _Toy:
@@ -66,6 +69,19 @@ class _Hungry(_Toy):
         return {}
 
 
+class _Slow(_Toy):
+    """Takes a minute to read, and makes a file beside its own when it begins."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def read(self, key: str, start: int, count: int) -> bytes:
+        os.mkdir(f"{self.path}.read")
+        time.sleep(60)
+        return b""
+
+
 class _Raising(_Toy):
     def listing(self, alive: Alive) -> dict[str, Any]:
         raise ValueError(f"many words\nin \x1b[31m two lines {'x' * 1000}")
@@ -83,6 +99,7 @@ hanging = _made(_Hanging)
 busy = _made(_Busy)
 hungry = _made(_Hungry)
 raising = _made(_Raising)
+slow = _made(_Slow)
 
 
 def missing() -> tuple[str, Callable[[str], Opened]]:
@@ -90,3 +107,20 @@ def missing() -> tuple[str, Callable[[str], Opened]]:
     import no_such_library  # type: ignore[import-not-found]  # noqa: F401
 
     raise AssertionError
+
+
+def _form(reader: str) -> Format:
+    return Format(
+        "toy",
+        (".toy",),
+        lambda head: head == b"toy",
+        partial(located, f"tests.foreign:{reader}"),
+        not_written,
+        anywhere=True,
+        extra="toys",
+    )
+
+
+TOY, TALKING, BUSY, SLOW = map(_form, ("toy", "talking", "busy", "slow"))
+DYING, DYING_LATER, HANGING, HUNGRY = map(_form, ("dying", "dying_later", "hanging", "hungry"))
+RAISING, MISSING = map(_form, ("raising", "missing"))

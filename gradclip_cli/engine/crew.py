@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
+INTERRUPTED: list[Callable[[], object]] = []
+"""What ends that which a worker may wait for, where the whole run is interrupted."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -131,5 +134,11 @@ def crew(workers: int | None = None, progress: Progress | None = None) -> Iterat
     pool = ThreadPoolExecutor(count, "gradclip")
     try:
         yield Crew(pool, count, progress)
+    except Exception:
+        raise
+    except BaseException:  # a signal: nobody is to wait for what takes long
+        for end in INTERRUPTED:
+            end()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,31 +18,9 @@ import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.foreign import helper
-from gradclip_cli.formats.foreign.listing import ForeignSource, located, not_written
+from gradclip_cli.formats.foreign.listing import ForeignSource
 from gradclip_cli.formats.opening import open_file
-from gradclip_cli.formats.registry import Format
 from tests.running import PATIENCE, Run, environment, one_error, until
-
-
-def form(reader: str) -> Format:
-    return Format(
-        "toy",
-        (".toy",),
-        lambda head: head == b"toy",
-        partial(located, f"tests.foreign:{reader}"),
-        not_written,
-        anywhere=True,
-        extra="toys",
-    )
-
-
-TOYS = {
-    name: form(name)
-    for name in (
-        *("toy", "talking", "dying", "dying_later", "hanging", "busy", "hungry"),
-        *("raising", "missing"),
-    )
-}
 
 
 @pytest.fixture
@@ -51,10 +28,8 @@ def by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
     """Give a way to have a file read by one of the toys."""
 
     def given(name: str) -> Path:
-        line = f"tests.formats.test_foreign:{name.upper()}"
-        monkeypatch.setattr(sys.modules[__name__], name.upper(), TOYS[name], raising=False)
+        line = f"tests.foreign:{name.upper()}"
         monkeypatch.setattr(registry, "FORMATS", [*registry.FORMATS, line])
-        registry._loaded.cache_clear()
         path = tmp_path / "x.toy"
         path.write_bytes(b"toy")
         return path
@@ -158,6 +133,28 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
         return state in "ZX"  # nobody waits for what has lost its parent, where nobody is init
 
     until(is_gone, lambda: time.monotonic() > last)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupt_waits_for_no_library(workers: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.toy"
+    path.write_bytes(b"toy")
+    program = (
+        "from gradclip_cli.formats import registry\n"
+        "registry.FORMATS.append('tests.foreign:SLOW')\n"
+        "from gradclip_cli.cli.app import main\n"
+        "main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "inspect", path, "--workers", workers],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment({}),
+    ) as process:
+        until((tmp_path / "x.toy.read").exists, process.poll)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE / 3)
+    assert (process.returncode, out, err) == (130, b"", b"")
 
 
 def test_nothing_is_imported_from_the_folder_one_works_in(

@@ -76,7 +76,12 @@ def main() -> None:
             except MemoryError:
                 answer({"error": f"it needs more than {MEMORY >> 30} GiB of memory"})
             except Exception as error:
-                answer({"error": str(error) or type(error).__name__})
+                answer({"error": _said(error)})
+
+
+def _said(error: Exception) -> str:
+    """Give what an error says; that of a key says it in quotes."""
+    return str(error.args[0] if isinstance(error, KeyError) else error) or type(error).__name__
 
 
 class _Answers:

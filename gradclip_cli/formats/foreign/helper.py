@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from gradclip_cli.engine.crew import INTERRUPTED
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Source
 from gradclip_cli.files.system import open_raw, read_on, waiting_for
@@ -64,6 +66,7 @@ class Helper:
                 os.close(descriptor)
         assert self._process.stdout is not None
         assert self._process.stdin is not None
+        _ALL.add(self)
         self._said = self._process.stdout.fileno()
         self._ask = self._process.stdin.fileno()
         self._wait = waiting_for(self._said, SILENCE)
@@ -146,6 +149,10 @@ class Helper:
             return f"signal {signal.Signals(-status).name}"
         return f"signal {-status}"
 
+    def kill(self) -> None:
+        """End the process; whoever waits for its answer hears of it."""
+        self._process.kill()
+
     def end(self) -> None:
         """End the process, whatever it does, and wait for that."""
         self._process.kill()
@@ -172,6 +179,14 @@ def _places() -> list[str]:
         home = os.path.dirname(home)
     strange = {os.getcwd()} - {home}
     return [place for place in sys.path if os.path.isabs(place) and place not in strange]
+
+
+_ALL: "weakref.WeakSet[Helper]" = weakref.WeakSet()
+
+
+def _kill_all() -> None:
+    for helper in [*_ALL]:
+        helper.kill()
 
 
 class _Pool:
@@ -222,6 +237,7 @@ class _Pool:
 
 _POOL = _Pool()
 atexit.register(_POOL.close)
+INTERRUPTED.append(_kill_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_POOL.forget)
 

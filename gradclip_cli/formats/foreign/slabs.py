@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 _ENOUGH = 4 << 20  # bytes of a box that are worth a call
-_SMALL = 8 << 20  # bytes of a box that two workers may each read at the border of their parts
+_SMALL = 16 << 20  # bytes of a box that two workers may each read at the border of their parts
 _LARGE = 512 << 20  # bytes of a box, if whole chunks lie in it
 _PART = 128 << 20  # bytes of a box where they do not, and are unpacked anew for the next
 
