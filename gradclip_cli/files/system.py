@@ -108,6 +108,12 @@ def path_of(descriptor: int) -> str | None:
 # Reading and writing
 
 
+def after_forks(call: Callable[[], object]) -> None:
+    """Let something be called in each process that is forked from this one."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
 def read_at(descriptor: int, count: int, offset: int) -> bytes:
     """Read at most so many bytes at an offset; none only at the end."""
     if hasattr(os, "pread"):

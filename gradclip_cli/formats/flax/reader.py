@@ -15,6 +15,7 @@ from typing import Any
 
 import msgpack
 
+from gradclip_cli.files.system import read_at
 from gradclip_cli.formats.foreign import words
 from gradclip_cli.formats.foreign.child import Alive, Opened, RefusedError
 from gradclip_cli.tensors.names import plural, quoted
@@ -56,7 +57,7 @@ class _File:
         """Give bytes of an array that lies in pieces."""
         for offset, size in json.loads(key):
             if start < size:
-                return os.pread(self._stream.fileno(), min(count, size - start), offset + start)
+                return read_at(self._stream.fileno(), min(count, size - start), offset + start)
             start -= size
         return b""
 
@@ -96,7 +97,7 @@ class _Cursor:
 
     def first(self) -> int:
         """Give the byte there, which says what comes."""
-        found = os.pread(self._stream.fileno(), 1, self.at)
+        found = read_at(self._stream.fileno(), 1, self.at)
         if not found:
             raise RefusedError(
                 f"ends after {self.end:,} bytes, in the middle of a map", _INTERRUPTED
@@ -106,7 +107,7 @@ class _Cursor:
     def sized(self) -> tuple[int, int, int]:
         """Give of a text, bytes or an extension its type, -1 for none, its begin and its end."""
         first, at = self.first(), self.at
-        head = os.pread(self._stream.fileno(), 6, at)
+        head = read_at(self._stream.fileno(), 6, at)
         if first in _FIXED:
             return _signed(head, 1), at + 2, at + 2 + _FIXED[first]
         if 0xA0 <= first <= 0xBF:

@@ -15,7 +15,7 @@ from typing import Any
 from gradclip_cli.engine.crew import INTERRUPTED
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Source
-from gradclip_cli.files.system import open_raw, read_on, waiting_for
+from gradclip_cli.files.system import after_forks, open_raw, read_on, waiting_for
 from gradclip_cli.formats.foreign.child import FRAME
 from gradclip_cli.tensors.names import printable, shortened
 
@@ -238,8 +238,7 @@ class _Pool:
 _POOL = _Pool()
 atexit.register(_POOL.close)
 INTERRUPTED.append(_kill_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_POOL.forget)
+after_forks(_POOL.forget)
 
 
 @contextlib.contextmanager
