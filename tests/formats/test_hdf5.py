@@ -73,6 +73,13 @@ def test_values_that_become_safetensors_are_those_of_h5py(
         gradclip_cli.apply(path, clip_norm=1.5, output=tmp_path / "x.h5")
 
 
+def test_weights_of_keras_count_without_its_optimizer(h5py: Any) -> None:
+    report = gradclip_cli.inspect(HERE / "keras.weights.h5")
+    layers = [(f"layers.{layer}.vars.{at}") for layer in ("dense", "dense_1") for at in (0, 1)]
+    assert sorted(row.name or "" for row in report.tensors) == sorted(layers)
+    assert any("10 tensors not counted, state of an optimizer" in note for note in report.notes)
+
+
 def test_pipes_folders_comparisons_and_runs(h5py: Any, tmp_path: Path) -> None:
     for step, factor in ((1, 1), (2, 2)):
         (tmp_path / f"step-{step}").mkdir()
@@ -133,6 +140,11 @@ def sparse(h5py: Any, file: Any) -> None:
     file.create_dataset("w", (1 << 40,), "<f4", chunks=(1 << 10,))[0] = 1
 
 
+def sparse_in_all(h5py: Any, file: Any) -> None:
+    for number in range(99):
+        file.create_dataset(f"{number}", (10_000_000,), "<f4", chunks=(1 << 10,))
+
+
 def two_of_a_name(h5py: Any, file: Any) -> None:
     file["a/b"] = file["a.b"] = np.ones(2)
 
@@ -148,7 +160,8 @@ def deep(h5py: Any, file: Any) -> None:
         (external_values, "dataset 'w' has its values in another file, '/etc/passwd'"),
         (virtual, "dataset 'w' is virtual: its values lie in another file, 'other.h5'"),
         (large_chunk, "dataset 'w' has chunks of 2,147,483,648 bytes"),
-        (sparse, "dataset 'w' claims 4,398,046,511,104 bytes of values"),
+        (sparse, "claims 4,398,046,511,104 bytes of values, where 4,096 are stored"),
+        (sparse_in_all, "claims 3,960,000,000 bytes of values, where 0 are stored"),
         (two_of_a_name, "two tensors are called 'a.b'"),
         (deep, "groups more than 200 deep"),
     ],

@@ -19,13 +19,14 @@ from gradclip_cli.files.system import after_forks, open_raw, read_on, waiting_fo
 from gradclip_cli.formats.foreign.child import FRAME
 from gradclip_cli.tensors.names import printable, shortened
 
-SILENCE = 60.0  # seconds without a sign of life
+SILENCE = 120.0  # seconds without a sign of life
 IDLE = 3.0  # seconds that a process waits for more to do
 _MOST_IDLE = 4
 _BOUND = "/dev/fd/"  # a file without a name: it is handed over when a process is started
 _LONGEST = 1 << 30  # bytes of an answer that is no values
 _SAID = 200  # characters of what a library says
 _DAMAGED = "the file is damaged: copy or save it again"
+_ALONE = ("-I", "-X", f"utf8={sys.flags.utf8_mode}")  # names of files are read as here
 _START = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -51,7 +52,7 @@ class Helper:
         self._library = "the library"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _START, json.dumps(_places()), reader],
+                [sys.executable, *_ALONE, "-c", _START, json.dumps(_places()), reader],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -79,7 +79,7 @@ class _Walk:
         self._tensors: list[dict[str, Any]] = []
         self._soft: list[_Path] = []
         self._lost: list[str] = []
-        self._kinds = 0
+        self._kinds = self._claimed = self._stored = 0
 
     def said(self) -> dict[str, Any]:
         """Give what there is, each group before what is in it."""
@@ -104,6 +104,11 @@ class _Walk:
                     due += _links(path, found)
             else:
                 raise _leading(path, group, name, kind)
+        if self._claimed > _SPARSE * self._stored + _LARGE:
+            raise RefusedError(
+                f"claims {self._claimed:,} bytes of values, where {self._stored:,} are stored",
+                "the file is damaged, or was made to mislead",
+            )
         self._follow()
         strays = [f"links that lead nowhere: {listed(self._lost)}"] if self._lost else []
         strays += self._unwritten()
@@ -116,6 +121,7 @@ class _Walk:
         if isinstance(found, h5d.DatasetID):
             entry = {"path": [_text(part) for part in path], "key": _key(path)}
             entry |= {"what": SHARED} if place in self._seen else _about(found, path)
+            self._weigh(entry)
             self._tensors.append(entry)
         elif isinstance(found, h5t.TypeID):
             self._kinds += 1
@@ -124,6 +130,13 @@ class _Walk:
             return found
         self._seen.add(place)
         return None
+
+    def _weigh(self, entry: dict[str, Any]) -> None:
+        """Add up what a dataset claims, and what of it is stored."""
+        claimed, stored = entry.pop("bytes", 0), entry.pop("stored", 0)
+        entry["unwritten"] = claimed and not stored
+        self._claimed += claimed
+        self._stored += stored
 
     def _follow(self) -> None:
         """Say of soft links to datasets that they are other names; no link leads out by now."""
@@ -192,13 +205,7 @@ def _about(dataset: Any, path: _Path) -> dict[str, Any]:
     if layout == h5d.CHUNKED and size:
         said["proven"] = _check_packing(dataset, made, called)
         said["parted"] = _slabs(dataset).is_parted
-    stored = dataset.get_storage_size()
-    said["unwritten"] = bool(size) and not stored
-    if size > _SPARSE * stored + _LARGE:
-        raise RefusedError(
-            f"{called} claims {size:,} bytes of values, where {stored:,} are stored",
-            "the file is damaged, or was made to mislead",
-        )
+    said["bytes"], said["stored"] = size, dataset.get_storage_size()
     offset = dataset.get_offset() if layout == h5d.CONTIGUOUS and not turned else None
     return said if offset is None else {**said, "offset": int(offset)}
 
