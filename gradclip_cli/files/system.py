@@ -49,6 +49,7 @@ _ALWAYS: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FORGET: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 _BYTES: int = getattr(select, "POLLIN", 0)
 _NAP_MS = 100
+_PIPE = 1 << 20  # bytes
 _SEEKING = Lock()  # where a place in a file is sought before it is read, one thread may do so
 
 
@@ -161,6 +162,14 @@ def waiting_for(descriptor: int, seconds: float = math.inf) -> Callable[[], bool
         return True
 
     return wait
+
+
+def widen(pipe: int) -> None:
+    """Let a pipe hold more bytes at once, where it can be told to."""
+    size = getattr(_fcntl, "F_SETPIPE_SZ", None)
+    if size is not None:
+        with contextlib.suppress(OSError):  # a user may have so many pages of pipes in all
+            _fcntl.fcntl(pipe, size, _PIPE)
 
 
 def write_some(descriptor: int, data: memoryview, offset: int) -> int:

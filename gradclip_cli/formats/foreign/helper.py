@@ -15,7 +15,7 @@ from typing import Any
 from gradclip_cli.engine.crew import INTERRUPTED
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Source
-from gradclip_cli.files.system import after_forks, open_raw, read_on, waiting_for
+from gradclip_cli.files.system import after_forks, open_raw, read_on, waiting_for, widen
 from gradclip_cli.formats.foreign.child import FRAME
 from gradclip_cli.tensors.names import printable, shortened
 
@@ -69,6 +69,7 @@ class Helper:
         assert self._process.stdin is not None
         _ALL.add(self)
         self._said = self._process.stdout.fileno()
+        widen(self._said)
         self._ask = self._process.stdin.fileno()
         self._wait = waiting_for(self._said, SILENCE)
         try:
