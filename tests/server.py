@@ -77,7 +77,10 @@ def main() -> None:
 
 
 def preload() -> None:
-    """Import what a run may need, but for Matplotlib, for which few runs wait."""
+    """Import what a run may need, but for Matplotlib, for which few runs wait.
+
+    What reads by a library runs in a process of its own.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
     # What Typer builds of the options is always the same, and takes half the time of a small run.
     typer.main.get_command = functools.cache(typer.main.get_command)
@@ -86,7 +89,7 @@ def preload() -> None:
     top = Path(gradclip_cli.__path__[0])
     for module in pkgutil.walk_packages([str(top)], "gradclip_cli."):
         path = top.joinpath(*module.name.split(".")[1:]).with_suffix(".py")
-        if module.ispkg or not _is_left_out(path):
+        if module.ispkg or not (path.stem == "reader" or _is_left_out(path)):
             importlib.import_module(module.name)
 
 
