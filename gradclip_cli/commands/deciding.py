@@ -11,7 +11,7 @@ from gradclip_cli.commands.opening import opened
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.measure.moments import Moments
-from gradclip_cli.measure.units import check_units, unit_norms
+from gradclip_cli.measure.units import NO_UNITS, check_units, unit_norms
 from gradclip_cli.rules.decision import Decision, Units, decide
 from gradclip_cli.rules.like.following import followed
 from gradclip_cli.rules.rule import Rule
@@ -80,14 +80,18 @@ class Aim:
         """Give the decision about the chosen tensors, once their units are measured."""
         if self.axes is None:
             return decided(self.rule, self.terms, dump, moments)
-        finite_only = self.terms.nonfinite != "propagate"
-        p = self.terms.norm_type
-        norms = unit_norms(dump.tensors, self.axes, moments, crew, p, finite_only)
+        policy, p = self.terms.nonfinite, self.terms.norm_type
+        own = {
+            index: axes
+            for index, axes in self.axes.items()
+            if not (policy == "skip" and moments[index].nonfinite)
+        }
+        norms = unit_norms(dump.tensors, own, moments, crew, p, policy != "propagate")
         beside: Sequence[Floats | None] = [None] * len(self.axes)
         if self.weights is not None:
             beside = _parameter_norms(self.weights, self.partners, self.axes, crew)
         units = [
-            Units(axes, norms[index], other)
+            Units(axes, norms.get(index, NO_UNITS), other)
             for (index, axes), other in zip(self.axes.items(), beside, strict=True)
         ]
         return decided(self.rule, self.terms, dump, moments, units)
@@ -127,7 +131,10 @@ def _parameter_norms(
                 "leave its gradient out with --exclude 'PATTERN'",
             )
     own = dict(zip(partners, axes.values(), strict=True))
-    norms = unit_norms(tensors, own, moments, crew)
+    try:
+        norms = unit_norms(tensors, own, moments, crew)
+    except RefusedError as error:
+        raise GradclipError("--params", error.problem, error.hint) from error
     return [norms[place] for place in partners]
 
 

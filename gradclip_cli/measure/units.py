@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
-from gradclip_cli.errors import GradclipError
+from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.measure.laws import inverse_of
 from gradclip_cli.measure.moments import Moments
@@ -30,8 +30,12 @@ from gradclip_cli.tensors.dump import Shape, Tensor
 from gradclip_cli.tensors.names import quoted
 
 MOST_UNITS = 1 << 22
+NO_UNITS: Floats = np.zeros(1)
+"""Stands for the norms of a tensor that is left alone."""
 
 _ONE = 0.5  # a size whose exponent is 0: nothing is scaled
+_HALVED = 1.0  # one whose exponent is 1
+_BEYOND = 1025  # the exponent of a complex value whose size is beyond float64
 _FAINT = 2.0**-960  # a power so small is held with fewer digits, or not at all
 _SUBNORMAL = 2.0**-1022  # so is a size below, whatever its power
 _ENOUGH = 2.0**110  # times the power of what is faint: beside so much no number of them counts
@@ -101,6 +105,11 @@ class _Slices:
             roots = total**inverse * (1 + rest * np.log(np.maximum(total, _SUBNORMAL)))
         return np.ldexp(roots, self.exponents)
 
+    def overflow(self, sums: _Sums) -> bool:
+        """Say whether a unit of finite sums has a norm beyond float64."""
+        sound = np.isfinite(sums.rounded)
+        return bool(np.any(np.isinf(self.norms(sums)[sound])))
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -146,7 +155,8 @@ def unit_norms(
     """Give the norms of the units of the tensors that have axes, in C order of `slices.units_of`.
 
     `axes` are those that a norm is over, by the tensor's index; `moments` say how large its values
-    are. Values that are not finite count as 0 if `finite_only`.
+    are. Values that are not finite count as 0 if `finite_only`. Raises `RefusedError` where those
+    of a unit are finite, and its norm is beyond float64.
     """
 
     def slices(index: int, exponents: NDArray[np.intc], p: float = norm_type) -> _Slices:
@@ -155,11 +165,7 @@ def unit_norms(
 
     measured = partial(_summed, tensors, crew)
     with np.errstate(all="ignore"):
-        alike = norm_type in (0, math.inf)  # no powers, nothing to be scaled
-        each = {
-            index: slices(index, _exponents(_ONE if alike else moments[index].max_abs or 0.0))
-            for index in axes
-        }
+        each = {index: slices(index, _shared_exponent(norm_type, moments[index])) for index in axes}
         sums = measured(each)
         faint = [
             index
@@ -173,11 +179,31 @@ def unit_norms(
             )
             each |= {index: slices(index, _exponents(largest[index].rounded)) for index in faint}
             sums |= measured({index: each[index] for index in faint})
+        for index in axes:
+            if each[index].overflow(sums[index]):
+                raise _beyond(tensors[index])
         return {index: each[index].norms(sums[index]) for index in axes}
 
 
+def _beyond(tensor: Tensor) -> RefusedError:
+    return RefusedError(
+        tensor.source.label,
+        f"the norm of a slice of {quoted(tensor.name)} is beyond float64 (1.8e308); nothing was "
+        "written",
+        "clip the larger tensors alone first: --include 'PATTERN'",
+    )
+
+
+def _shared_exponent(p: float, moments: Moments) -> NDArray[np.intc]:
+    """Give that by which all values of a tensor are divided: none where no powers are taken."""
+    largest = moments.max_abs or 0.0
+    if p == 0 or (p == math.inf and math.isfinite(largest)):
+        return _exponents(_ONE)
+    return _exponents(_HALVED if p == math.inf else largest)
+
+
 def _exponents(sizes: Floats | float) -> NDArray[np.intc]:
-    return np.frexp(sizes)[1]
+    return np.where(np.isinf(sizes), np.intc(_BEYOND), np.frexp(sizes)[1])
 
 
 def _summed(
@@ -219,7 +245,7 @@ def _added(sums: _Sums, slices: _Slices, values: Values, lanes: int, start: int)
     wide = np.ldexp(wide, -exponents)
     sizes = np.abs(wide) if lanes == 1 else np.hypot(wide[0::2], wide[1::2])
     if slices.finite_only:
-        sizes[~np.isfinite(sizes)] = 0
+        sizes[~np.isfinite(wide.reshape(-1, lanes)).all(axis=1)] = 0
     if slices.p == math.inf:
         largest = sums.rounded.copy()
         np.maximum.at(largest, numbers, sizes)

@@ -12,13 +12,14 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 
 import gradclip_cli
-from gradclip_cli import GradclipError
+from gradclip_cli import ClipByNorm, GradclipError, RefusedError
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.engine.crew import crew
 from gradclip_cli.measure import units
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.results.report import Report
 from gradclip_cli.rules.adaptively import unit_axes
+from gradclip_cli.rules.rule import Rule
 from tests.dumps import LANES, floats, lanes, read_safetensors, write_npy, write_safetensors
 from tests.laws import CASES, adaptively, norm_of
 from tests.recorded import CODES, acceptance
@@ -320,6 +321,45 @@ def test_units_of_complex_tensors_go_by_their_sizes(tmp_path: Path) -> None:
         source, clip_norm=1.0, per_tensor=True, axes=[1], output=tmp_path / "out.npy"
     )
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), [[0.6 + 0.8j, 0], [0.3, 0.4j]])
+
+
+LARGE = 1.5e308
+BEYOND: dict[str, Array] = {
+    "sum": np.array([[LARGE, LARGE], [1.0, 2.0]]),
+    "size": np.array([[LARGE * (1 + 1j), 0], [1.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("kind", BEYOND)
+def test_a_slice_whose_norm_is_beyond_float64_is_refused(
+    kind: str, p: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_rows = ClipByNorm(1e200, (1,))
+    if (kind, p) == ("sum", math.inf):
+        assert clipped_by(by_rows, p, BEYOND[kind])[0, 0] == 1e200
+        return
+    with pytest.raises(RefusedError, match="the norm of a slice of 'a' is beyond float64"):
+        clipped_by(by_rows, p, BEYOND[kind])
+    beside = np.array([[*BEYOND[kind][0]], [math.nan, 3e200]])
+    assert np.array_equal(clipped_by(by_rows, p, beside, "skip"), beside, equal_nan=True)
+    with pytest.raises(RefusedError, match="beyond float64"):
+        clipped_by(by_rows, p, beside, "propagate")
+
+
+def clipped_by(rule: Rule, p: float, array: Array, policy: Any = "refuse") -> Array:
+    np.save("a.npy", array)
+    gradclip_cli.apply(
+        "a.npy", rule=rule, norm_type=p, nonfinite=policy, output="b.npy", force=True
+    )
+    return np.asarray(np.load("b.npy"))
+
+
+def test_a_parameter_whose_norm_is_beyond_float64_is_refused(tmp_path: Path) -> None:
+    params = write(tmp_path / "params", {"g": np.array([LARGE, LARGE])})
+    with pytest.raises(GradclipError, match="the norm of a slice of 'g' is beyond"):
+        written(tmp_path, {"g": np.ones(2)}, agc=0.1, params=params)
 
 
 @pytest.mark.parametrize(
