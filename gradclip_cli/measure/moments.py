@@ -103,7 +103,11 @@ class Moments:
         if not self.count:
             return None
         size, exponent = root(self.squares)
-        return self._as_it_is(math.ldexp(size / math.sqrt(self.count), exponent))
+        try:
+            found = math.ldexp(size / math.sqrt(self.count), exponent)
+        except OverflowError:  # of a complex value, whose size is, or by rounding
+            found = self.max_abs or 0.0
+        return self._as_it_is(found)
 
     @property
     def finite_l2_norm(self) -> float:

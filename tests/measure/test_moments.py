@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -571,3 +572,11 @@ def test_a_root_mean_square_is_a_number_where_the_norm_is_beyond_float64() -> No
     (row,) = found.rows
     assert (row.norm, row.rms) == (1.5e308, 1.5e308)
     assert gradclip_cli.inspect({"w": np.full(4, 1.5e308)}).rows[0].rms == 1.5e308
+
+
+@pytest.mark.parametrize(
+    "values", [[MAX + MAX * 1j], [MAX] * 3], ids=["by its size", "by rounding"]
+)
+def test_a_root_mean_square_that_leaves_float64_is_the_largest_magnitude(values: list[Any]) -> None:
+    (row,) = gradclip_cli.inspect({"w": np.array(values)}).rows
+    assert row.rms == abs(np.array(values)).max()
