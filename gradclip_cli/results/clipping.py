@@ -73,9 +73,9 @@ def _of(
     after = (outcome and outcome.after) or before
     replaced = before.nonfinite if edit is not None and edit.zero_nonfinite else 0
     if isinstance(edit, Scale):
-        clipped = edit is not None and coefficient != 1
-    else:
-        clipped = outcome is not None and outcome.changed
+        clipped = coefficient != 1
+    else:  # integers that become float64 have other bytes, whatever the rule made of them
+        clipped = edit is not None and outcome is not None and outcome.changed
     found = Clipped(
         before.norm,
         rule.norm_limit,

@@ -73,6 +73,9 @@ def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
     p = whole.norm_type
     if p == math.inf or not 0 < global_norm < math.inf:
         return None
+    if 0 < p < 1:  # where a quotient may vanish that has a power
+        part: float = norm**p / global_norm**p
+        return part
     ratio = norm / global_norm
     return ratio**p if p else ratio
 

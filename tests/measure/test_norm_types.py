@@ -127,6 +127,11 @@ def test_a_report_has_norms_and_shares_of_the_type_that_was_asked_for(
         assert f"norms of type {p:g}" in report.notes
 
 
+def test_a_share_by_roots_is_told_however_small_the_norm_beside_another() -> None:
+    report = gradclip_cli.inspect({"a": np.array([1e300]), "b": np.array([1e-300])}, norm_type=0.5)
+    assert [row.share for row in report.rows] == [1.0, pytest.approx(1e-300, rel=1e-9, abs=0)]
+
+
 @pytest.mark.parametrize("name", ["torch-arange-p0.5", "torch-arange-pinf"])
 def test_a_file_is_clipped_by_another_norm_as_torchs_own_test_expects(
     name: str, tmp_path: Path

@@ -247,6 +247,17 @@ def test_clipping_by_value_keeps_what_is_within_and_rounds_the_limits(
 # Examples
 
 
+@pytest.mark.parametrize("how", [{}, {"per_tensor": True}, {"per_tensor": True, "axes": 0}])
+def test_integers_within_the_limit_are_not_clipped(how: Options, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(4))
+    report = gradclip_cli.apply(tmp_path / "a.npy", clip_norm=100.0, dry_run=True, **how)
+    (row,) = report.rows
+    assert row.clipped is not None
+    assert report.clipped is not None
+    assert report.ruling is not None
+    assert (row.clipped.clipped, report.clipped.clipped, report.ruling.changed) == (False, False, 0)
+
+
 def test_each_tensor_is_clipped_by_its_own_norm_even_side_by_side(tmp_path: Path) -> None:
     dump = {f"t{at}": floats("F32", (2,), [3.0 * 2**at, 4.0 * 2**at]) for at in range(5)}
     found, report = written(tmp_path, dump, clip_norm=10.0, per_tensor=True)
