@@ -45,8 +45,8 @@ ROOMS: dict[str, set[str]] = {
     "hdf5plugin": {"formats.hdf5.reader"},
     "matplotlib": {"render.plot"},
     "numpy": {
-        *("commands.arrays", "commands.in_memory", "files.strided", "formats.npy"),
-        *("formats.hdf5.reader", "formats.zarr.reader"),
+        *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
+        *("formats.hdf5.reader", "formats.npy", "formats.zarr.reader"),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs", "tensors.narrow"),
     },

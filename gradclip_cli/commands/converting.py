@@ -73,7 +73,8 @@ def _kept(file: DumpFile) -> DumpFile:
 
 
 def _is_turned(tensor: Tensor) -> bool:
-    return tensor.fortran_shape is not None or tensor.dtype.words[:1] == ">"
+    is_native = tensor.fortran_shape is None and tensor.dtype.words[:1] != ">"
+    return not is_native or tensor.dtype.packed != tensor.dtype
 
 
 def _plain(file: DumpFile, name: str) -> Iterator[Tensor]:
@@ -93,7 +94,19 @@ def _plain(file: DumpFile, name: str) -> Iterator[Tensor]:
             )
             little = replace(dtype, words="<" + dtype.words[1:]) if source.swapped else dtype
             plain = replace(plain, dtype=little, source=source, offset=0, fortran=False)
-        yield plain
+        yield _packed(plain)
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """Give a tensor whose values of less than a byte share bytes, as new files have them."""
+    dtype = tensor.dtype.packed
+    if dtype == tensor.dtype:
+        return tensor
+    from gradclip_cli.files.packed import PackedSource  # hardly ever needed
+
+    count = tensor.count
+    source = PackedSource(tensor.source, tensor.offset, count, dtype.bits, dtype.name)
+    return replace(tensor, dtype=dtype, source=source, offset=0, size=dtype.size_of(count))
 
 
 def dropped(dump: Dump, form: Format, output: Any) -> list[str]:

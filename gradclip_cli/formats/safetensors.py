@@ -24,7 +24,7 @@ from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid
 from gradclip_cli.formats.pieces import SHARDING, begins
 from gradclip_cli.formats.registry import Format, ranges
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
-from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, narrow, numeric
+from gradclip_cli.tensors.dtypes import BFLOAT16, E8M0, DType, narrow, numeric
 from gradclip_cli.tensors.dump import DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, listed, plural, quoted, shortened
 
@@ -51,6 +51,7 @@ _WORDS = {dtype.name: code for code, dtype in _DTYPES.items()}
 _NAMELESS = {"grad", "grads", "gradient", "gradients"}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
+_APART = "write it as .npy, where each value has a byte of its own"
 _INTERRUPTED = "was the copy or download interrupted, or is the file still being written?"
 
 
@@ -134,6 +135,11 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
 def laid_out(tensors: Sequence[Tensor]) -> Layout:
     """Lay out tensors one after the other."""
     check_held(tensors, lambda dtype: dtype.name in _WORDS, "safetensors")
+    for tensor in tensors:
+        if tensor.count * tensor.dtype.bits % 8:
+            _fail(
+                tensor.source, tensor.name or "", _not_whole(tensor.dtype, [*tensor.shape]), _APART
+            )
     return _laid_out(tensors, tensors, {})
 
 
@@ -240,7 +246,7 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
     if bits is None:
         _fail(source, name, f"the shape {_short(shape)} of {dtype.name} overflows 64 bits")
     if bits % 8:
-        _fail(source, name, f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes")
+        _fail(source, name, _not_whole(dtype, shape))
     if end - begin != bits // 8:
         _fail(
             source,
@@ -249,6 +255,10 @@ def _tensor(name: str, entry: object, source: Source, data_start: int) -> Tensor
             f"but {dtype.name} {_short(shape)} takes {bits // 8:,}",
         )
     return Tensor(name, dtype, tuple(shape), source, data_start + begin, end - begin)
+
+
+def _not_whole(dtype: DType, shape: list[int]) -> str:
+    return f"the shape {_short(shape)} of {dtype.name} does not fill whole bytes"
 
 
 def _unknown_fields(entries: dict[str, object]) -> list[str]:

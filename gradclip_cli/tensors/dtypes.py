@@ -143,6 +143,11 @@ class DType:
         """The same where every value has bytes of its own, as in an array of NumPy."""
         return DType(self.name, self.kind, max(self.bits, 8), self.words)
 
+    @property
+    def packed(self) -> "DType":
+        """The same where values of less than a byte share bytes."""
+        return narrow(self.name) if self.name in _NARROW else self
+
     def size_of(self, count: int) -> int:
         """Give the number of bytes of so many values, which fill whole bytes.
 

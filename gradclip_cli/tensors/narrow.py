@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import Bytes, scratch
+from gradclip_cli.files.packed import pack, packing
 from gradclip_cli.tensors.dtypes import E8M0, Binary, DType, binary_of
 
 Codes = NDArray[np.uint8]
@@ -22,7 +23,7 @@ Table = NDArray[np.float32]
 
 def unpacked(stored: Bytes, dtype: DType) -> Codes:
     """Give a code for each packed value of a block, in a scratch array."""
-    each, size = _packing(dtype.bits)
+    each, size = packing(dtype.bits)
     found = scratch("codes", np.uint8, dtype.count_in(stored.size))
     packed, places = stored.reshape(-1, size), found.reshape(-1, each)
     mask = (1 << dtype.bits) - 1
@@ -34,24 +35,6 @@ def unpacked(stored: Bytes, dtype: DType) -> Codes:
             column |= packed[:, byte + 1] << (8 - bit)
         column &= mask
     return found
-
-
-def _pack(codes: NDArray[np.uint8], bits: int, stored: Bytes) -> None:
-    """Put codes of less than a byte into bytes, the first into the lowest bits."""
-    each, size = _packing(bits)
-    packed, places = stored.reshape(-1, size), codes.reshape(-1, each)
-    packed[:] = 0
-    for place in range(each):
-        byte, bit = divmod(place * bits, 8)
-        packed[:, byte] |= places[:, place] << bit
-        if bit + bits > 8:
-            packed[:, byte + 1] |= places[:, place] >> (8 - bit)
-
-
-def _packing(bits: int) -> tuple[int, int]:
-    """Give how many values of so many bits fill how many whole bytes, the least of them."""
-    shared = math.gcd(bits, 8)
-    return 8 // shared, bits // shared
 
 
 def by_table(name: str) -> Callable[[Any], Table]:
@@ -143,7 +126,7 @@ def encode_narrow(values: NDArray[np.float64], dtype: DType, stored: Bytes) -> i
     found = stored if dtype.bits == 8 else scratch("codes", np.uint8, values.size)
     np.take(_codes(dtype.name), upper.view(np.int64), out=found, mode="clip")
     if dtype.bits < 8:
-        _pack(found, dtype.bits, stored)
+        pack(found, dtype.bits, stored)
     if dtype.binary.infinite:
         return 0
     return int(np.count_nonzero(np.abs(values) >= _first_beyond(dtype.binary)))

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import gradclip_cli
 from gradclip_cli import GradclipError
-from tests.dumps import write_safetensors
+from tests.dumps import read_safetensors, write_safetensors
 from tests.folders import array, untouched
 from tests.running import gradclip
 
@@ -123,6 +123,48 @@ def test_integers_alone_become_float64(here: Path) -> None:
     np.save("x.npy", np.array([3, 4]))
     gradclip_cli.apply("x.npy", clip_norm=2.5, output="x.safetensors")
     assert load_file("x.safetensors")["x"].tolist() == [1.5, 2.0]
+
+
+CODES = {
+    "float4_e2m1fn": (4, "F4"),
+    "float6_e2m3fn": (6, "F6_E2M3"),
+    "float6_e3m2fn": (6, "F6_E3M2"),
+}
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, 1e9], ids=["clipped", "within the limit"])
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("dtype", CODES)
+def test_values_of_less_than_a_byte_are_packed(
+    dtype: Any, order: Any, clip_norm: float, here: Path
+) -> None:
+    bits, word = CODES[dtype]
+    codes = CHANCE.integers(0, 1 << bits, (600, 500), np.uint8)
+    np.save("x.npy", np.array(codes, order=order).view("V1"))
+    how: Any = {"clip_norm": clip_norm, "void_as": dtype}
+    gradclip_cli.apply("x.npy", output="y.npy", **how)
+    gradclip_cli.apply("x.npy", output="y.safetensors", **how)
+    stored = read_safetensors(Path("y.safetensors")).tensors["x"]
+    in_bits = np.unpackbits(np.frombuffer(stored[2], np.uint8), bitorder="little")
+    found = np.packbits(in_bits.reshape(-1, bits), axis=1, bitorder="little").reshape(600, 500)
+    assert stored[:2] == (word, (600, 500))
+    assert np.array_equal(found, np.load("y.npy").view("u1"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "problem"),
+    [([1, 2, 3], "does not fill whole bytes"), ([1, 2, 3, 16], "bytes that are no codes of")],
+)
+def test_what_cannot_be_packed_is_refused(codes: list[int], problem: str, here: Path) -> None:
+    np.save("x.npy", np.array(codes, "u1").view("V1"))
+    with untouched(here), pytest.raises(GradclipError, match=problem):
+        gradclip_cli.apply(
+            "x.npy",
+            clip_norm=1e9,
+            output="y.safetensors",
+            void_as="float4_e2m1fn",
+            nonfinite="skip",
+        )
 
 
 def test_what_a_format_has_no_word_for_is_refused_by_name(here: Path) -> None:
