@@ -38,6 +38,7 @@ _HALVED = 1.0  # one whose exponent is 1
 _BEYOND = 1025  # the exponent of a complex value whose size is beyond float64
 _FAINT = 2.0**-960  # a power so small is held with fewer digits, or not at all
 _SUBNORMAL = 2.0**-1022  # so is a size below, whatever its power
+_LARGEST = float(np.finfo(np.float64).max)
 _ENOUGH = 2.0**110  # times the power of what is faint: beside so much no number of them counts
 
 
@@ -102,7 +103,8 @@ class _Slices:
             roots = np.sqrt(total)
         elif self.p != math.inf:
             inverse, rest = inverse_of(self.p)
-            roots = total**inverse * (1 + rest * np.log(np.maximum(total, _SUBNORMAL)))
+            finite = np.clip(total, _SUBNORMAL, _LARGEST)
+            roots = total**inverse * (1 + rest * np.log(finite))
         return np.ldexp(roots, self.exponents)
 
     def overflow(self, sums: _Sums) -> bool:
@@ -244,14 +246,17 @@ def _added(sums: _Sums, slices: _Slices, values: Values, lanes: int, start: int)
         exponents = np.repeat(exponents[numbers], lanes)
     wide = np.ldexp(wide, -exponents)
     sizes = np.abs(wide) if lanes == 1 else np.hypot(wide[0::2], wide[1::2])
-    if slices.finite_only:
-        sizes[~np.isfinite(wide.reshape(-1, lanes)).all(axis=1)] = 0
+    pairs = wide.reshape(-1, lanes)
+    bad = ~np.isfinite(pairs).all(axis=1)
+    if bad.any():  # a size is NaN where a part is, of which `hypot` makes infinities
+        is_nan = np.isnan(pairs[bad]).any(axis=1)
+        sizes[bad] = 0 if slices.finite_only else np.where(is_nan, math.nan, math.inf)
     if slices.p == math.inf:
         largest = sums.rounded.copy()
         np.maximum.at(largest, numbers, sizes)
         return _Sums(largest, sums.errors)
     powers = (sizes != 0).astype(np.float64) if slices.p == 0 else sizes**slices.p
-    powers[np.isnan(sizes)] = math.nan
+    powers[bad] = sizes[bad]
     if slices.p and not sums.faint and np.any(small := sizes < slices.least):
         is_faint = bool(np.any(values.reshape(-1, lanes)[small]))  # and no zero
         sums = dataclasses.replace(sums, faint=is_faint)

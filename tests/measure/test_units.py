@@ -380,6 +380,19 @@ def test_of_what_is_not_finite_the_policy_decides(
     np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 2.0, math.inf])
+def test_of_a_slice_the_norm_is_nan_or_infinite_as_of_a_tensor(
+    p: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in (math.inf, -math.inf, math.nan, complex(math.inf, math.nan)):
+        array = np.array([value, 3, 0])
+        whole, sliced = (
+            clipped_by(ClipByNorm(1.0, axes), p, array, "propagate") for axes in (None, (0,))
+        )
+        np.testing.assert_array_equal(whole, sliced)
+
+
 GRAD = {"w": np.ones((2, 2)), "b": np.ones(2)}
 BAD_PARAMS: dict[str, tuple[dict[str, Array], str]] = {
     "missing": ({"w": np.ones((2, 2))}, "1 of 2 gradients have no parameter, the first is 'b'"),
