@@ -28,6 +28,7 @@ import pexpect
 import pyte
 import pytest
 
+import gradclip_cli
 from gradclip_cli.cli import app as cli
 from tests import client
 from tests.faulty import LOG, Fault
@@ -473,3 +474,8 @@ def end_on(child: "pexpect.spawn[str]") -> tuple[str, int]:
 def frames(raw: str) -> list[str]:
     """Give the lines that were drawn one over the other, without colours."""
     return re.split("\r(?:\x1b\\[2K)?", SGR.sub("", raw))
+
+
+def norms(path: str | Path) -> dict[str | None, float | None]:
+    """Give the norms of a dump's tensors by name."""
+    return {row.name: row.norm for row in gradclip_cli.inspect(path).tensors if row.measured}

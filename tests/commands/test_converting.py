@@ -32,12 +32,6 @@ ARRAYS: Mapping[str, Any] = {
 READ = {".safetensors": load_file, ".npz": lambda path: dict(np.load(path))}
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def save(kind: str) -> str:
     """Write the arrays in some way; give the operand."""
     if kind == "folder":

@@ -21,22 +21,11 @@ from tests.dcps import Chunk, Shape, record, split, write
 from tests.folders import untouched
 from tests.frameworks import installed
 from tests.pts import Call, Global
-from tests.running import TOP, environment, real
+from tests.running import TOP, environment, norms, real
 
 HERE = Path(__file__).parent / "dcp"
 NORMS: dict[str, float] = json.loads((HERE / "norms.json").read_text())
 GRID = np.arange(1, 25, dtype="<f4").reshape(6, 4)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def norms(path: str | Path) -> dict[str | None, float | None]:
-    """Give the norms of a dump's tensors by name."""
-    return {row.name: row.norm for row in gradclip_cli.inspect(path).tensors if row.measured}
 
 
 def exact(values: Any) -> Any:

@@ -29,21 +29,10 @@ from tests.pts import (
     tar,
     tensor,
 )
-from tests.running import gradclip, measured, real
+from tests.running import gradclip, measured, norms, real
 
 KINDS: dict[str, Callable[..., bytes]] = {"archive": archive, "stream": stream}
 SQUARE = np.arange(1, 13, dtype="<f4").reshape(3, 4)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def norms(path: str | Path) -> dict[str | None, float | None]:
-    """Give the norms of a dump's tensors by name."""
-    return {row.name: row.norm for row in gradclip_cli.inspect(path).tensors if row.measured}
 
 
 def save(root: Any, *storages: Stored, path: str = "x.pt", kind: str = "archive") -> str:

@@ -90,12 +90,6 @@ def test_a_good_index_counts_what_it_lists(case: dict[str, Any]) -> None:
 # Folders
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def shard(path: str, **tensors: float) -> None:
     """Write a file of tensors of one value each."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
