@@ -13,6 +13,7 @@ from gradclip_cli.commands.deciding import (
     aimed,
     decided,
     refuse_factors,
+    refuse_nan_without_code,
     refuse_nonfinite,
     refuse_undecodable,
 )
@@ -144,6 +145,7 @@ def apply(
             if one_pass:
                 moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
+                refuse_nan_without_code(dump, moments, decision)
             prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
     came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)

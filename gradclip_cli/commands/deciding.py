@@ -42,17 +42,26 @@ def decided(
         if terms.like is not None:
             return followed(rule, terms, terms.like, tensors, parts)
         decision = decide(rule, terms, tensors, parts, units)
-        _refuse_nan_without_code(tensors, decision)
+        refuse_nan_without_code(dump, moments, decision)
         return decision
     except RefusedError as error:
         raise RefusedError(called(dump.files), error.problem, error.hint) from error
 
 
-def _refuse_nan_without_code(tensors: Sequence[Tensor], decision: Decision) -> None:
-    for tensor, coefficient in zip(tensors, decision.coefficients, strict=True):
-        if coefficient is not None and math.isnan(coefficient) and not tensor.dtype.binary.has_nan:
+def refuse_nan_without_code(
+    dump: Dump, moments: Mapping[int, Moments | None], decision: Decision
+) -> None:
+    """Raise `RefusedError` where a value would become NaN, or stay so, whose dtype has none."""
+    tensors = dump.tensors
+    of_each = zip(moments.items(), decision.edits, decision.coefficients, strict=True)
+    for (index, part), edit, coefficient in of_each:
+        tensor = tensors[index]
+        if tensor.dtype.binary.has_nan or edit is None:
+            continue
+        holds_nan = part is not None and part.nan > 0 and not edit.zero_nonfinite
+        if holds_nan or (coefficient is not None and math.isnan(coefficient)):
             raise RefusedError(
-                "",
+                called(dump.files),
                 f"{quoted(tensor.name)} would become NaN, and {tensor.dtype.name} has none",
                 "--nonfinite zero writes 0 for what is not finite, --nonfinite skip leaves it",
             )

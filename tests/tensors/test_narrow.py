@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -122,6 +123,24 @@ def test_what_has_no_nan_is_given_none(code: str, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"'q' would become NaN, and float.* has none"):
         gradclip_cli.apply(path, clip_norm=1, nonfinite="propagate", in_place=True)
     gradclip_cli.apply(path, clip_norm=1, nonfinite="zero", in_place=True)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"clip_norm": 1.0, "use_norm": 2.0},
+        {"clip_norm": 1.0, "per_tensor": True, "axes": 0},
+        {"clip_value": 1.0},
+    ],
+)
+def test_a_byte_that_is_no_code_becomes_no_number(how: Any, tmp_path: Path) -> None:
+    source, output = tmp_path / "a.npy", tmp_path / "b.npy"
+    np.save(source, np.array([1, 2, 200, 3], np.uint8).view("V1"))
+    with pytest.raises(RefusedError, match="'a' would become NaN, and float4_e2m1fn has none"):
+        gradclip_cli.apply(
+            source, output=output, void_as="float4_e2m1fn", nonfinite="propagate", **how
+        )
+    assert not output.exists()
 
 
 # Scale factors
