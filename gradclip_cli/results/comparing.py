@@ -52,7 +52,8 @@ def _state(
         return "dtype"
     if not difference.changed and a.dtype.name == b.dtype.name:
         return "identical"
-    if tolerance.allows(difference) and a.dtype.kind != "opaque":
+    whole = a.dtype.kind in ("integer", "boolean") and a.dtype.name == b.dtype.name
+    if tolerance.allows(difference, whole) and a.dtype.kind != "opaque":
         return "equal"
     return "differs" if difference.changed else "dtype"
 

@@ -426,6 +426,11 @@ def test_integers_are_compared_by_bits_and_as_float64(tmp_path: Path) -> None:
         write_npy(tmp_path / f"{name}.npy", ("<i8", (3,), data))
     found = gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "b.npy")
     assert (found.verdict, found.difference.changed) == ("differ", 1)
+    none: Any = {"rtol": 0.0, "atol": 0.0}
+    for bounds in ({"rtol": 0.0}, {"atol": 0.0}, none):
+        found = gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "b.npy", **bounds)
+        assert found.verdict == "differ", "float64 does not tell them apart, and they are two"
+    assert gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "b.npy", atol=1).verdict == "equal"
     assert gradclip_cli.diff(tmp_path / "a.npy", tmp_path / "c.npy").factor == 2
 
 
