@@ -53,9 +53,12 @@ class FortranPlaces(Places):
 
     def first(self, mask: Mask, begin: int = 0) -> int:
         """Give the first position where a mask, which begins with the number `begin`, is true."""
-        numbers = np.flatnonzero(mask) + (self.start + begin)
-        index = np.unravel_index(numbers, self.shape, order="F")
-        return int(np.ravel_multi_index(index, self.shape).min())
+        return int(self.of(np.flatnonzero(mask) + begin).min())
+
+    def of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Give the positions of values."""
+        index = np.unravel_index(numbers + self.start, self.shape, order="F")
+        return np.ravel_multi_index(index, self.shape)
 
 
 @frozen

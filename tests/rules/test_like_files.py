@@ -127,6 +127,16 @@ def test_one_edit_for_two_tensors_starts_anew_with_each() -> None:
     assert np.signbit(found).tolist() != np.signbit(recipe.apply(values)).tolist()
 
 
+def test_what_goes_by_itself_is_last_in_c_order_whatever_the_memory_order() -> None:
+    values = np.full((1001, 602), -0.0, np.float32)  # two are left over, blocks apart in memory
+    plain, turned = (
+        gradclip_cli.clip_by_value(np.array(values, order=order), 0.0, 1.0, like="tensorflow")
+        for order in ("C", "F")
+    )
+    assert np.flatnonzero(np.signbit(plain)).tolist() == [values.size - 2, values.size - 1]
+    assert np.array_equal(np.signbit(plain), np.signbit(turned))
+
+
 @every_dtype
 def test_each_tensor_by_its_own_norm_is_tensorflows_with_the_exact_norm_rounded(
     dtype: str, tmp_path: Path

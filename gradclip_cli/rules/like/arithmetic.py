@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip_cli.measure.places import FortranPlaces
 from gradclip_cli.rewrite.edits import Edit
 from gradclip_cli.rules.terms import Like
 from gradclip_cli.tensors.codecs import Floats, Values, decode, encode
 from gradclip_cli.tensors.dtypes import DType
+from gradclip_cli.tensors.dump import Shape
 
 Verb = Literal["times", "over", "at most", "at least"]
 
@@ -158,8 +160,7 @@ class Recipe:
         """
         if self.rest is not None and self.rest_from is not None:
             cut = min(max(self.rest_from - first, 0), len(values))
-            whole = Recipe(self.dtype, self.flushes, self.steps)
-            return np.concatenate([whole.apply(values[:cut]), self.rest.apply(values[cut:])])
+            return np.concatenate([self.whole.apply(values[:cut]), self.rest.apply(values[cut:])])
         arithmetic = Arithmetic(self.dtype, self.flushes)
         with np.errstate(all="ignore"):
             for step in self.steps:
@@ -175,6 +176,11 @@ class Recipe:
         return values
 
     @property
+    def whole(self) -> "Recipe":
+        """The same for all values."""
+        return Recipe(self.dtype, self.flushes, self.steps)
+
+    @property
     def coefficient(self) -> float:
         """What a 1 becomes: of a rule that scales, the factor of every value but for rounding."""
         one: NDArray[Any] = np.ones(1, np.float64 if self.dtype == "float64" else np.float32)
@@ -183,9 +189,10 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Follow(Edit):
-    """What a framework does, by its recipe."""
+    """What a framework does, by its recipe; `fortran_shape` is that of a tensor not in C order."""
 
     recipe: Recipe
+    fortran_shape: Shape | None = None
 
     @property
     def is_positional(self) -> bool:  # type: ignore[override]
@@ -194,7 +201,14 @@ class Follow(Edit):
 
     def apply(self, values: Values, first: int, lanes: int) -> Floats:
         """Give the framework's results."""
-        return self.recipe.apply(values, first).astype(np.float64, copy=False)
+        rest, rest_from = self.recipe.rest, self.recipe.rest_from
+        if rest is None or rest_from is None or self.fortran_shape is None:
+            results = self.recipe.apply(values, first)
+        else:
+            positions = FortranPlaces(first, self.fortran_shape).of(np.arange(values.size))
+            results = self.recipe.whole.apply(values)
+            results = np.where(positions < rest_from, results, rest.apply(values))
+        return results.astype(np.float64, copy=False)
 
 
 def rounded_norm(norm: float, dtype: str) -> float:

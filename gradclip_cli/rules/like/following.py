@@ -54,7 +54,8 @@ def followed(
         if key not in known:
             own = norm if norm is not None else 0.0 if part is None else part.norm
             recipe = rule.recipe(framework, tensor, own)
-            known[key] = Follow(recipe) if recipe.steps else None
+            shape = None if recipe.rest is None else tensor.fortran_shape
+            known[key] = Follow(recipe, shape) if recipe.steps else None
         edits.append(known[key])
     coefficients = [
         None if rule.by == "values" else 1.0 if edit is None else edit.recipe.coefficient
