@@ -9,6 +9,7 @@ from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALL,
+    COMBINE,
     FORCE,
     ONE_GRADIENT,
     PATHS,
@@ -207,6 +208,7 @@ def command() -> Command:
             LIKE,
             *SELECTION,
             ONE_GRADIENT,
+            COMBINE,
             VOID_AS,
             NORM_TYPE,
             USE_NORM,

@@ -4,7 +4,7 @@ import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import REPORT, ROWS, SELECTION, VOID_AS, WORKERS
+from gradclip_cli.cli.shared import COMBINE, REPORT, ROWS, SELECTION, VOID_AS, WORKERS
 from gradclip_cli.errors import together
 from gradclip_cli.options import Operand, Option, number
 
@@ -69,7 +69,7 @@ def command() -> Command:
     return Command(
         "diff",
         (A, B),
-        (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, VOID_AS, *ROWS, *REPORT, WORKERS),
+        (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS),
         (
             "gradclip diff step-19.safetensors step-20.safetensors",
             "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
+    COMBINE,
     FAIL_NONFINITE,
     ONE_GRADIENT,
     PATHS,
@@ -129,6 +130,7 @@ def command() -> Command:
         (
             *SELECTION,
             ONE_GRADIENT,
+            COMBINE,
             VOID_AS,
             NORM_TYPE,
             CLIP_NORM,

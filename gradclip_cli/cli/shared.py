@@ -33,6 +33,14 @@ ONE_GRADIENT = Option(
     default=False,
 )
 
+COMBINE = Option(
+    "combine",
+    "What tensors of one name are: pieces, copies, sum, mean.",
+    metavar="[GLOB=]WAY",
+    group="What counts",
+    many=True,
+)
+
 VOID_AS = Option(
     "void_as",
     "What |V2 and |V1 arrays hold, such as bfloat16.",

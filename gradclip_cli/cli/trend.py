@@ -8,6 +8,7 @@ from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALL,
+    COMBINE,
     FAIL_NONFINITE,
     FORCE,
     ONE_GRADIENT,
@@ -163,6 +164,7 @@ def command() -> Command:
             SPIKE,
             *SELECTION,
             ONE_GRADIENT,
+            COMBINE,
             VOID_AS,
             SUGGEST,
             FAIL_NONFINITE,

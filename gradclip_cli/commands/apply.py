@@ -68,6 +68,7 @@ def apply(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -86,7 +87,8 @@ def apply(
     `output` is a path, or for a single file a function that is given its bytes in order. In place,
     `backup` is a suffix under which each file that changes is kept beside what replaces it.
     `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
-    gradient, and refused, unless `one_gradient` says so. `void_as` is the dtype of arrays whose
+    gradient, and refused, unless `one_gradient` says so. What tensors of one name in several files
+    are to each other `combine` says, as in `inspect`. `void_as` is the dtype of arrays whose
     files say no more than the size of their values. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was. A dry run tries all of it, and writes nothing.
@@ -104,7 +106,7 @@ def apply(
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
         targets.check_suffix(backup)
     operands = listed(paths)
-    dump = gradient(operands, one_gradient, void_as)
+    dump = gradient(operands, one_gradient, void_as, combine)
     form = target_of(dump, operands, output)
     if form is not None:
         dump = converted(dump, form, output)

@@ -45,6 +45,7 @@ def diff(
     rename: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -53,7 +54,8 @@ def diff(
 
     Without `rtol` and `atol` only equal bits are the same; a tensor passes if its relative L2 error
     or its largest absolute difference is within bounds. `strip_prefix` and `rename`, texts of the
-    form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. `void_as` is
+    form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. What
+    tensors of one name in several files of A or B are to each other `combine` says. `void_as` is
     the dtype of arrays whose files say no more than the size of their values. Raises
     `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
@@ -63,7 +65,10 @@ def diff(
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])
-    places = found(operands[:1], void_as), found(operands[1:], void_as)
+    places = (
+        found(operands[:1], void_as, combine),
+        found(operands[1:], void_as, combine),
+    )
     dumps = opened(places[0], bad[0]), opened(places[1], bad[1])
 
     def matched(dumps: tuple[Dump, Dump]) -> list[_Sides]:

@@ -30,6 +30,7 @@ def inspect(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     norm_type: float | None = None,
     clip_norm: float | Sequence[float] | None = None,
@@ -45,8 +46,10 @@ def inspect(
     infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
     clipping to each would do, for which the values are read again; so it does of any rule that is
     named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
-    what is stored. `void_as` is the dtype of arrays whose files say no more than the size of their
-    values. Raises `GradclipError` for a path that is no sound dump, and where nothing is selected.
+    what is stored. What tensors of one name in several files are to each other `combine` says, as
+    `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins. `void_as` is the dtype of arrays
+    whose files say no more than the size of their values. Raises `GradclipError` for a path that is
+    no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     p = 2.0
@@ -63,7 +66,7 @@ def inspect(
         p = norm_type_of(norm_type)
         if limits or given:
             chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
-    dump = _dump(paths, one_gradient, void_as)
+    dump = _dump(paths, one_gradient, void_as, combine)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
@@ -86,13 +89,15 @@ def inspect(
     return dataclasses.replace(seen, what_if=told)
 
 
-def _dump(paths: Sequence[Any], one_gradient: bool, void_as: VoidAs | None) -> Dump:
+def _dump(
+    paths: Sequence[Any], one_gradient: bool, void_as: VoidAs | None, combine: Sequence[str]
+) -> Dump:
     """Give the dump of paths, or of a dict of arrays."""
     if any(isinstance(path, Mapping) for path in paths):
         from gradclip_cli.commands.arrays import of_dict
 
         return of_dict(paths)
-    return gradient(listed(paths), one_gradient, void_as)
+    return gradient(listed(paths), one_gradient, void_as, combine)
 
 
 def signature() -> Signature:

@@ -79,6 +79,7 @@ def notes(
     said += brought(dump)
     said += strays(dump)
     said += uncounted(dump)
+    said += combined(dump)
     tensors = dump.tensors
     if norm_type != 2:
         said.append(f"norms of type {norm_type:g}")
@@ -128,6 +129,29 @@ def uncounted(dump: Dump) -> list[str]:
         for what, paths in files.items()
     ]
     return said
+
+
+def combined(dump: Dump) -> list[str]:
+    """Say what was put together from several files, and what these are to each other."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for one in dump.combined:
+        found.setdefault((one.way, len(one.labels)), []).append(one.name)
+    said = [f"{names(some)}: {_WAYS[way].format(n)}" for (way, n), some in found.items()]
+    said += [
+        f"{names([one.name])}: other values in {names(one.differing)} than in "
+        f"{names(one.labels[:1])}, of which it was said to be a copy"
+        for one in dump.combined
+        if one.differing
+    ]
+    return said
+
+
+_WAYS = {
+    "pieces": "pieces in {:,} files, put together",
+    "copies": "copies in {:,} files, counted once",
+    "sum": "sums of what {:,} files hold",
+    "mean": "means of what {:,} files hold",
+}
 
 
 def brought(dump: Dump) -> list[str]:

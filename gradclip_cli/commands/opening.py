@@ -9,12 +9,18 @@ from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
 
 
-def gradient(operands: Sequence[str], one_gradient: bool, void_as: str | None = None) -> Dump:
+def gradient(
+    operands: Sequence[str],
+    one_gradient: bool,
+    void_as: str | None = None,
+    combine: Sequence[str] = (),
+) -> Dump:
     """Open a dump that is one gradient; raises `GradclipError` for the steps of a run.
 
-    With `one_gradient` they are taken for one all the same. Bytes without a meaning are `void_as`.
+    With `one_gradient` they are taken for one all the same. Bytes without a meaning are `void_as`,
+    and `combine` says what tensors of one name in several files are to each other.
     """
-    files = found(operands, void_as)
+    files = found(operands, void_as, combine)
     if not one_gradient and len(files.files) > 1:
         _refuse_steps(files)
     return opened(files)
@@ -44,11 +50,13 @@ def _refuse_steps(files: Found) -> None:
         )
 
 
-def found(operands: Sequence[str], void_as: str | None = None) -> Found:
+def found(
+    operands: Sequence[str], void_as: str | None = None, combine: Sequence[str] = ()
+) -> Found:
     """Find the files of a dump, once no interrupted run has left them half replaced."""
-    files = find(operands, void_as or "")
+    files = find(operands, void_as or "", combine)
     finished = [_finished(folder) for folder in files.folders]
-    return find(operands, void_as or "") if any(finished) else files
+    return find(operands, void_as or "", combine) if any(finished) else files
 
 
 def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:

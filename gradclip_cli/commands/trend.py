@@ -20,8 +20,9 @@ from gradclip_cli.commands.stepping import steps_of
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError, together
 from gradclip_cli.files.source import FileSource
-from gradclip_cli.formats.folders import Found, RepeatedNameError
+from gradclip_cli.formats.folders import Found
 from gradclip_cli.formats.opening import STDIN
+from gradclip_cli.formats.relating import RepeatedNameError
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.statistics import STATISTICS
@@ -62,6 +63,7 @@ def trend(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
+    combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -73,9 +75,10 @@ def trend(
     order by the number in their names, or by what the regular expression `step_from` finds. A spike
     is a norm above the range of those before, unless a `SpikeRule` as `spike` says otherwise.
     `cache` names a file that keeps what was measured, so that only new steps are measured the next
-    time; with `trust_mtime` what was copied or restored with its times is not new. `void_as` is the
-    dtype of arrays whose files say no more than the size of their values. What cannot be read is
-    `unreadable` in the result. Raises `GradclipError` where nothing can be.
+    time; with `trust_mtime` what was copied or restored with its times is not new. What tensors of
+    one name in several files of a step are to each other `combine` says, as in `inspect`. `void_as`
+    is the dtype of arrays whose files say no more than the size of their values. What cannot be
+    read is `unreadable` in the result. Raises `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
@@ -91,7 +94,7 @@ def trend(
         )
     selection = Selection(include, exclude)
     operands, said = steps_of(paths, step_from, one_gradient, void_as)
-    places = [_Place(operand, selection, void_as) for operand in operands]
+    places = [_Place(operand, selection, void_as, combine) for operand in operands]
     with contextlib.ExitStack() as stack:
         kept = (
             stack.enter_context(opened_cache(os.fspath(cache), trust_mtime))
@@ -170,14 +173,21 @@ class _Place:
     What is wrong with a folder is told when it is to be measured; another path has to be there.
     """
 
-    def __init__(self, operand: Operand, selection: Selection, void_as: str | None) -> None:
+    def __init__(
+        self,
+        operand: Operand,
+        selection: Selection,
+        void_as: str | None,
+        combine: Sequence[str],
+    ) -> None:
         self.operand = operand
         self._found: Found | GradclipError | OSError
         self._selection = selection
         self._void_as = void_as or ""
+        self._combine = (*combine,)
         status: list[tuple[FileKey, int]] = []
         try:
-            self._found = found([operand.path], void_as)
+            self._found = found([operand.path], void_as, combine)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
             status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
@@ -186,7 +196,12 @@ class _Place:
             self._found = error
         files, changed = zip(*status, strict=True) if status else ((), ())
         self.size = sum(size for _, size, _ in files)
-        self.key = Key.of(operand.path, files, selection, changed, self._void_as)
+        self.key = self._key(files, changed)
+
+    def _key(self, files: tuple[FileKey, ...], changed: tuple[int, ...]) -> Key:
+        return Key.of(
+            self.operand.path, files, self._selection, changed, self._void_as, self._combine
+        )
 
     def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
@@ -214,7 +229,7 @@ class _Place:
             file, at = _status(path)
             files.append(file)
             changed.append(at)
-        key = Key.of(self.operand.path, (*files,), self._selection, (*changed,), self._void_as)
+        key = self._key((*files,), (*changed,))
         return None if self.operand.path == STDIN else key, _measured(
             dump, moments, self._selection
         )
@@ -229,7 +244,10 @@ def _explained(error: RepeatedNameError, path: str) -> RepeatedNameError:
     """Say what to do about files of one step that have the same tensors."""
     hint = f"each is one step; if each file is one, give them all: {path.rstrip(os.sep)}/*"
     if are_ranks(error.subject, error.other):
-        hint = "ranks hold parts of a step: give the files of one rank alone, with rank0 for rank*"
+        hint = (
+            "ranks hold parts of a step: say what they are to each other, --combine pieces, "
+            "copies, sum or mean; or give the files of one rank alone, with rank0 for rank*"
+        )
     return RepeatedNameError(error.subject, error.other, error.problem, hint)
 
 

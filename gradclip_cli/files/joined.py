@@ -54,6 +54,11 @@ class JoinedSource(Source):
         return math.prod(self.shape) * self.item
 
     @property
+    def seeks(self) -> bool:  # type: ignore[override]
+        """Whether the sources of all pieces do."""
+        return all(piece.source.seeks for piece in self.pieces)
+
+    @property
     def stamp(self) -> tuple[int, ...]:
         """Those of all pieces."""
         return tuple(number for piece in self.pieces for number in piece.source.stamp)
@@ -63,6 +68,11 @@ class JoinedSource(Source):
         """Give a reader; raises `GradclipError` if a piece is no longer the same."""
         with contextlib.ExitStack() as stack:
             yield _JoinedReader(self, stack)
+
+    def prove(self) -> None:
+        """Raise `GradclipError` where a piece has a checksum, and it is wrong."""
+        for piece in self.pieces:
+            piece.source.prove()
 
 
 class _JoinedReader(Reader):

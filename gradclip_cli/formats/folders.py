@@ -13,6 +13,7 @@ from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
+from gradclip_cli.formats.relating import Ways, related
 from gradclip_cli.formats.shards import (
     UNINDEXED,
     Shard,
@@ -23,7 +24,7 @@ from gradclip_cli.formats.shards import (
 )
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
-from gradclip_cli.tensors.names import escape, listed, natural, quoted
+from gradclip_cli.tensors.names import escape, listed, natural
 
 BESIDE = "beside the dump; to count one, name it"
 DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
@@ -31,15 +32,6 @@ DEEPEST = 250  # folders in folders: Python goes through each by a call in a cal
 
 class NoDumpsError(GradclipError):
     """A folder holds no dumps."""
-
-
-class RepeatedNameError(GradclipError):
-    """Two files of one gradient, the subject and `other`, have a tensor of the same name."""
-
-    def __init__(self, subject: str, other: str, problem: str, hint: str) -> None:
-        super().__init__(subject, problem, hint)
-        self.args = (subject, other, problem, hint)  # with which it is made again when it travels
-        self.other = other
 
 
 @frozen
@@ -102,6 +94,7 @@ class Found:
     links: tuple[str, ...] = ()
     aside: tuple[tuple[str, Place], ...] = ()
     parts: tuple[str, ...] = ()
+    ways: Ways = Ways()
 
     @property
     def folders(self) -> set[str]:
@@ -131,14 +124,16 @@ class Found:
                 unreadable.append((place, said))
         if unreadable and not files:
             raise unreadable[0][1]
-        files = put_together(files)
         _check_different(files)
+        files, combined = related(put_together(files), self.ways)
         aside = tuple((why, place.path) for why, place in self.aside)
-        return Dump(tuple(files), self.companions, self.ignored, self.links, aside)
+        return Dump(tuple(files), self.companions, self.ignored, self.links, aside, combined)
 
 
-def find(operands: Sequence[str], void_as: str = "") -> Found:
+def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()) -> Found:
     """Give the files that operands name, opening none but shard indexes; `-` is standard input.
+
+    What tensors of one name in several of them are to each other `combine` says.
 
     Raises `NoDumpsError` for a folder without dumps.
     """
@@ -185,7 +180,8 @@ def find(operands: Sequence[str], void_as: str = "") -> Found:
         ignored += inside.others
         links += inside.links
         parts += inside.parts
-    return Found((*files,), (*companions,), ignored, (*links,), (*aside,), (*parts,))
+    ways = Ways.of(combine)
+    return Found((*files,), (*companions,), ignored, (*links,), (*aside,), (*parts,), ways)
 
 
 def _counted(
@@ -325,16 +321,4 @@ def _check_different(files: Sequence[DumpFile]) -> None:
                     file.source.label,
                     f"is the same file as {escape(other.source.label)}",
                     "give each file once, or its values count twice",
-                )
-    places: dict[str | None, DumpFile] = {}
-    for file in files:
-        for tensor in file.tensors:
-            other = places.setdefault(tensor.name, file)
-            if other is not file:
-                raise RepeatedNameError(
-                    file.source.label,
-                    other.source.label,
-                    f"tensor {quoted(tensor.name)} also stands in {escape(other.source.label)}",
-                    "all files together are one gradient; for several, make one run per file, or "
-                    "follow the steps of a run with gradclip trend",
                 )

@@ -102,6 +102,17 @@ def _with(file: DumpFile, whole: Mapping[str | None, Tensor], parts: set[str | N
     return dataclasses.replace(file, tensors=(*tensors,))
 
 
+def in_c_order(tensor: Tensor) -> Tensor:
+    """Give a tensor whose values are read in C order."""
+    if tensor.fortran_shape is None:
+        return tensor
+    from gradclip_cli.files.strided import StridedSource  # hardly ever needed
+
+    item = tensor.dtype.size_of(1)
+    apart = StridedSource(tensor.source, tensor.offset, tensor.shape, tensor.strides, item)
+    return Tensor(tensor.name, tensor.dtype, tensor.shape, apart, 0, tensor.size)
+
+
 def joined(
     name: str | None, shape: Shape, parts: Sequence[tuple[Shape, Shape, Tensor]], label: str
 ) -> Tensor:

@@ -46,6 +46,7 @@ class Key:
     exclude: tuple[str, ...]
     changed: tuple[int, ...] = field(default=(), compare=False)
     void_as: str = ""
+    combine: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -55,18 +56,25 @@ class Key:
         selection: Selection,
         changed: tuple[int, ...] = (),
         void_as: str = "",
+        combine: tuple[str, ...] = (),
     ) -> "Key":
         """Give the key of a step; paths are made absolute."""
         places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
         include, exclude = sorted(selection.include), sorted(selection.exclude)
         return cls(
-            os.path.abspath(operand), places, tuple(include), tuple(exclude), changed, void_as
+            os.path.abspath(operand),
+            places,
+            tuple(include),
+            tuple(exclude),
+            changed,
+            void_as,
+            combine,
         )
 
     @property
     def wish(self) -> tuple[object, ...]:
         """What it has in common with the key of the same step before its files changed."""
-        return self.operand, self.include, self.exclude, self.void_as
+        return self.operand, self.include, self.exclude, self.void_as, self.combine
 
 
 class Cache:
@@ -204,6 +212,7 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
         "include": key.include,
         "exclude": key.exclude,
         "void_as": key.void_as,
+        "combine": key.combine,
         "notes": measured.notes,
         "unread": measured.unread,
         "names": layout.names,
@@ -232,6 +241,7 @@ def _key(line: dict[str, Any]) -> Key:
         tuple(line["exclude"]),
         tuple(line.get("changed", ())),
         line.get("void_as", ""),
+        tuple(line.get("combine", ())),
     )
 
 

@@ -98,6 +98,19 @@ class DumpFile:
 
 
 @frozen
+class Combined:
+    """Tensors of one name in several files, and what they are to each other.
+
+    Of copies that are not the same in all files these are `differing` from the first.
+    """
+
+    name: str
+    way: str
+    labels: tuple[str, ...]
+    differing: tuple[str, ...] = ()
+
+
+@frozen
 class Companion:
     """A file of a folder that stays true when its dumps are clipped: a shard index."""
 
@@ -110,7 +123,8 @@ class Dump:
     """All operands together: one gradient.
 
     `ignored` counts files of folders that are no dumps, `links` are folders that are links in them.
-    `aside` are dumps of folders that do not count, because of what stands beside them, and why.
+    `aside` are dumps of folders that do not count, because of what stands beside them, and why;
+    `combined` are tensors that were put together from several files.
     """
 
     files: tuple[DumpFile, ...]
@@ -118,6 +132,7 @@ class Dump:
     ignored: int = 0
     links: tuple[str, ...] = ()
     aside: tuple[tuple[str, str], ...] = ()
+    combined: tuple[Combined, ...] = ()
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

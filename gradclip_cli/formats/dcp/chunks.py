@@ -12,11 +12,10 @@ from typing import Any
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.source import FileSource, Front, Source, check_regular
-from gradclip_cli.files.strided import StridedSource
 from gradclip_cli.files.system import open_raw
 from gradclip_cli.formats.counted import gradients_among, kind_of
 from gradclip_cli.formats.dcp.plan import Planned, Record
-from gradclip_cli.formats.pieces import Shape, joined
+from gradclip_cli.formats.pieces import Shape, in_c_order, joined
 from gradclip_cli.formats.pt.allowed import WAY_OUT, View, shown
 from gradclip_cli.formats.pt.containers import archive
 from gradclip_cli.formats.pt.opcodes import PickleError, read_pickle
@@ -120,12 +119,7 @@ class _Plan:
         view = held.root
         if not isinstance(view, View) or view.dtype != dtype or view.shape != sides:
             raise PickleError(f"{where} is not what the metadata says")
-        found = tensor_of(name, view, held, file)
-        if found.fortran_shape is None:
-            return found
-        item = found.dtype.size_of(1)
-        apart = StridedSource(file, found.offset, sides, found.strides, item)
-        return Tensor(name, found.dtype, sides, apart, 0, found.size)
+        return in_c_order(tensor_of(name, view, held, file))
 
     def _file(self, path: str, where: str) -> FileSource:
         parts = path.replace("\\", "/").split("/")

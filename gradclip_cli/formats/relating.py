@@ -1,0 +1,220 @@
+"""Tensors that have one name in several files of a gradient: what these are to each other.
+
+They are pieces of one tensor, copies of it, or partial sums. What the files do not tell is never
+guessed: whoever knows says it by `--combine`.
+"""
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.pieces import in_c_order, joined
+from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dump import Combined, DumpFile, Tensor
+from gradclip_cli.tensors.names import escape, quoted
+
+WAYS = ("pieces", "copies", "sum", "mean")
+_PIECE = 1 << 20
+_HINT = (
+    "if they are parts of one gradient, say what they are to each other: --combine pieces, "
+    "copies, sum or mean; else make one run per file, or follow the steps of a run with "
+    "gradclip trend"
+)
+
+
+class RepeatedNameError(GradclipError):
+    """Two files of one gradient, the subject and `other`, have a tensor of the same name."""
+
+    def __init__(self, subject: str, other: str, problem: str, hint: str) -> None:
+        super().__init__(subject, problem, hint)
+        self.args = (subject, other, problem, hint)  # with which it is made again when it travels
+        self.other = other
+
+
+@frozen
+class Ways:
+    """What tensors of one name are to each other: patterns of names, the last match wins."""
+
+    said: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Ways":
+        """Read texts of the form `[GLOB=]WAY`; raises `GradclipError` for others.
+
+        >>> Ways.of(["pieces", "*.bias=copies"]).way("0.bias")
+        'copies'
+        """
+        said = []
+        for text in texts:
+            glob, _, way = text.rpartition("=")
+            if way not in WAYS:
+                raise GradclipError(
+                    "--combine",
+                    f"{quoted(way)} is not one of {', '.join(map(repr, WAYS))}",
+                    "give one, or with a pattern of names: 'layers.*=pieces'",
+                )
+            said.append((glob or "*", way))
+        return cls((*said,))
+
+    def way(self, name: str) -> str:
+        """Give the way that is said for a name; nothing if none is."""
+        fitting = (way for glob, way in reversed(self.said) if fnmatch.fnmatchcase(name, glob))
+        return next(fitting, "")
+
+
+def related(files: Sequence[DumpFile], ways: Ways) -> tuple[list[DumpFile], tuple[Combined, ...]]:
+    """Give the same files, each tensor in the first that has it, and what was put together.
+
+    Raises `RepeatedNameError` for a name in several files where it is not known what these are, and
+    `GradclipError` for tensors that cannot be what was said.
+    """
+    places: dict[str | None, list[tuple[int, Tensor]]] = {}
+    for number, file in enumerate(files):
+        for tensor in file.tensors:
+            places.setdefault(tensor.name, []).append((number, tensor))
+    repeated = {name: some for name, some in places.items() if len(some) > 1}
+    if not repeated:
+        return [*files], ()
+    found = [_combined(name, some, files, ways) for name, some in repeated.items()]
+    whole = {name: tensor for name, (tensor, _) in zip(repeated, found, strict=True)}
+    first = {name: some[0][0] for name, some in repeated.items()}
+    kept = [
+        dataclasses.replace(
+            file,
+            tensors=tuple(
+                [
+                    whole.get(tensor.name, tensor)
+                    for tensor in file.tensors
+                    if first.get(tensor.name, number) == number
+                ]
+            ),
+        )
+        for number, file in enumerate(files)
+    ]
+    return kept, tuple([combined for _, combined in found])
+
+
+def _combined(
+    name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
+) -> tuple[Tensor, Combined]:
+    labels = tuple([files[number].source.label for number, _ in some])
+    tensors = [tensor for _, tensor in some]
+    way = ways.way(name or "")
+    held = [tensor for tensor in tensors if tensor.size] or tensors[:1]
+    are_alike = len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) == 1
+    if not way and len(held) == 1 and are_alike:
+        return held[0], Combined(name or "", "pieces", labels)
+    if way and not all(tensor.source.rereadable for tensor in tensors):
+        raise GradclipError(
+            labels[0],
+            f"{quoted(name)} stands in several files, of which one is a stream",
+            "save it in a file first",
+        )
+    if not way and not _are_copies(tensors):
+        raise RepeatedNameError(
+            labels[1],
+            labels[0],
+            f"tensor {quoted(name)} also stands in {escape(labels[0])}",
+            _HINT,
+        )
+    if way == "pieces":
+        return _joined(name, held, labels), Combined(name or "", way, labels)
+    if way in ("sum", "mean"):
+        from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
+
+        if problem := fits(tensors):
+            raise GradclipError(
+                labels[0], f"the parts of {quoted(name)} cannot be added: they {problem}", _HINT
+            )
+        return summed(tensors, way == "mean"), Combined(name or "", way, labels)
+    differing = _differing(tensors, labels) if way else ()
+    return tensors[0], Combined(name or "", "copies", labels, differing)
+
+
+def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> Tensor:
+    """Give pieces as one tensor: along the axis in which they differ, else as rows of a new one."""
+    first = tensors[0]
+    if len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) > 1:
+        raise GradclipError(
+            labels[0],
+            f"the pieces of {quoted(name)} have several dtypes or numbers of axes",
+            "are they pieces of one tensor?",
+        )
+    parts = [in_c_order(tensor) for tensor in tensors]
+    axes = [
+        axis
+        for axis, sides in enumerate(zip(*(t.shape for t in tensors), strict=True))
+        if len(set(sides)) > 1
+    ]
+    if len(axes) > 1:
+        raise GradclipError(
+            labels[0],
+            f"the pieces of {quoted(name)} differ along several axes",
+            "are they pieces of one tensor?",
+        )
+    if axes or len(first.shape) == 1:
+        axis = axes[0] if axes else 0
+        boxes, begin = [], 0
+        for part in parts:
+            low = tuple(begin if one == axis else 0 for one in range(len(part.shape)))
+            boxes.append((low, part.shape, part))
+            begin += part.shape[axis]
+        shape = tuple(begin if one == axis else side for one, side in enumerate(first.shape))
+    else:
+        boxes = [
+            ((row, *(0 for _ in part.shape)), (1, *part.shape), part)
+            for row, part in enumerate(parts)
+        ]
+        shape = (len(parts), *first.shape)
+    return joined(name, shape, boxes, labels[0])
+
+
+def _are_copies(tensors: Sequence[Tensor]) -> bool:
+    """Say whether tensors are surely copies: equal bytes that are not all the same value."""
+    first = tensors[0]
+    if any((one.dtype, one.shape) != (first.dtype, first.shape) for one in tensors):
+        return False
+    if not all(one.source.rereadable for one in tensors):
+        return False
+    return not _is_plain(first) and not any(_unequal(first, one) for one in tensors[1:])
+
+
+def _differing(tensors: Sequence[Tensor], labels: Sequence[str]) -> tuple[str, ...]:
+    """Give the files whose copies differ from the first."""
+    first = tensors[0]
+    return tuple(
+        [
+            label
+            for one, label in zip(tensors[1:], labels[1:], strict=True)
+            if (one.dtype, one.shape) != (first.dtype, first.shape) or _unequal(first, one)
+        ]
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Say whether all values are one, as in what was never computed."""
+    tensor = in_c_order(tensor)
+    item = max(tensor.dtype.size_of(1), 1)
+    head = b""
+    with tensor.source.opened() as reader:
+        for begin in range(0, tensor.size, _PIECE * item):
+            data = bytearray(min(_PIECE * item, tensor.size - begin))
+            reader.read_exactly(memoryview(data), tensor.offset + begin)
+            head = head or bytes(data[:item])
+            if data != head * (len(data) // item):
+                return False
+    return True
+
+
+def _unequal(one: Tensor, other: Tensor) -> bool:
+    one, other = in_c_order(one), in_c_order(other)
+    with one.source.opened() as reader, other.source.opened() as beside:
+        for begin in range(0, one.size, _PIECE):
+            size = min(_PIECE, one.size - begin)
+            pair = bytearray(size), bytearray(size)
+            reader.read_exactly(memoryview(pair[0]), one.offset + begin)
+            beside.read_exactly(memoryview(pair[1]), other.offset + begin)
+            if pair[0] != pair[1]:
+                return True
+    return False

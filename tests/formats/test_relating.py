@@ -1,0 +1,271 @@
+"""Tensors of one name in several files: pieces, copies and partial sums, or an error that asks."""
+
+import math
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+import gradclip_cli
+from gradclip_cli import GradclipError
+from gradclip_cli.formats.relating import WAYS, RepeatedNameError
+from tests.folders import untouched
+from tests.running import gradclip, norms, real
+
+FULL = np.arange(1, 33, dtype="<f4").reshape(8, 4)
+
+
+def rank(number: int, path: str = "ranks", **arrays: Any) -> None:
+    """Write what a rank holds."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: np.ascontiguousarray(values) for name, values in arrays.items()},
+        Path(path) / f"rank{number}.safetensors",
+    )
+
+
+def exact(values: Any) -> Any:
+    """Give the norm of an array, as it should come out."""
+    return pytest.approx(float(np.linalg.norm(np.asarray(values, "f8"))), rel=1e-14)
+
+
+# What the files tell
+
+
+def test_pieces_are_not_told_from_sums_and_the_option_is_named(here: Path) -> None:
+    for number in range(4):
+        rank(number, w=FULL[2 * number : 2 * number + 2])
+    for command in (["inspect"], ["trend"], ["apply", "--clip-norm", "1", "-o", "x.npy"]):
+        said = real(*command, "ranks")
+        assert (said.status, said.out) == (2, "")
+        assert "--combine pieces, copies, sum or mean" in said.err
+    report = gradclip_cli.inspect("ranks", combine="pieces")
+    assert {row.name: row.norm for row in report.tensors} == {"w": exact(FULL)}
+    assert "w: pieces in 4 files, put together" in report.notes
+
+
+def test_equal_bytes_are_copies_unless_all_values_are_one(here: Path) -> None:
+    for number in range(3):
+        rank(number, bias=FULL[0])
+    report = gradclip_cli.inspect("ranks")
+    assert report.global_norm == exact(FULL[0])
+    assert "bias: copies in 3 files, counted once" in report.notes
+    for values in (np.zeros(4, "f4"), np.full(4, 2.5, "f4")):
+        for number in range(2):
+            rank(number, "plain", bias=values)
+        with pytest.raises(RepeatedNameError, match="'bias' also stands in"):
+            gradclip_cli.inspect("plain")
+    rank(0, "one-bit", bias=FULL[0])
+    rank(1, "one-bit", bias=np.nextafter(FULL[0], np.float32(9)))
+    with pytest.raises(RepeatedNameError):
+        gradclip_cli.inspect("one-bit")
+
+
+def test_a_piece_of_nothing_needs_no_word(here: Path) -> None:
+    rank(0, w=FULL, b=FULL[0])
+    rank(1, w=FULL[:0])
+    assert norms("ranks") == {"w": exact(FULL), "b": exact(FULL[0])}
+    rank(1, w=FULL[0, :0])  # which is none of it: another number of axes
+    with pytest.raises(RepeatedNameError):
+        gradclip_cli.inspect("ranks")
+
+
+# What is said
+
+
+def test_the_last_match_wins_and_what_is_said_is_obeyed(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4], b=FULL[0], n=FULL[number])
+    ways = ["pieces", "b=copies", "n=sum"]
+    assert [*gradclip_cli.inspect("ranks", combine=ways).notes][1:] == [
+        "b: copies in 2 files, counted once",
+        "n: sums of what 2 files hold",
+        "w: pieces in 2 files, put together",
+    ]
+    found = {row.name: row.norm for row in gradclip_cli.inspect("ranks", combine=ways).tensors}
+    assert found == {"w": exact(FULL), "b": exact(FULL[0]), "n": exact(FULL[0] + FULL[1])}
+    report = gradclip_cli.inspect("ranks", combine=[*ways, "pieces"])
+    assert {row.name: row.norm for row in report.tensors}["b"] == exact([FULL[0], FULL[0]])
+
+
+@pytest.mark.parametrize("text", ["piece", "w=", "w=copy", "=", "SUM"])
+def test_a_way_that_is_none_is_told(text: str, here: Path) -> None:
+    rank(0, w=FULL)
+    with pytest.raises(GradclipError, match="is not one of 'pieces', 'copies', 'sum', 'mean'"):
+        gradclip_cli.inspect("ranks", combine=[text])
+
+
+def test_copies_that_differ_are_named(here: Path) -> None:
+    for number in range(3):
+        rank(number, b=FULL[0] + (number == 1))
+    notes = gradclip_cli.inspect("ranks", combine="copies").notes
+    assert any("b: other values in ranks/rank1.safetensors than in" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("ways", "arrays", "words"),
+    [
+        ("sum", (FULL, FULL[:4]), r"have shapes \[4, 4\] and \[8, 4\]"),
+        ("sum", (np.arange(3), np.arange(3)), "are int64"),
+        ("pieces", (FULL, FULL[0]), "several dtypes or numbers of axes"),
+        ("pieces", (FULL, FULL.astype("f8")), "several dtypes or numbers of axes"),
+        ("pieces", (FULL, FULL[:4, :2]), "differ along several axes"),
+    ],
+)
+def test_what_cannot_be_what_was_said_is_refused(
+    ways: str, arrays: tuple[Any, Any], words: str, here: Path
+) -> None:
+    for number, values in enumerate(arrays):
+        rank(number, w=values)
+    with pytest.raises(GradclipError, match=words):
+        gradclip_cli.inspect("ranks", combine=ways)
+
+
+def test_of_a_stream_nothing_is_put_together(here: Path) -> None:
+    rank(0, w=FULL)
+    raw = Path("ranks/rank0.safetensors").read_bytes()
+    done = gradclip("inspect", "-", "ranks", "--combine", "pieces", stdin=raw)
+    assert done.returncode == 2
+    assert b"of which one is a stream" in done.stderr
+
+
+# Any layout
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_norm_is_right_or_the_option_is_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    place = tmp_path_factory.mktemp("ranks")
+    ranks = data.draw(st.integers(2, 5))
+    files: list[dict[str, Any]] = [{} for _ in range(ranks)]
+    expected: dict[str, Any] = {}
+    ways: list[str] = []
+    asks = False
+    numbers = np.random.default_rng(data.draw(st.integers(0, 99)))
+    for name in data.draw(st.lists(st.sampled_from("abcdef"), unique=True, min_size=1)):
+        way = data.draw(st.sampled_from([*WAYS, "alone"]))
+        shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
+        whole = numbers.standard_normal(shape).astype(
+            data.draw(st.sampled_from(["f2", "f4", "f8"]))
+        )
+        if way == "alone":
+            files[data.draw(st.integers(0, ranks - 1))][name] = whole
+        elif way == "copies":
+            for file in files:
+                file[name] = whole
+            asks |= whole.size == 1
+        elif way == "pieces":
+            axis = data.draw(st.integers(0, len(shape) - 1))
+            cuts = sorted(
+                data.draw(
+                    st.lists(st.integers(0, shape[axis]), min_size=ranks - 1, max_size=ranks - 1)
+                )
+            )
+            parts = np.split(whole, cuts, axis)
+            for file, part in zip(files, parts, strict=True):
+                file[name] = part
+            asks |= sum(part.size > 0 for part in parts) > 1
+        else:
+            parts = [numbers.standard_normal(shape).astype(whole.dtype) for _ in files]
+            for file, part in zip(files, parts, strict=True):
+                file[name] = part
+            whole = np.sum([part.astype("f8") for part in parts], 0) / (
+                ranks if way == "mean" else 1
+            )
+            asks = True
+        ways.append(f"{name}={way}" if way != "alone" else f"{name}=pieces")
+        expected[name] = exact(whole)
+    for number, file in enumerate(files):
+        rank(number, str(place), **file)
+    report = gradclip_cli.inspect(place, combine=ways)
+    assert {row.name: row.norm for row in report.tensors} == {
+        name: pytest.approx(norm.expected, rel=1e-12) for name, norm in expected.items()
+    }
+    if asks:
+        with pytest.raises(RepeatedNameError, match="also stands in") as caught:
+            gradclip_cli.inspect(place)
+        assert "combine" in caught.value.hint
+    else:
+        assert gradclip_cli.inspect(place).global_norm == report.global_norm
+
+
+VALUES = st.floats(-1e300, 1e300)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=2, max_size=6))
+def test_a_sum_is_rounded_nearly_once(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[float, ...]]
+) -> None:
+    place = tmp_path_factory.mktemp("sums")
+    for number, part in enumerate(parts):
+        rank(number, str(place), w=np.array(part))
+    gradclip_cli.apply(place, clip_norm=1e308, combine="sum", output=place / "w.npy")
+    for value, column in zip(np.load(place / "w.npy"), zip(*parts, strict=True), strict=True):
+        total: Fraction = sum(map(Fraction, column), Fraction(0))
+        largest = max(abs(Fraction(one)) for one in column)
+        bound = max(abs(total), largest / 2**50) / 2**52 + Fraction(math.ulp(0.0))
+        assert abs(Fraction(float(value)) - total) <= bound
+
+
+# Every command
+
+
+def test_it_is_clipped_into_one_file(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4])
+    for where in ({"output": "out/"}, {"in_place": True}, {"dry_run": True}):
+        with untouched(here), pytest.raises(GradclipError, match="put together from several files"):
+            gradclip_cli.apply("ranks", clip_norm=1.0, combine="pieces", **where)
+    done = gradclip_cli.apply(
+        "ranks", clip_norm=1.0, combine="pieces", output="clipped.safetensors"
+    )
+    assert done.clipped is not None
+    expected = (FULL.astype("f8") * done.clipped.coefficient).astype("f4")
+    assert np.array_equal(load_file("clipped.safetensors")["w"].reshape(8, 4), expected)
+
+
+def test_checksums_of_pieces_are_verified(here: Path) -> None:
+    Path("ranks").mkdir()
+    for number in range(2):
+        np.savez(f"ranks/rank{number}.npz", w=FULL[4 * number :][:4])
+    path = Path("ranks/rank1.npz")
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(FULL[4:].tobytes()) + 5] ^= 1
+    path.write_bytes(raw)
+    with untouched(here), pytest.raises(GradclipError, match="checksum"):
+        gradclip_cli.apply("ranks", clip_norm=1.0, combine="pieces", output="out.safetensors")
+
+
+def test_ranks_are_followed_step_by_step_and_kept_by_what_was_said(here: Path) -> None:
+    for step in (9, 10, 100):
+        for number in range(2):
+            rank(number, f"run/step_{step:06d}", w=np.array([step + number], "f4"))
+    pieces = gradclip_cli.trend("run", combine="pieces", cache="kept")
+    assert [step.global_norm for step in pieces.steps] == [
+        pytest.approx(math.hypot(step, step + 1)) for step in (9, 10, 100)
+    ]
+    sums = gradclip_cli.trend("run", combine="sum", cache="kept")
+    assert [step.global_norm for step in sums.steps] == [19, 21, 201]
+    again = gradclip_cli.trend("run", combine="pieces", cache="kept")
+    assert [step.global_norm for step in again.steps] == [step.global_norm for step in pieces.steps]
+    with pytest.raises(GradclipError) as caught:
+        gradclip_cli.trend("run")
+    assert "combine" in caught.value.hint
+
+
+def test_ranks_are_compared_with_the_whole(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4, :3], b=FULL[0])
+    shutil.copytree("ranks", "other")
+    ranks = gradclip_cli.diff("ranks", "other", combine="w=pieces")
+    assert ranks.same
+    rank(1, "other", w=FULL[4:, :3] + 1, b=FULL[0])
+    assert not gradclip_cli.diff("ranks", "other", combine="w=pieces").same
