@@ -35,7 +35,7 @@ ONE_GRADIENT = Option(
 
 COMBINE = Option(
     "combine",
-    "What tensors of one name are: pieces, copies, sum, mean.",
+    "One name in two files: pieces, copies, sum or mean.",
     metavar="[GLOB=]WAY",
     group="What counts",
     many=True,

@@ -39,7 +39,7 @@ STEP_FROM = Option(
 )
 SPIKE = Option(
     "spike",
-    "A spike is above mean + Z σ of the last WINDOW, not above their range.",
+    "A spike is above mean + Z σ of the last WINDOW.",
     metavar="Z,WINDOW",
     group="What counts",
     common=True,

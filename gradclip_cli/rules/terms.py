@@ -24,7 +24,7 @@ LIMITS_ELSEWHERE = (
 
 NORM_TYPE = Option(
     "norm_type",
-    "The p of the norms: 1, 2, inf, 0 or another; 2 if not given.",
+    "The p of norms: 1, 2, inf, 0 or another; else 2.",
     metavar="P",
     parse=number("norm_type", "1, 2 or inf"),
     group="What counts",
