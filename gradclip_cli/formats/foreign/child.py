@@ -113,24 +113,25 @@ def _alone() -> tuple[int, int]:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     os.close(nothing)
-    with suppress(ImportError, ValueError, OSError):  # other systems have no such limits
+    if sys.platform != "win32":  # which has no such limits
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        own = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (own, most))
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            own = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+            resource.setrlimit(resource.RLIMIT_DATA, (own, most))
     return asked, told
 
 
 def _limit() -> None:
     """Let the next request take so much time of a processor, and no more."""
-    with suppress(ImportError, ValueError, OSError):
+    if sys.platform != "win32":
         import resource
 
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _, most = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(
-            resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, most)
-        )
+        with suppress(ValueError, OSError):
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            _, most = resource.getrlimit(resource.RLIMIT_CPU)
+            soon = int(used.ru_utime + used.ru_stime) + SECONDS
+            resource.setrlimit(resource.RLIMIT_CPU, (soon, most))
