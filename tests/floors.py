@@ -46,7 +46,13 @@ ROOMS: dict[str, set[str]] = {
     "matplotlib": {"render.plot"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
-        *("formats.hdf5.reader", "formats.npy", "formats.summed", "formats.zarr.reader"),
+        *(
+            "formats.copies",
+            "formats.hdf5.reader",
+            "formats.npy",
+            "formats.summed",
+            "formats.zarr.reader",
+        ),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
         *("series.departures", "tensors.codecs", "tensors.narrow"),
     },

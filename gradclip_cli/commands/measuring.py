@@ -138,14 +138,15 @@ def combined(dump: Dump) -> list[str]:
         found.setdefault((one.way, len(one.labels)), []).append(one.name)
     said = [f"{names(some)}: {_WAYS[way].format(n)}" for (way, n), some in found.items()]
     said += [
-        f"{names([one.name])}: other values in {names(one.differing)} than in "
-        f"{names(one.labels[:1])}, of which it was said to be a copy"
+        f"{names([one.name])}: no copy of that in {names(one.labels[:1])}, as was said: "
+        f"{'; '.join(one.differing[:_SHOWN])}{' …' if one.differing[_SHOWN:] else ''}"
         for one in dump.combined
         if one.differing
     ]
     return said
 
 
+_SHOWN = 3
 _WAYS = {
     "pieces": "pieces in {:,} files, put together",
     "copies": "copies in {:,} files, counted once",

@@ -125,6 +125,13 @@ def joined(
     first = parts[0][2]
     if len(parts) == 1:
         return Tensor(name, first.dtype, shape, first.source, first.offset, first.size)
+    if first.dtype.bits % 8:
+        raise GradclipError(
+            label,
+            f"tensor {quoted(name)} has values of {first.dtype.bits} bits, of which pieces are not "
+            "put together",
+            "save it whole",
+        )
     pieces = (*(Piece(part.source, part.offset, low, sides) for low, sides, part in parts),)
     item = first.dtype.size_of(1)
     source = JoinedSource(label, shape, item, (*sorted(pieces, key=lambda piece: piece.low),))

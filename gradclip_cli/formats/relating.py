@@ -15,7 +15,6 @@ from gradclip_cli.tensors.dump import Combined, DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, quoted
 
 WAYS = ("pieces", "copies", "sum", "mean")
-_PIECE = 1 << 20
 _HINT = (
     "if they are parts of one gradient, say what they are to each other: --combine pieces, "
     "copies, sum or mean; else make one run per file, or follow the steps of a run with "
@@ -111,13 +110,8 @@ def _combined(
             f"{quoted(name)} stands in several files, of which one is a stream",
             "save it in a file first",
         )
-    if not way and not _are_copies(tensors):
-        raise RepeatedNameError(
-            labels[1],
-            labels[0],
-            f"tensor {quoted(name)} also stands in {escape(labels[0])}",
-            _HINT,
-        )
+    if not way:
+        _undecided(name, tensors, labels)
     if way == "pieces":
         return _joined(name, held, labels), Combined(name or "", way, labels)
     if way in ("sum", "mean"):
@@ -170,51 +164,42 @@ def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) 
     return joined(name, shape, boxes, labels[0])
 
 
-def _are_copies(tensors: Sequence[Tensor]) -> bool:
-    """Say whether tensors are surely copies: equal bytes that are not all the same value."""
+def _undecided(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> None:
+    """Raise `RepeatedNameError` unless tensors are surely copies: equal bytes, not all one value.
+
+    What is nearly so is named: a bit of memory may have changed.
+    """
     first = tensors[0]
-    if any((one.dtype, one.shape) != (first.dtype, first.shape) for one in tensors):
-        return False
-    if not all(one.source.rereadable for one in tensors):
-        return False
-    return not _is_plain(first) and not any(_unequal(first, one) for one in tensors[1:])
+    where = f"tensor {quoted(name)} also stands in {escape(labels[0])}"
+    alike = [(one.dtype, one.shape) == (first.dtype, first.shape) for one in tensors]
+    if all(alike) and all(one.source.rereadable for one in tensors):
+        from gradclip_cli.formats.copies import are_few, is_plain, unlike  # hardly ever needed
+
+        is_known = not is_plain(first)
+        for one, label in zip(tensors[1:], labels[1:], strict=True):
+            found = unlike(first, one, few=True)
+            if found is not None and is_known and are_few(found, one):
+                raise RepeatedNameError(
+                    label,
+                    labels[0],
+                    f"{where}, a copy but for {found.said(one)}",
+                    f"has memory or a disk failed there? {_HINT}",
+                )
+            is_known &= found is None
+        if is_known:
+            return
+    raise RepeatedNameError(labels[1], labels[0], where, _HINT)
 
 
 def _differing(tensors: Sequence[Tensor], labels: Sequence[str]) -> tuple[str, ...]:
-    """Give the files whose copies differ from the first."""
+    """Say of copies which differ from the first, and in what."""
+    from gradclip_cli.formats.copies import unlike  # hardly ever needed
+
     first = tensors[0]
-    return tuple(
-        [
-            label
-            for one, label in zip(tensors[1:], labels[1:], strict=True)
-            if (one.dtype, one.shape) != (first.dtype, first.shape) or _unequal(first, one)
-        ]
-    )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Say whether all values are one, as in what was never computed."""
-    tensor = in_c_order(tensor)
-    item = max(tensor.dtype.size_of(1), 1)
-    head = b""
-    with tensor.source.opened() as reader:
-        for begin in range(0, tensor.size, _PIECE * item):
-            data = bytearray(min(_PIECE * item, tensor.size - begin))
-            reader.read_exactly(memoryview(data), tensor.offset + begin)
-            head = head or bytes(data[:item])
-            if data != head * (len(data) // item):
-                return False
-    return True
-
-
-def _unequal(one: Tensor, other: Tensor) -> bool:
-    one, other = in_c_order(one), in_c_order(other)
-    with one.source.opened() as reader, other.source.opened() as beside:
-        for begin in range(0, one.size, _PIECE):
-            size = min(_PIECE, one.size - begin)
-            pair = bytearray(size), bytearray(size)
-            reader.read_exactly(memoryview(pair[0]), one.offset + begin)
-            beside.read_exactly(memoryview(pair[1]), other.offset + begin)
-            if pair[0] != pair[1]:
-                return True
-    return False
+    said = []
+    for one, label in zip(tensors[1:], labels[1:], strict=True):
+        if (one.dtype, one.shape) != (first.dtype, first.shape):
+            said.append(f"{escape(label)}: {one.dtype.name} {[*one.shape]}")
+        elif (found := unlike(first, one)) is not None:
+            said.append(f"{escape(label)}: {found.said(one)}")
+    return (*said,)

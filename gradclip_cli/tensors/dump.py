@@ -101,7 +101,8 @@ class DumpFile:
 class Combined:
     """Tensors of one name in several files, and what they are to each other.
 
-    Of copies that are not the same in all files these are `differing` from the first.
+    Of copies that are not the same in all files `differing` says which differ from the first, and
+    in what.
     """
 
     name: str

@@ -61,10 +61,26 @@ def test_equal_bytes_are_copies_unless_all_values_are_one(here: Path) -> None:
             rank(number, "plain", bias=values)
         with pytest.raises(RepeatedNameError, match="'bias' also stands in"):
             gradclip_cli.inspect("plain")
-    rank(0, "one-bit", bias=FULL[0])
-    rank(1, "one-bit", bias=np.nextafter(FULL[0], np.float32(9)))
-    with pytest.raises(RepeatedNameError):
-        gradclip_cli.inspect("one-bit")
+
+
+def test_a_bit_that_changed_in_a_copy_is_named(here: Path) -> None:
+    changed = FULL.copy()
+    changed.view("u4")[5, 2] ^= 1 << 20
+    for number, values in enumerate((FULL, FULL, changed)):
+        rank(number, w=values)
+    with pytest.raises(RepeatedNameError) as caught:
+        gradclip_cli.inspect("ranks")
+    assert caught.value.subject == "ranks/rank2.safetensors"
+    assert "a copy but for 1 of 32 values, at [5, 2], bit 20" in caught.value.problem
+    (note,) = [
+        note for note in gradclip_cli.inspect("ranks", combine="copies").notes if "no copy" in note
+    ]
+    assert note.endswith("ranks/rank2.safetensors: 1 of 32 values, at [5, 2], bit 20")
+    rank(0, "many", w=FULL)
+    rank(1, "many", w=FULL + 1)
+    with pytest.raises(RepeatedNameError) as other:
+        gradclip_cli.inspect("many")
+    assert "but for" not in other.value.problem
 
 
 def test_a_piece_of_nothing_needs_no_word(here: Path) -> None:
@@ -105,7 +121,10 @@ def test_copies_that_differ_are_named(here: Path) -> None:
     for number in range(3):
         rank(number, b=FULL[0] + (number == 1))
     notes = gradclip_cli.inspect("ranks", combine="copies").notes
-    assert any("b: other values in ranks/rank1.safetensors than in" in note for note in notes)
+    assert (
+        "b: no copy of that in ranks/rank0.safetensors, as was said: "
+        "ranks/rank1.safetensors: 4 of 4 values, first at [0]" in notes
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""Tensors compared byte by byte: whether one is a copy of another, or nearly so."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradclip_cli.formats.pieces import in_c_order
+from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.dump import Tensor, multi_index
+
+_PIECE = 1 << 20
+_FEW = 1000  # one value of so many may differ in what was a copy
+
+
+@frozen
+class Unlike:
+    """How a tensor differs from one of the same dtype and shape: in how many values.
+
+    The first of them is the value `first`, counted in C order, and differs in the bits of `bits`.
+    """
+
+    count: int
+    first: int
+    bits: int
+
+    def said(self, tensor: Tensor) -> str:
+        """Say it in words.
+
+        >>> from gradclip_cli.tensors.dtypes import numeric
+        >>> tensor = Tensor("w", numeric("f", 32), (2, 3), None, 0, 24)
+        >>> Unlike(1, 4, 1 << 30).said(tensor)
+        '1 of 6 values, at [1, 1], bit 30'
+        """
+        where = ("at" if self.count == 1 else "first at", [*multi_index(self.first, tensor.shape)])
+        words = f"{self.count:,} of {tensor.count:,} values, {where[0]} {where[1]}"
+        is_one = self.bits.bit_count() == 1
+        return f"{words}, bit {self.bits.bit_length() - 1}" if is_one else words
+
+
+def unlike(one: Tensor, other: Tensor, few: bool = False) -> Unlike | None:
+    """Compare the bytes of tensors of one dtype and shape; None if they are the same.
+
+    With `few` it ends where more than a few have been found to differ.
+    """
+    item = max(one.dtype.size_of(1), 1)
+    count = first = bits = seen = 0
+    for mine, its in zip(_pieces(one, item), _pieces(other, item), strict=True):
+        if not np.array_equal(mine, its):
+            changed = np.flatnonzero((mine != its).any(axis=1))
+            if not count:
+                first = seen + int(changed[0])
+                pair = mine[changed[0]] ^ its[changed[0]]
+                little = pair[::-1] if one.dtype.words[:1] == ">" else pair
+                bits = int.from_bytes(little.tobytes(), "little")
+            count += changed.size
+        seen += len(mine)
+        if few and count > max(seen // _FEW, 1):
+            break
+    return Unlike(count, first, bits) if count else None
+
+
+def are_few(found: Unlike, tensor: Tensor) -> bool:
+    """Say whether so few values differ that the tensors may have been copies."""
+    return found.count <= max(tensor.count // _FEW, 1) and tensor.count > 1
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Say whether all values are one, as in what was never computed."""
+    head: NDArray[np.uint8] | None = None
+    for piece in _pieces(tensor, max(tensor.dtype.size_of(1), 1)):
+        head = piece[0].copy() if head is None else head
+        if (piece != head).any():
+            return False
+    return True
+
+
+def _pieces(tensor: Tensor, item: int) -> Iterator[NDArray[np.uint8]]:
+    """Give the bytes of values in C order, a row for each, some at a time."""
+    tensor = in_c_order(tensor)
+    with tensor.source.opened() as reader:
+        for begin in range(0, tensor.size, _PIECE * item):
+            data = np.empty(min(_PIECE * item, tensor.size - begin), np.uint8)
+            reader.read_exactly(data.data, tensor.offset + begin)
+            yield data[: data.size // item * item].reshape(-1, item)
