@@ -117,6 +117,15 @@ def aimed(
         return Aim(rule, terms)
     everything = dump.tensors
     tensors = [everything[index] for index in chosen]
+    stacked = {one.name: one for one in dump.combined if one.is_stacked}
+    for tensor in tensors:
+        if tensor.name in stacked:
+            raise GradclipError(
+                stacked[tensor.name].labels[0],
+                f"nobody knows along which axis the pieces of {quoted(tensor.name)} lie, so that "
+                "it has no slices",
+                "leave it out with --exclude 'PATTERN', or clip it whole",
+            )
     found = [rule.axes_of(tensor) for tensor in tensors]
     check_units(tensors, found)
     axes = dict(zip(chosen, found, strict=True))

@@ -113,7 +113,9 @@ def _combined(
     if not way:
         _undecided(name, tensors, labels)
     if way == "pieces":
-        return _joined(name, held, labels), Combined(name or "", way, labels)
+        whole = _joined(name, held, labels)
+        is_stacked = len(whole.shape) > len(held[0].shape)
+        return whole, Combined(name or "", way, labels, is_stacked=is_stacked)
     if way in ("sum", "mean"):
         from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
 

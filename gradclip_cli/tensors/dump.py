@@ -102,13 +102,14 @@ class Combined:
     """Tensors of one name in several files, and what they are to each other.
 
     Of copies that are not the same in all files `differing` says which differ from the first, and
-    in what.
+    in what. Pieces of which nobody knows along which axis they lie are `is_stacked` on a new one.
     """
 
     name: str
     way: str
     labels: tuple[str, ...]
     differing: tuple[str, ...] = ()
+    is_stacked: bool = False
 
 
 @frozen

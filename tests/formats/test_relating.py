@@ -251,6 +251,17 @@ def test_it_is_clipped_into_one_file(here: Path) -> None:
     assert np.array_equal(load_file("clipped.safetensors")["w"].reshape(8, 4), expected)
 
 
+def test_pieces_along_an_axis_that_nobody_knows_have_no_slices(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4])
+    with pytest.raises(GradclipError, match="along which axis the pieces of 'w' lie"):
+        gradclip_cli.inspect("ranks", combine="pieces", clip_norm=1, per_tensor=True, axes=1)
+    rank(1, w=FULL[4:7])
+    report = gradclip_cli.inspect("ranks", combine="pieces", clip_norm=1, per_tensor=True, axes=1)
+    (row,) = report.tensors
+    assert row.shape == (7, 4)
+
+
 def test_checksums_of_pieces_are_verified(here: Path) -> None:
     Path("ranks").mkdir()
     for number in range(2):
