@@ -68,6 +68,8 @@ def related(files: Sequence[DumpFile], ways: Ways) -> tuple[list[DumpFile], tupl
     Raises `RepeatedNameError` for a name in several files where it is not known what these are, and
     `GradclipError` for tensors that cannot be what was said.
     """
+    if len(files) == 1:  # each format has a name once
+        return [*files], ()
     places: dict[str | None, list[tuple[int, Tensor]]] = {}
     for number, file in enumerate(files):
         for tensor in file.tensors:
