@@ -33,31 +33,42 @@ class RepeatedNameError(GradclipError):
 
 @frozen
 class Ways:
-    """What tensors of one name are to each other: patterns of names, the last match wins."""
+    """What tensors of one name are to each other: by patterns of names, of which the last wins.
+
+    `else_` is said of all others where the files do not tell: partial sums never do, and of them
+    equal ones are added, too.
+    """
 
     said: tuple[tuple[str, str], ...] = ()
+    else_: str = ""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Ways":
         """Read texts of the form `[GLOB=]WAY`; raises `GradclipError` for others.
 
-        >>> Ways.of(["pieces", "*.bias=copies"]).way("0.bias")
-        'copies'
+        >>> Ways.of(["pieces", "*.bias=copies"])
+        Ways(said=(('*.bias', 'copies'),), else_='pieces')
         """
         said = []
+        else_ = ""
         for text in texts:
-            glob, _, way = text.rpartition("=")
-            if way not in WAYS:
+            glob, equals, way = text.rpartition("=")
+            if way not in WAYS or (equals and not glob):
                 raise GradclipError(
                     "--combine",
-                    f"{quoted(way)} is not one of {', '.join(map(repr, WAYS))}",
+                    f"{quoted(way)} is not one of {', '.join(map(repr, WAYS))}"
+                    if glob or not equals
+                    else "the pattern of names is empty",
                     "give one, or with a pattern of names: 'layers.*=pieces'",
                 )
-            said.append((glob or "*", way))
-        return cls((*said,))
+            if glob or way in ("sum", "mean"):
+                said.append((glob or "*", way))
+            else:
+                else_ = way
+        return cls((*said,), else_)
 
     def way(self, name: str) -> str:
-        """Give the way that is said for a name; nothing if none is."""
+        """Give the way that is said for a name by a pattern; nothing if none is."""
         fitting = (way for glob, way in reversed(self.said) if fnmatch.fnmatchcase(name, glob))
         return next(fitting, "")
 
@@ -106,14 +117,14 @@ def _combined(
     are_alike = len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) == 1
     if not way and len(held) == 1 and are_alike:
         return held[0], Combined(name or "", "pieces", labels)
-    if way and not all(tensor.source.rereadable for tensor in tensors):
+    if (way or ways.else_) and not all(tensor.source.rereadable for tensor in tensors):
         raise GradclipError(
             labels[0],
             f"{quoted(name)} stands in several files, of which one is a stream",
             "save it in a file first",
         )
     if not way:
-        _undecided(name, tensors, labels)
+        way = _undecided(name, tensors, labels, ways.else_)
     if way == "pieces":
         whole = _joined(name, held, labels)
         is_stacked = len(whole.shape) > len(held[0].shape)
@@ -168,10 +179,13 @@ def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) 
     return joined(name, shape, boxes, labels[0])
 
 
-def _undecided(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> None:
-    """Raise `RepeatedNameError` unless tensors are surely copies: equal bytes, not all one value.
+def _undecided(
+    name: str | None, tensors: Sequence[Tensor], labels: Sequence[str], else_: str
+) -> str:
+    """Give what tensors surely are, copies by equal bytes that are not all one value, or `else_`.
 
-    What is nearly so is named: a bit of memory may have changed.
+    Raises `RepeatedNameError` where neither says it. What is nearly a copy is named there: a bit of
+    memory may have changed.
     """
     first = tensors[0]
     where = f"tensor {quoted(name)} also stands in {escape(labels[0])}"
@@ -182,7 +196,7 @@ def _undecided(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str
         is_known = not is_plain(first)
         for one, label in zip(tensors[1:], labels[1:], strict=True):
             found = unlike(first, one, few=True)
-            if found is not None and is_known and are_few(found, one):
+            if found is not None and is_known and not else_ and are_few(found, one):
                 raise RepeatedNameError(
                     label,
                     labels[0],
@@ -191,8 +205,10 @@ def _undecided(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str
                 )
             is_known &= found is None
         if is_known:
-            return
-    raise RepeatedNameError(labels[1], labels[0], where, _HINT)
+            return "copies"
+    if not else_:
+        raise RepeatedNameError(labels[1], labels[0], where, _HINT)
+    return else_
 
 
 def _differing(tensors: Sequence[Tensor], labels: Sequence[str]) -> tuple[str, ...]:

@@ -106,11 +106,26 @@ def test_the_last_match_wins_and_what_is_said_is_obeyed(here: Path) -> None:
     ]
     found = {row.name: row.norm for row in gradclip_cli.inspect("ranks", combine=ways).tensors}
     assert found == {"w": exact(FULL), "b": exact(FULL[0]), "n": exact(FULL[0] + FULL[1])}
-    report = gradclip_cli.inspect("ranks", combine=[*ways, "pieces"])
+    report = gradclip_cli.inspect("ranks", combine=[*ways, "*=pieces"])
     assert {row.name: row.norm for row in report.tensors}["b"] == exact([FULL[0], FULL[0]])
 
 
-@pytest.mark.parametrize("text", ["piece", "w=", "w=copy", "=", "SUM"])
+def test_without_a_pattern_it_is_said_of_what_the_files_do_not_tell(here: Path) -> None:
+    for number in range(8):
+        rank(number, replicated=FULL, sharded=FULL + number)
+    report = gradclip_cli.inspect("ranks", combine="pieces")
+    found = {row.name: row.norm for row in report.tensors}
+    assert found == {
+        "replicated": exact(FULL),
+        "sharded": exact([FULL + number for number in range(8)]),
+    }
+    found = {
+        row.name: row.norm for row in gradclip_cli.inspect("ranks", combine="*=pieces").tensors
+    }
+    assert found["replicated"] == exact([FULL] * 8)
+
+
+@pytest.mark.parametrize("text", ["piece", "w=", "w=copy", "SUM"])
 def test_a_way_that_is_none_is_told(text: str, here: Path) -> None:
     rank(0, w=FULL)
     with pytest.raises(GradclipError, match="is not one of 'pieces', 'copies', 'sum', 'mean'"):
