@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from gradclip_cli.cli import boundary, output
@@ -129,13 +130,16 @@ def _check_report_stream(given: Given, to_stdout: bool) -> None:
         there = os.stat(path) if path else os.fstat(_stream(given, to_stdout).fileno())
     except OSError:
         return  # it is still to be made
-    others: list[str | int] = [*_inputs(given), *([1] if to_stdout and not given.dry_run else [])]
+    others: list[str | int] = [*_inputs(given, there), 0]
+    if to_stdout and not given.dry_run:
+        others.append(1)
     for other in others:
         with contextlib.suppress(OSError):
             here = os.stat(other)
             # A terminal may be all streams at once, and so may a socket both what is read and more.
             is_file = stat.S_ISREG(here.st_mode) or (other == 1 and not stat.S_ISCHR(here.st_mode))
-            if is_file and os.path.samestat(here, there):
+            is_read = other != 0 or "-" in (given.paths or ["-"])
+            if is_file and is_read and os.path.samestat(here, there):
                 what = "the clipped bytes go, too" if other == 1 else "an input is"
                 raise GradclipError(
                     path or ("standard error" if to_stdout else "standard output"),
@@ -144,10 +148,12 @@ def _check_report_stream(given: Given, to_stdout: bool) -> None:
                 )
 
 
-def _inputs(given: Given) -> list[str | int]:
-    """Give the paths that are read, and 0 for standard input."""
-    paths = [0 if path == "-" else path for path in given.paths or ["-"]]
-    return [*paths, *([given.params] if given.params else [])]
+def _inputs(given: Given, there: os.stat_result) -> Iterator[str]:
+    """Give the paths of files that are read, where a file is one that may be among them."""
+    from gradclip_cli.commands.opening import read_by
+
+    if stat.S_ISREG(there.st_mode):
+        yield from read_by([*(given.paths or ()), *([given.params] if given.params else [])])
 
 
 def _check_report(given: Given, path: str) -> None:

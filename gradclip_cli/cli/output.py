@@ -108,6 +108,23 @@ def judge(found: "Report | Trend", quiet: bool, unreadable: Sequence[GradclipErr
         raise typer.Exit(found.status)
 
 
+def is_among(file: str | int, operands: Sequence[str]) -> bool:
+    """Say whether a file, at a path or open, is a regular one of those that operands name."""
+    from gradclip_cli.commands.opening import read_by
+
+    try:
+        there = os.stat(file)
+    except OSError:
+        return False  # it is still to be made
+    if not stat.S_ISREG(there.st_mode):
+        return False
+    for path in read_by(operands):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), there):
+                return True
+    return False
+
+
 def save(result: "Result", form: str | None, path: str, force: bool) -> None:
     """Write a result to a file: TSV if no format is asked for, a table in 80 columns."""
     from gradclip_cli.files.staging import write_whole
@@ -127,7 +144,7 @@ def check_place(path: str, force: bool, others: Sequence[str]) -> None:
     here = os.path.realpath(path)
     for other in map(os.path.realpath, others):
         inside = os.path.isdir(other) and here.startswith(other + os.sep) and os.path.exists(here)
-        if here == other or inside:
+        if here == other or inside or is_among(here, [other]):
             raise GradclipError(
                 path,
                 "the report would replace an input, the output or a backup",

@@ -115,7 +115,7 @@ def apply(
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors(dump, chosen)
     aim = aimed(rule, terms, dump, chosen, void_as)
-    way = Way(output, in_place, backup or "", force, dry_run, aim.files(dump))
+    way = Way(output, in_place, backup or "", force, dry_run, aim.read(dump))
     with contextlib.ExitStack() as stack:
         target = destination(dump, operands, way, stack, form)
         spools = spool(dump, stack)

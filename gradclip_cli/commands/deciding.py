@@ -81,9 +81,9 @@ class Aim:
     weights: Dump | None = None
     partners: Sequence[int] = ()
 
-    def files(self, dump: Dump) -> Sequence[DumpFile]:
-        """Give all files that are read to clip a dump."""
-        return (*dump.files, *(self.weights.files if self.weights is not None else ()))
+    def read(self, dump: Dump) -> Sequence[Dump]:
+        """Give all that is read to clip a dump, itself included."""
+        return (dump, self.weights) if self.weights is not None else (dump,)
 
     def decided(self, dump: Dump, moments: Mapping[int, Moments], crew: Crew) -> Decision:
         """Give the decision about the chosen tensors, once their units are measured."""

@@ -17,7 +17,7 @@ from gradclip_cli.rewrite import targets
 from gradclip_cli.rewrite.outputs import Output, Plan
 from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.rewrite.streams import STREAM_BYTES, rewrite_all, rewrite_to_stream
-from gradclip_cli.tensors.dump import Dump, DumpFile
+from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.names import escape
 
 Write = Callable[[bytes], object]
@@ -26,14 +26,14 @@ Outcomes = Mapping[int, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How results are to be written: as `apply` was given it, and over none of the files `read`."""
+    """How results are to be written: as `apply` was given it, over no file of what is `read`."""
 
     output: Path | Write | None
     in_place: bool
     suffix: str
     force: bool
     dry_run: bool
-    read: Sequence[DumpFile]
+    read: Sequence[Dump]
 
 
 def destination(

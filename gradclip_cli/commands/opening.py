@@ -1,7 +1,8 @@
 """From the operands of a command to a dump that no interrupted run has left half replaced."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
@@ -57,6 +58,17 @@ def found(
     files = find(operands, void_as or "", combine)
     finished = [_finished(folder) for folder in files.folders]
     return find(operands, void_as or "", combine) if any(finished) else files
+
+
+def read_by(operands: Iterable[str]) -> Iterator[str]:
+    """Give the paths of all files that operands name, those that make up a folder included."""
+    for operand in operands:
+        with contextlib.suppress(GradclipError, OSError):  # what is wrong is said when it is opened
+            files = find([operand])
+            yield from (place.path for place in files.files)
+            yield from (place.path for _, place in files.aside)
+            yield from (one.path for one in files.companions)
+            yield from files.parts
 
 
 def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:

@@ -127,7 +127,15 @@ class Found:
         _check_different(files)
         files, combined = related(put_together(files), self.ways)
         aside = tuple((why, place.path) for why, place in self.aside)
-        return Dump(tuple(files), self.companions, self.ignored, self.links, aside, combined)
+        return Dump(
+            tuple(files),
+            self.companions,
+            self.ignored,
+            self.links,
+            aside,
+            combined,
+            self.parts,
+        )
 
 
 def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()) -> Found:
@@ -298,11 +306,17 @@ def _inside(folder: str) -> _Inside:
 
 
 def _parts(marking: str) -> list[str]:
-    """Give the paths of all other files of the folder that a file makes one dump."""
+    """Give the paths of all other files of the folder that a file makes one dump.
+
+    Where parts are known by their names, what is a dump by itself is none of them.
+    """
+    form = registry.marked(marking)
+    are_known = form is not None and form.parts
     found = [
         os.path.join(place, name)
         for place, _, names in os.walk(os.path.dirname(marking) or os.curdir, onerror=_raise)
         for name in names
+        if not (are_known and registry.ending_of(name))
     ]
     return sorted(path for path in found if os.path.normpath(path) != os.path.normpath(marking))
 

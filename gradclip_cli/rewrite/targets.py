@@ -99,13 +99,13 @@ def _check_backup(path: str) -> None:
         )
 
 
-def anew(output: str, force: bool, inputs: Sequence[DumpFile]) -> Targets:
+def anew(output: str, force: bool, inputs: Sequence[Dump]) -> Targets:
     """Put one result for all files where `-o OUTPUT` says, in the place of none of `inputs`."""
     return Targets((_unlike(output, output, inputs, force),), labels=(output,))
 
 
 def beside(
-    dump: Dump, operands: Sequence[str], output: str, force: bool, inputs: Sequence[DumpFile]
+    dump: Dump, operands: Sequence[str], output: str, force: bool, inputs: Sequence[Dump]
 ) -> Targets:
     """Put the results where `-o OUTPUT` says: one file, or a folder.
 
@@ -188,19 +188,19 @@ def _renamed(output: str, ending: str, own: Sequence[str]) -> str:
     return hint + report * (ending in endings.REPORTS)
 
 
-def _unlike(label: str, top: str, inputs: Iterable[DumpFile], force: bool) -> Target:
+def _unlike(label: str, top: str, inputs: Iterable[Dump], force: bool) -> Target:
     """Give the target behind a path; refuse one that is an input itself."""
     check_unlike(label, inputs, label)
     return target(label, top, force)
 
 
-def check_unlike(output: str | int, inputs: Iterable[DumpFile], label: str) -> None:
+def check_unlike(output: str | int, inputs: Iterable[Dump], label: str) -> None:
     """Refuse an output, at a path or open as a descriptor, that is an input itself."""
     try:
         status = os.stat(output)
     except OSError:
         return
-    if any(file.source.identity == (status.st_dev, status.st_ino) for file in inputs):
+    if any(dump.reads(status) for dump in inputs):
         raise GradclipError(
             label,
             "the output is the input itself",

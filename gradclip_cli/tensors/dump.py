@@ -5,9 +5,11 @@ No tensor's values are ever held here. A `Tensor` is a name, a dtype, a shape an
 processes and machines.
 """
 
+import contextlib
 import itertools
 import math
 import operator
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -126,7 +128,8 @@ class Dump:
 
     `ignored` counts files of folders that are no dumps, `links` are folders that are links in them.
     `aside` are dumps of folders that do not count, because of what stands beside them, and why;
-    `combined` are tensors that were put together from several files.
+    `combined` are tensors that were put together from several files, `parts` the paths of files
+    that make up the dump with those that are named as files.
     """
 
     files: tuple[DumpFile, ...]
@@ -135,6 +138,18 @@ class Dump:
     links: tuple[str, ...] = ()
     aside: tuple[tuple[str, str], ...] = ()
     combined: tuple[Combined, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    def reads(self, status: os.stat_result) -> bool:
+        """Say whether a file, by its status, is one of those that the dump is made of."""
+        identity = status.st_dev, status.st_ino
+        if any(file.source.identity == identity for file in self.files):
+            return True
+        for path in (*(one.path for one in self.companions), *self.parts):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(path), status):
+                    return True
+        return False
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -1,0 +1,87 @@
+"""What a dump is made of besides files of its own: no result and no report takes its place."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradclip_cli
+from tests.dcps import Chunk, write
+from tests.dumps import floats, safetensors_bytes
+from tests.folders import untouched
+from tests.running import Run
+
+ROW = np.array([3.0, 4.0], "<f4")
+INDEX = '{"weight_map": {"w": "model-00001-of-00001.safetensors"}}'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a checkpoint in parts, and a split model; each has a link to a part."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "ckpt", {"w": (ROW.shape, [Chunk((0,), ROW)])})
+    model = tmp_path / "model"
+    model.mkdir()
+    raw = safetensors_bytes({"w": floats("F32", (2,), [3.0, 4.0])})
+    (model / "model-00001-of-00001.safetensors").write_bytes(raw)
+    (model / "model.safetensors.index.json").write_text(INDEX)
+    (tmp_path / "part.safetensors").symlink_to("ckpt/__0_0.distcp")
+    (tmp_path / "index.safetensors").symlink_to("model/model.safetensors.index.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("operand", "output"),
+    [
+        ("ckpt", "part.safetensors"),
+        ("ckpt/.metadata", "part.safetensors"),
+        ("model", "index.safetensors"),
+    ],
+)
+def test_no_result_takes_the_place_of_a_part(
+    operand: str, output: str, here: Path, run: Run
+) -> None:
+    with untouched(here):
+        said = run("apply", operand, "--clip-norm", "1", "-o", output, "--force")
+    assert said.status == 2
+    assert "the output is the input itself" in said.err
+
+
+def test_no_result_goes_through_a_stream_into_a_part(here: Path) -> None:
+    part = os.open(here / "ckpt" / "__0_0.distcp", os.O_WRONLY)
+    try:
+        with (
+            untouched(here),
+            open(part, "wb", closefd=False) as stream,
+            pytest.raises(gradclip_cli.GradclipError, match="is the input itself"),
+        ):
+            gradclip_cli.apply("ckpt", clip_norm=1, output=stream.write)
+    finally:
+        os.close(part)
+
+
+@pytest.mark.parametrize(
+    ("operand", "report"),
+    [
+        ("ckpt/.metadata", "ckpt/__0_0.distcp"),
+        ("ckpt/.metadata", "part.safetensors"),
+        ("model/model.safetensors.index.json", "model/model-00001-of-00001.safetensors"),
+    ],
+)
+def test_no_report_takes_the_place_of_a_part(
+    operand: str, report: str, here: Path, run: Run
+) -> None:
+    with untouched(here):
+        said = run(
+            *("apply", operand, "--clip-norm", "1", "-o", "new.npy", "--report", report, "--force"),
+            "--dry-run",
+        )
+    assert said.status == 2
+    assert "the report would" in said.err
+
+
+def test_a_dump_beside_the_parts_may_be_replaced(here: Path, run: Run) -> None:
+    for _ in range(2):
+        said = run(*("apply", "ckpt", "--clip-norm", "1", "-o", "ckpt/new.safetensors", "--force"))
+        assert said.status == 0, said.err
