@@ -8,7 +8,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import listed
+from gradclip_cli.tensors.names import listed, quoted
 
 Write = Callable[[bytes], object]
 
@@ -89,3 +89,21 @@ def check_held(tensors: Sequence[Tensor], held: Callable[[DType], bool], form: s
             f"{listed([tensor.name or 'the tensor' for tensor in missing])}",
             "write another kind of file, .safetensors, .npz or .npy, that has one",
         )
+
+
+def check_names(tensors: Sequence[Tensor], problem_of: Callable[[str], str], form: str) -> None:
+    """Raise `GradclipError` for a name that a format cannot hold; `problem_of` says why, if it can.
+
+    No file that is written anew holds what is no character.
+    """
+    for tensor in tensors:
+        name = tensor.name or ""
+        is_text = not any("\ud800" <= letter <= "\udfff" for letter in name)
+        problem = problem_of(name) if is_text else "it holds bytes that are no characters"
+        if problem:
+            raise GradclipError(
+                tensor.source.label,
+                f"no tensor of {form} can be called {quoted(name)}: {problem}",
+                "leave it out, give it another name, or write another kind of file: .safetensors "
+                "or .npz",
+            )

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
-from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid
+from gradclip_cli.formats.layouts import Layout, are_alike, check_held, check_names, laid
 from gradclip_cli.formats.pieces import SHARDING, begins
 from gradclip_cli.formats.registry import Format, ranges
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
@@ -135,12 +135,18 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
 def laid_out(tensors: Sequence[Tensor]) -> Layout:
     """Lay out tensors one after the other."""
     check_held(tensors, lambda dtype: dtype.name in _WORDS, "safetensors")
+    check_names(tensors, _problem_of, "safetensors")
     for tensor in tensors:
         if tensor.count * tensor.dtype.bits % 8:
             _fail(
                 tensor.source, tensor.name or "", _not_whole(tensor.dtype, [*tensor.shape]), _APART
             )
     return _laid_out(tensors, tensors, {})
+
+
+def _problem_of(name: str) -> str:
+    """Say why no tensor can be called so."""
+    return "that is the name of what is said of the whole file" if name == "__metadata__" else ""
 
 
 def _laid_out(

@@ -24,11 +24,12 @@ from gradclip_cli.formats.archives import (
     packing,
     sealed,
 )
-from gradclip_cli.formats.layouts import Layout, are_alike, laid
+from gradclip_cli.formats.layouts import Layout, are_alike, check_names, laid
 from gradclip_cli.tensors.dump import DumpFile, Tensor
 from gradclip_cli.tensors.names import quoted
 
 _SUFFIX = ".npy"
+_LONGEST = 65_535 - len(_SUFFIX)  # bytes of a name
 _HEAD = npy.HEADER_LIMIT + 12  # bytes; a longer header is refused
 
 
@@ -132,6 +133,18 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
 def laid_out(tensors: Sequence[Tensor]) -> Layout:
     """Lay out arrays in an archive as `np.savez` writes it, not compressed."""
     npy.check_written(tensors, ".npz")
+    names = {tensor.name for tensor in tensors}
+
+    def problem_of(name: str) -> str:
+        if "\0" in name:
+            return "it would end at its NUL byte"
+        if len(name.encode()) > _LONGEST:
+            return "it is too long for a member of an archive"
+        short = name.removesuffix(_SUFFIX)
+        is_taken = short != name and short in names
+        return f"readers would take {quoted(short)} for it" if is_taken else ""
+
+    check_names(tensors, problem_of, ".npz")
     abouts = [zipfile.ZipInfo(f"{tensor.name}{_SUFFIX}") for tensor in tensors]
     return _packed(tensors, [*map(npy.header_of, tensors)], abouts)
 
