@@ -207,6 +207,7 @@ def _written(
             assert target is not None, "only a dry run may have no place"
             outcomes, last = sent(outputs[0], plan, crew, target)
             yield outcomes
+            dump.check()
             target(last)
         return
     due = [
@@ -231,10 +232,9 @@ def _written(
 
         def check() -> None:
             # What others wrote meanwhile is not to be lost by taking its place.
-            for file in dump.files:
-                file.check()
-                if way.in_place:
-                    file.source.check()
+            dump.check()
+            for file in dump.files if way.in_place else ():
+                file.source.check()
 
         area.commit(check)
         lost |= area.lost

@@ -55,8 +55,8 @@ def finish(dump: Dump) -> None:
 
     What readers do not each look at for changes is looked at, too.
     """
+    dump.check()
     for file in dump.files:
-        file.check()
         if isinstance(file.source, StreamSource):
             file.source.finish(end_of(file.tensors, len(file.source.stream.header)))
 

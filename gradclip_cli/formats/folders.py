@@ -17,6 +17,7 @@ from gradclip_cli.formats.relating import Ways, related
 from gradclip_cli.formats.shards import (
     UNINDEXED,
     Shard,
+    companion,
     incomplete,
     is_index,
     is_split,
@@ -156,8 +157,8 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
     for operand in operands:
         if is_index(operand) and not os.path.isdir(operand):
             folder, name = os.path.split(operand)
+            companions.append(companion(operand, name))
             files += _sharded(folder, name, void_as).values()
-            companions.append(Companion(operand, name))
             continue
         if not os.path.isdir(operand):
             name = "" if operand == STDIN else os.path.basename(operand)
@@ -174,6 +175,7 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
                 if inside.links
                 else f"gradclip reads {registry.list_of_suffixes()} files",
             )
+        companions += (companion(os.path.join(operand, one), one) for one in inside.indexes)
         counted, left = _counted(operand, inside, void_as)
         if not counted:
             names = listed([place.relative for _, place in left])
@@ -184,7 +186,6 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
             )
         files += counted
         aside += left
-        companions += (Companion(os.path.join(operand, one), one) for one in inside.indexes)
         ignored += inside.others
         links += inside.links
         parts += inside.parts

@@ -9,13 +9,15 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import check_regular
+from gradclip_cli.files.source import FileSource, check_regular
+from gradclip_cli.files.system import NO_WAIT, open_raw
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.frozen import frozen
-from gradclip_cli.tensors.dump import DumpFile
+from gradclip_cli.tensors.dump import Companion, DumpFile
 from gradclip_cli.tensors.names import ends_in, is_unicode, listed, natural, quoted, shortened
 
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -155,6 +157,17 @@ def grown(path: str, growth: Mapping[str, int]) -> bytes | None:
         return None
     metadata["total_size"] += more
     return json.dumps(index, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def companion(path: str, relative: str) -> Companion:
+    """Give an index as it is now; what is wrong with it is said where it is read."""
+    with suppress(GradclipError, OSError):
+        descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
+        try:
+            return Companion(path, relative, FileSource.of(descriptor, path, path))
+        finally:
+            os.close(descriptor)
+    return Companion(path, relative)
 
 
 def is_index(path: str) -> bool:

@@ -116,10 +116,14 @@ class Combined:
 
 @frozen
 class Companion:
-    """A file of a folder that stays true when its dumps are clipped: a shard index."""
+    """A file of a folder that stays true when its dumps are clipped: a shard index.
+
+    `source` is the file as it was when it was found, None where it is none that can be read.
+    """
 
     path: str
     relative: str
+    source: Source | None = None
 
 
 @frozen
@@ -163,6 +167,17 @@ class Dump:
         """
         for file in self.files:
             file.prove()
+
+    def check(self) -> None:
+        """Look at what readers of tensors do not each look at.
+
+        Raises `GradclipError` where it has changed.
+        """
+        for file in self.files:
+            file.check()
+        for companion in self.companions:
+            if companion.source is not None:
+                companion.source.check()
 
 
 def end_of(tensors: Iterable[Tensor], data_start: int = 0) -> int:

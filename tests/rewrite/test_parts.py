@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import gradclip_cli
 from tests.dcps import Chunk, write
@@ -85,3 +86,28 @@ def test_a_dump_beside_the_parts_may_be_replaced(here: Path, run: Run) -> None:
     for _ in range(2):
         said = run(*("apply", "ckpt", "--clip-norm", "1", "-o", "ckpt/new.safetensors", "--force"))
         assert said.status == 0, said.err
+
+
+@pytest.mark.parametrize("way", ["out/", "out.npz", "in place", "stream"])
+def test_an_index_that_changes_meanwhile_is_an_error(
+    way: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = b""
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        written += data
+
+    def prove(*_given: object) -> None:
+        (here / "model" / "model.safetensors.index.json").write_text(INDEX[:9])
+
+    monkeypatch.setattr("gradclip_cli.commands.apply.prove", prove)
+    shard = here / "model" / "model-00001-of-00001.safetensors"
+    before = shard.read_bytes()
+    place = {"in place": {"in_place": True}, "stream": {"output": write}}.get(way, {"output": way})
+    with pytest.raises(gradclip_cli.GradclipError, match="changed while gradclip was reading it"):
+        gradclip_cli.apply("model", clip_norm=1, **place)  # type: ignore[arg-type]
+    assert shard.read_bytes() == before
+    assert not (here / way).exists()
+    with pytest.raises(safetensors.SafetensorError):
+        safetensors.numpy.load(written)
