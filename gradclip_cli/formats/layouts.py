@@ -25,9 +25,9 @@ class Layout:
 
     The other bytes are `literals`, by their offsets; where these are None, those of the source
     itself. What depends on values is written by `seal` once all else is. With `pack` nothing lies
-    as it is said: bytes go through it in this order, and are compressed. What is `verbatim` is the
-    source byte for byte, in which tensors may be no ranges. What is `kept` does not count, and is
-    never to become another.
+    as it is said: bytes go through it in this order, and are compressed, or `stored` as they are,
+    and more between them. What is `verbatim` is the source byte for byte, in which tensors may be
+    no ranges. What is `kept` does not count, and is never to become another.
     """
 
     given: tuple[Tensor, ...]
@@ -37,6 +37,7 @@ class Layout:
     pack: Pack | None = None
     verbatim: bool = False
     kept: tuple[Tensor, ...] = ()
+    stored: bool = False
 
     @property
     def is_in_order(self) -> bool:

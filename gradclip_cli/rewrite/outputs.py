@@ -60,8 +60,8 @@ class Output:
 
     @property
     def size(self) -> int:
-        """Number of bytes of the result; 0 where that is not known before."""
-        if self.layout.pack is not None:
+        """Number of bytes of the result, at least; 0 where that is not known before."""
+        if self.layout.pack is not None and not self.layout.stored:
             return 0
         literals = self.layout.literals
         if literals is None and self.source.size is not None:

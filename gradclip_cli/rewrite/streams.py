@@ -10,6 +10,7 @@ import numpy as np
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.formats.layouts import Pack
 from gradclip_cli.rewrite.outputs import Output, Plan, Task
 from gradclip_cli.rewrite.passes import Outcome, Results, done, rewrite, together
 from gradclip_cli.tensors.codecs import Stored
@@ -99,12 +100,21 @@ def rewrite_all(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, 
     for output in outputs:
         layout = output.layout
         if layout.pack is not None:
-            with layout.pack(output.path) as write:
-                outcomes, last = rewrite_to_stream(output, plan, crew, write)
-                write(last)
-            found |= outcomes
+            found |= _packed(layout.pack, output, plan, crew)
         elif layout.seal is not None:
             indices = (index for index in output.indices if index in found and found[index].changed)
             if changed := [output.tensors[index - output.first] for index in indices]:
                 layout.seal(output.path, changed)
     return found
+
+
+def _packed(pack: Pack, output: Output, plan: Plan, crew: Crew) -> dict[int, Outcome]:
+    """Write an output through what packs it; an error in that has no file's name of its own."""
+    try:
+        with pack(output.path) as write:
+            outcomes, last = rewrite_to_stream(output, plan, crew, write)
+            write(last)
+    except OSError as error:
+        error.filename = error.filename or output.label
+        raise
+    return outcomes

@@ -7,9 +7,10 @@ file more.
 import contextlib
 import json
 import os
+import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -640,3 +641,25 @@ def test_a_report_that_would_take_anothers_place_is_refused(
         said = run_here(capfd, *CLIP, "-o", "out.npy", "--report", report, "--force")
     assert said.status == 2
     assert "hint: " in said.err
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_disk_that_is_too_small_for_an_archive_is_named(
+    save: Callable[..., None], here: Path
+) -> None:
+    chance = np.random.default_rng(0)
+    save(here / "in.npz", a=chance.normal(size=50_000))
+    limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash"]
+    with untouched(here):
+        done = real("apply", "in.npz", "--clip-norm=1", "-oout.npz", before=limit)
+    assert done.status == 2
+    assert re.match(r"gradclip: \S+\.npz: ", done.err), done.err
+
+
+def test_a_dry_run_knows_that_a_new_archive_finds_no_room(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array(here / "in.npy", *[1.0] * 1000)
+    monkeypatch.setattr("gradclip_cli.files.places.room", lambda _: (4000, 1))
+    with untouched(here), pytest.raises(GradclipError, match="no room for its"):
+        gradclip_cli.apply("in.npy", clip_norm=1, output="out.npz", dry_run=True)

@@ -159,7 +159,8 @@ def _packed(
     members = [*zip(abouts, map(sub, ends[1:], ends), strict=True)]
     offsets = [end - size for end, size in zip(ends[1:], sizes, strict=True)]
     layout = laid(tensors, offsets, literals)
-    return dataclasses.replace(layout, pack=partial(packing, members=members))
+    is_stored = all(about.compress_type == ZIP_STORED for about in abouts)
+    return dataclasses.replace(layout, pack=partial(packing, members=members), stored=is_stored)
 
 
 def _header(tensor: Tensor, target: Tensor) -> bytes:
