@@ -12,6 +12,7 @@ import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from tests.formats.flax.make import values
 from tests.frameworks import installed
+from tests.running import real
 
 HERE = Path(__file__).parent / "flax"
 TREES = ["tree", "pieces"]
@@ -135,3 +136,10 @@ def test_what_is_cut_short_or_endless_is_refused(
     path.write_bytes(raw)
     with pytest.raises(GradclipError, match=problem):
         gradclip_cli.inspect(path)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/proc/self/fd/0"])
+def test_a_file_that_is_standard_input_is_that_of_whoever_asks(name: str, msgpack: Any) -> None:
+    redirected = ["bash", "-c", 'exec "$@" < "$0"', str(HERE / "tree.msgpack")]
+    done = real("inspect", name, "--json", before=redirected)
+    assert done.status == 0, done.err

@@ -23,6 +23,7 @@ SILENCE = 120.0  # seconds without a sign of life
 IDLE = 3.0  # seconds that a process waits for more to do
 _MOST_IDLE = 4
 _BOUND = "/dev/fd/"  # a file without a name: it is handed over when a process is started
+_OWN = ("/dev/", "/proc/")  # what is there is not the same for each process
 _LONGEST = 1 << 30  # bytes of an answer that is no values
 _SAID = 200  # characters of what a library says
 _DAMAGED = "the file is damaged: copy or save it again"
@@ -43,8 +44,8 @@ class Helper:
         self.reader = reader
         self.label = source.label
         self.holds: tuple[str, tuple[int, ...]] | None = None
-        self.is_bound = source.path.startswith(_BOUND)
-        self._path = os.path.abspath(source.path)
+        self.is_bound = _is_bound(source.path)
+        self._path = _place(source.path)
         passed: tuple[int, ...] = ()
         if self.is_bound:
             passed = (open_raw(source.path, os.O_RDONLY),)
@@ -93,7 +94,7 @@ class Helper:
         self.label = source.label
         wanted = source.path, source.stamp
         if self.holds != wanted:
-            path = self._path if self.is_bound else os.path.abspath(source.path)
+            path = self._path if self.is_bound else _place(source.path)
             self.ask({"path": path})
             self.holds = wanted
 
@@ -183,6 +184,17 @@ def _places() -> list[str]:
     return [place for place in sys.path if os.path.isabs(place) and place not in strange]
 
 
+def _place(path: str) -> str:
+    """Give the path by which another process finds a file, too: its /dev/stdin is another."""
+    whole = os.path.abspath(path)
+    return os.path.realpath(whole) if whole.startswith(_OWN) else whole
+
+
+def _is_bound(path: str) -> bool:
+    """Say whether no path leads to a file in another process."""
+    return path.startswith(_BOUND) or not os.path.exists(_place(path))
+
+
 _ALL: "weakref.WeakSet[Helper]" = weakref.WeakSet()
 
 
@@ -206,7 +218,7 @@ class _Pool:
     def take(self, reader: str, source: Source) -> Helper | None:
         """Give one for a source: best what has it open, never what was started for another."""
         wanted = source.path, source.stamp
-        is_bound = source.path.startswith(_BOUND)
+        is_bound = _is_bound(source.path)
         with self._lock:
             alike = [one for one in self._idle if one.reader == reader and one.is_alive]
             fitting = [one for one in alike if one.holds == wanted]
