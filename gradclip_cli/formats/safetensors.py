@@ -163,6 +163,9 @@ def _laid_out(
         end += size
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > HEADER_LIMIT:
+        said = f"a safetensors header has at most {HEADER_LIMIT:,} bytes, and this would have "
+        raise GradclipError(tensors[0].source.label, f"{said}{len(text):,}", "write .npz")
     start = 8 + len(text)
     offsets = [start + ends[tensor.name] for tensor in tensors]
     return laid(tensors, offsets, ((0, struct.pack("<Q", len(text)) + text),))

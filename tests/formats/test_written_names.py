@@ -53,3 +53,12 @@ def test_a_name_that_is_no_text_is_refused(output: str, here: Path) -> None:
         np.save(stream, np.ones(2, "f4"))
     with untouched(here), pytest.raises(GradclipError, match="that are no characters"):
         gradclip_cli.apply("in", clip_norm=1, output=output)
+
+
+def test_no_header_is_written_that_nobody_reads(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez("in.npz", np.ones(2, "f4"))
+    monkeypatch.setattr("gradclip_cli.formats.safetensors.HEADER_LIMIT", 50)
+    with untouched(here), pytest.raises(GradclipError, match="header has at most 50 bytes"):
+        gradclip_cli.apply("in.npz", clip_norm=1, output="out.safetensors")
