@@ -49,7 +49,7 @@ class Ways:
         >>> Ways.of(["pieces", "*.bias=copies"])
         Ways(said=(('*.bias', 'copies'),), else_='pieces')
         """
-        said = []
+        said: list[tuple[str, str]] = []
         else_ = ""
         for text in texts:
             glob, equals, way = text.rpartition("=")
@@ -61,8 +61,10 @@ class Ways:
                     else "the pattern of names is empty",
                     "give one, or with a pattern of names: 'layers.*=pieces'",
                 )
-            if glob or way in ("sum", "mean"):
-                said.append((glob or "*", way))
+            if glob:
+                said.append((glob, way))
+            elif way in ("sum", "mean"):
+                said.insert(0, ("*", way))
             else:
                 else_ = way
         return cls((*said,), else_)
