@@ -303,6 +303,7 @@ def test_a_folder_of_nothing_else_is_read_but_for_what_trainers_keep(here: Path)
     save({"b": b}, t, path="in/rank1.pt")
     Path("in/training_args.bin").write_bytes(pickle.dumps(Path))
     save({"m": b}, t, path="in/optimizer.pt")
+    save({"m": b}, t, path="in/Optimizer.PT")
     assert gradclip_cli.inspect("in").global_norm == 5
     Path("only").mkdir()
     save({"m": b}, t, path="only/optimizer.pt")

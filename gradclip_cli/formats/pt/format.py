@@ -29,7 +29,8 @@ def is_tar(head: bytes) -> bool:
 # What trainers leave beside a model: its optimizer, random states, arguments.
 _BESIDE = re.compile(
     r"(training_args|args|optim[a-z]*|lr_scheduler|scheduler|scaler|rng_state|random_states)"
-    r"([_.-].*)?\.(pt|pth|bin|ckpt)"
+    r"([_.-].*)?\.(pt|pth|bin|ckpt)",
+    re.IGNORECASE,
 )
 
 
