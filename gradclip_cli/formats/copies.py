@@ -11,6 +11,7 @@ from gradclip_cli.tensors.dump import Tensor, multi_index
 
 _PIECE = 1 << 20
 _FEW = 1000  # one value of so many may differ in what was a copy
+_LEAST = 16  # values of a tensor in which one that differs is few
 
 
 @frozen
@@ -62,7 +63,7 @@ def unlike(one: Tensor, other: Tensor, few: bool = False) -> Unlike | None:
 
 def are_few(found: Unlike, tensor: Tensor) -> bool:
     """Say whether so few values differ that the tensors may have been copies."""
-    return found.count <= max(tensor.count // _FEW, 1) and tensor.count > 1
+    return found.count <= max(tensor.count // _FEW, 1) and tensor.count >= _LEAST
 
 
 def is_plain(tensor: Tensor) -> bool:
