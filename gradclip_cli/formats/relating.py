@@ -113,12 +113,12 @@ def _combined(
     name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
 ) -> tuple[Tensor, Combined]:
     labels = tuple([files[number].source.label for number, _ in some])
-    tensors = [tensor for _, tensor in some]
+    tensors = parts = tuple([tensor for _, tensor in some])
     way = ways.way(name or "")
     held = [tensor for tensor in tensors if tensor.size] or tensors[:1]
     are_alike = len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) == 1
     if not way and len(held) == 1 and are_alike:
-        return held[0], Combined(name or "", "pieces", labels)
+        return held[0], Combined(name or "", "pieces", labels, parts=parts)
     if (way or ways.else_) and not all(tensor.source.rereadable for tensor in tensors):
         raise GradclipError(
             labels[0],
@@ -130,7 +130,7 @@ def _combined(
     if way == "pieces":
         whole = _joined(name, held, labels)
         is_stacked = len(whole.shape) > len(held[0].shape)
-        return whole, Combined(name or "", way, labels, is_stacked=is_stacked)
+        return whole, Combined(name or "", way, labels, (), is_stacked, parts)
     if way in ("sum", "mean"):
         from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
 
@@ -138,9 +138,9 @@ def _combined(
             raise GradclipError(
                 labels[0], f"the parts of {quoted(name)} cannot be added: they {problem}", _HINT
             )
-        return summed(tensors, way == "mean"), Combined(name or "", way, labels)
+        return summed(parts, way == "mean"), Combined(name or "", way, labels, parts=parts)
     differing = _differing(tensors, labels) if way else ()
-    return tensors[0], Combined(name or "", "copies", labels, differing)
+    return tensors[0], Combined(name or "", "copies", labels, differing, parts=parts)
 
 
 def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> Tensor:

@@ -105,6 +105,7 @@ class Combined:
 
     Of copies that are not the same in all files `differing` says which differ from the first, and
     in what. Pieces of which nobody knows along which axis they lie are `is_stacked` on a new one.
+    `parts` are the tensors as they stand in the files.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Combined:
     labels: tuple[str, ...]
     differing: tuple[str, ...] = ()
     is_stacked: bool = False
+    parts: tuple[Tensor, ...] = ()
 
 
 @frozen
