@@ -12,6 +12,7 @@ What each command does is a function, which gives what the command prints:
 - `trend(*steps)`: a run over its steps; a `Trend`.
 - `suggest(trend)`: what limits would have done to its norms; a `Suggestion`.
 - `check(*paths)`: whether files are sound; a `Soundness` of a `Checked` each.
+- `explain(*paths, logged=X)`: how a trainer came to the norm X; an `Explanation`.
 
 Arrays in memory are clipped by functions with TensorFlow's names and arguments:
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gradclip_cli.commands.apply import apply as apply
     from gradclip_cli.commands.check import check as check
     from gradclip_cli.commands.diff import diff as diff
+    from gradclip_cli.commands.explain import explain as explain
     from gradclip_cli.commands.in_memory import clip_by_average_norm as clip_by_average_norm
     from gradclip_cli.commands.in_memory import clip_by_global_norm as clip_by_global_norm
     from gradclip_cli.commands.in_memory import clip_by_norm as clip_by_norm
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from gradclip_cli.errors import GradclipError as GradclipError
     from gradclip_cli.errors import RefusedError as RefusedError
     from gradclip_cli.results.comparison import Comparison as Comparison
+    from gradclip_cli.results.explanation import Explanation as Explanation
     from gradclip_cli.results.report import Report as Report
     from gradclip_cli.results.soundness import Checked as Checked
     from gradclip_cli.results.soundness import Soundness as Soundness
@@ -81,6 +84,7 @@ _HOMES = {
     "ClipByRms": "rules.by_rms",
     "ClipByValue": "rules.by_value",
     "Comparison": "results.comparison",
+    "Explanation": "results.explanation",
     "GradclipError": "errors",
     "RefusedError": "errors",
     "Report": "results.report",
@@ -97,13 +101,14 @@ _HOMES = {
     "clip_by_value": "commands.in_memory",
     "global_norm": "commands.in_memory",
     "diff": "commands.diff",
+    "explain": "commands.explain",
     "inspect": "commands.inspect",
     "suggest": "results.suggestion",
     "trend": "commands.trend",
 }
 
 _FUNCTIONS = (
-    *("apply", "check", "diff", "inspect", "suggest", "trend"),
+    *("apply", "check", "diff", "explain", "inspect", "suggest", "trend"),
     *("clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "clip_by_value"),
     "global_norm",
 )

@@ -8,8 +8,17 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from gradclip_cli.hypotheses.account import Hypothesis
+from gradclip_cli.hypotheses.table import ALTERATIONS, HYPOTHESES
 from gradclip_cli.measure.statistics import STATISTICS
-from gradclip_cli.results import comparison_columns, figures, report_columns, suggestion, trend
+from gradclip_cli.results import (
+    comparison_columns,
+    explanation,
+    figures,
+    report_columns,
+    suggestion,
+    trend,
+)
 from gradclip_cli.results.columns import Column
 from tests.floors import FLOORS, PATHS
 from tests.pages import PAGES, TOP
@@ -78,6 +87,8 @@ def made(page: Path) -> str:
         "columns of diff": columns(comparison_columns.COLUMNS),
         "columns of trend": columns(trend.COLUMNS),
         "columns of suggest": columns(suggestion.COLUMNS),
+        "columns of explain": columns(explanation.COLUMNS),
+        "hypotheses": hypotheses(),
     }
     return _PARTS.sub(
         lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[4]}", page.read_text("utf-8")
@@ -88,6 +99,17 @@ def columns(table: Sequence[Column]) -> str:
     """Give the table of what columns mean."""
     rows = [f"| `{column.name}` | {column.doc} |" for column in table if column.name]
     return "".join(f"{row}\n" for row in ["| column | meaning |", "|---|---|", *rows])
+
+
+def hypotheses() -> str:
+    """Give the table of what is tried to explain a logged number, each with its own sentence."""
+    rows = ["| hypothesis | what may have been done | met in |", "|---|---|---|"]
+    for one in (*HYPOTHESES, *ALTERATIONS):
+        does = one.accounts if isinstance(one, Hypothesis) else one.changes
+        said = (does.__doc__ or "").splitlines()[0]
+        where = one.source.removeprefix("https://github.com/")
+        rows.append(f"| `{one.name}` | {said} | [{where}]({one.source}) |")
+    return "".join(f"{row}\n" for row in rows)
 
 
 def quarters() -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
     "diff": "Say how two dumps differ; status 1 if they do.",
     "check": "Say of each file whether it is sound; status 2 if one is not. Values are not read.",
     "trend": "Follow a run over its steps: when and where it went wrong.",
+    "explain": "Say how a trainer came to the norm that it logged; status 1 if nothing tells.",
     "help": "Show this, or what a command can be given.",
 }
 """What there is, in the order of the help, and what each does: so the help need import none."""
@@ -35,6 +36,7 @@ ELSEWHERE = {
     "diff": ("compare", "cmp", "delta"),
     "check": ("verify", "validate", "fsck", "lint"),
     "trend": ("follow", "watch", "monitor", "history", "track", "plot"),
+    "explain": ("reconcile", "why", "account"),
 }
 """What other tools call each, for whoever comes from there."""
 

@@ -24,6 +24,7 @@ PAGES = {
     "comparison": "gradclip_cli.render.comparison_page:ComparisonPage",
     "trend": "gradclip_cli.render.trend_page:TrendPage",
     "suggestion": "gradclip_cli.render.suggestion_page:SuggestionPage",
+    "explanation": "gradclip_cli.render.explanation_page:ExplanationPage",
     "soundness": "gradclip_cli.render.soundness_page:SoundnessPage",
 }
 """By the name of a kind of result: what writes it for a person at a terminal."""

@@ -34,6 +34,8 @@ def yard(tmp_path: Path) -> Path:
     for folder in ("grads", "clipped", "step-1", "step-2"):
         for name, values in _DUMP.items():
             array(tmp_path / folder / f"{name}.npy", *values)
+    for rank in (0, 1):
+        write(f"ranks/rank{rank}.safetensors")
     for number in (1, 2):
         write(f"run/step-{number}/g.safetensors")
     write("compiled.safetensors", "_orig_mod.")

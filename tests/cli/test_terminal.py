@@ -472,7 +472,7 @@ def test_completion_knows_commands_options_and_choices_and_imports_nothing_heavy
     shell: str,
 ) -> None:
     for line, wanted in (
-        ("gradclip ", {"inspect", "apply", "diff", "check", "trend", "help"}),
+        ("gradclip ", {"inspect", "apply", "diff", "check", "trend", "explain", "help"}),
         ("gradclip inspect --fail", {"--fail-above", "--fail-nonfinite"}),
         ("gradclip inspect --format js", {"json", "jsonl"}),
     ):

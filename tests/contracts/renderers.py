@@ -48,6 +48,7 @@ RESULTS: dict[str, Callable[[Path], Result]] = {
     ),
     "trend": lambda _: _run(),
     "suggest": lambda _: gradclip_cli.suggest(_run()),  # type: ignore[arg-type]
+    "explain": lambda _: gradclip_cli.explain(SAMPLES / "step-19.safetensors", logged="16075600"),
     "check": lambda folder: gradclip_cli.check(
         _dump(folder / "a.safetensors"), folder / "none.npy"
     ),
@@ -58,7 +59,12 @@ def _name_of(row: Any) -> str | None:
     """Give what a person finds a row by: of a tensor, a step or a file."""
     if not isinstance(row, dict):
         return next(
-            (str(getattr(row, key)) for key in ("name", "step", "label") if hasattr(row, key)), None
+            (
+                str(getattr(row, key))
+                for key in ("name", "step", "label", "says")
+                if hasattr(row, key)
+            ),
+            None,
         )
     return None
 

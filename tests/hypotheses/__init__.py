@@ -1,0 +1,1 @@
+"""The hypotheses on a logged number, and how they are searched."""
