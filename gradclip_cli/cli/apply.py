@@ -23,7 +23,7 @@ from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.options import Option
 from gradclip_cli.rules.by_global_norm import SEVERAL
 from gradclip_cli.rules.choosing import options
-from gradclip_cli.rules.terms import EPS, LIKE, NONFINITE, NORM_TYPE, USE_NORM
+from gradclip_cli.rules.terms import EPS, LIKE, LOSS_SCALE, NONFINITE, NORM_TYPE, USE_NORM
 
 OUTPUT = Option(
     "output",
@@ -217,6 +217,7 @@ def command() -> Command:
             COMBINE,
             VOID_AS,
             NORM_TYPE,
+            LOSS_SCALE,
             USE_NORM,
             NONFINITE,
             OUTPUT,

@@ -19,7 +19,7 @@ from gradclip_cli.cli.shared import (
 )
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option, number
-from gradclip_cli.rules.terms import LIMITS_ELSEWHERE, NORM_TYPE
+from gradclip_cli.rules.terms import LIMITS_ELSEWHERE, LOSS_SCALE, NORM_TYPE
 
 if TYPE_CHECKING:
     from gradclip_cli.results.gates import Gate
@@ -133,6 +133,7 @@ def command() -> Command:
             COMBINE,
             VOID_AS,
             NORM_TYPE,
+            LOSS_SCALE,
             CLIP_NORM,
             *ROWS,
             BAD_ONLY,

@@ -18,7 +18,7 @@ from gradclip_cli.commands.deciding import (
     refuse_undecodable,
 )
 from gradclip_cli.commands.destinations import Outcomes, Way, Write, destination, sent
-from gradclip_cli.commands.measuring import listed, measured, notes
+from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
@@ -65,6 +65,7 @@ def apply(
     dry_run: bool = False,
     nonfinite: Nonfinite = "refuse",
     use_norm: float | None = None,
+    loss_scale: float | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
@@ -86,19 +87,21 @@ def apply(
 
     `output` is a path, or for a single file a function that is given its bytes in order. In place,
     `backup` is a suffix under which each file that changes is kept beside what replaces it.
-    `use_norm` is a norm known already, which spares the measuring. The steps of a run are not one
-    gradient, and refused, unless `one_gradient` says so. What tensors of one name in several files
-    are to each other `combine` says, as in `inspect`. `void_as` is the dtype of arrays whose
-    files say no more than the size of their values. Raises `GradclipError` for what
+    `use_norm` is a norm known already, which spares the measuring. Values are divided by
+    `loss_scale`, which the loss was multiplied by, before the rule sees them. The steps of a run
+    are not one gradient, and refused, unless `one_gradient` says so. What tensors of one name in
+    several files are to each other `combine` says, as in `inspect`. `void_as` is the dtype of
+    arrays whose files say no more than the size of their values. Raises `GradclipError` for what
     cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
     every target is as it was. A dry run tries all of it, and writes nothing.
     """
     wish = {"norm_type": norm_type, "eps": eps, "like": like, "nonfinite": nonfinite}
+    wish |= {"use_norm": use_norm, "loss_scale": loss_scale}
     named = {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in options.items()
     }
-    rule, terms = chosen_rule(rule, {**named, **wish, "use_norm": use_norm})
+    rule, terms = chosen_rule(rule, {**named, **wish})
     if in_place and output is not None:
         raise GradclipError("--in-place", "cannot go with -o", "give one of the two")
     if backup is not None:
@@ -149,6 +152,7 @@ def apply(
                 refuse_nonfinite(dump, moments, terms)
                 refuse_nan_without_code(dump, moments, decision)
             prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
+    moments = aim.unscaled(moments)
     came_to = clipping(dump, rule, terms, decision, moments, outcomes)
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
     said += dropped(dump, form, output) if form is not None else []
@@ -156,6 +160,7 @@ def apply(
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
     said += _missed(lost, target)
+    said += of_loss_scale(loss_scale, dump, moments, writing=True)
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
 

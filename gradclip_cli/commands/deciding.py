@@ -1,5 +1,6 @@
 """From a dump and a rule to a decision: what has to be measured for it, and what refuses it."""
 
+import dataclasses
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,8 +11,9 @@ from gradclip_cli.commands.opening import found as find
 from gradclip_cli.commands.opening import opened
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError, RefusedError
-from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.moments import Moments, divided
 from gradclip_cli.measure.units import NO_UNITS, check_units, unit_norms
+from gradclip_cli.rewrite.edits import Scale
 from gradclip_cli.rules.decision import Decision, Units, decide
 from gradclip_cli.rules.like.following import followed
 from gradclip_cli.rules.rule import Rule
@@ -85,8 +87,28 @@ class Aim:
         """Give all that is read to clip a dump, itself included."""
         return (dump, self.weights) if self.weights is not None else (dump,)
 
+    def unscaled(self, moments: Mapping[int, Moments]) -> dict[int, Moments]:
+        """Give the moments of values without the loss scale, which the rule is about."""
+        scale = self.terms.loss_scale
+        if scale == 1:
+            return dict(moments)
+        return {index: divided(part, scale) for index, part in moments.items()}
+
     def decided(self, dump: Dump, moments: Mapping[int, Moments], crew: Crew) -> Decision:
-        """Give the decision about the chosen tensors, once their units are measured."""
+        """Give the decision about the chosen tensors, once their units are measured.
+
+        Its coefficients are those of values without the loss scale, its edits those of the values
+        as they are stored.
+        """
+        scale = self.terms.loss_scale
+        found = self._decided(dump, moments, crew)
+        if scale == 1:
+            return found
+        edits = tuple([(edit or Scale(1.0)).divided(scale) for edit in found.edits])
+        return dataclasses.replace(found, edits=edits)
+
+    def _decided(self, dump: Dump, stored: Mapping[int, Moments], crew: Crew) -> Decision:
+        moments = self.unscaled(stored)
         if self.axes is None:
             return decided(self.rule, self.terms, dump, moments)
         policy, p = self.terms.nonfinite, self.terms.norm_type
@@ -95,12 +117,13 @@ class Aim:
             for index, axes in self.axes.items()
             if not (policy == "skip" and moments[index].nonfinite)
         }
-        norms = unit_norms(dump.tensors, own, moments, crew, p, policy != "propagate")
+        norms = unit_norms(dump.tensors, own, stored, crew, p, policy != "propagate")
+        scale = self.terms.loss_scale
         beside: Sequence[Floats | None] = [None] * len(self.axes)
         if self.weights is not None:
             beside = _parameter_norms(self.weights, self.partners, self.axes, crew)
         units = [
-            Units(axes, norms.get(index, NO_UNITS), other)
+            Units(axes, norms.get(index, NO_UNITS) / scale, other)
             for (index, axes), other in zip(self.axes.items(), beside, strict=True)
         ]
         return decided(self.rule, self.terms, dump, moments, units)

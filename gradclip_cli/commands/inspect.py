@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
-from gradclip_cli.commands.measuring import listed, measured, notes
+from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.measure.moments import divided
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import report
@@ -33,6 +34,7 @@ def inspect(
     combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     norm_type: float | None = None,
+    loss_scale: float | None = None,
     clip_norm: float | Sequence[float] | None = None,
     fingerprint: bool = False,
     workers: Count | None = None,
@@ -43,7 +45,8 @@ def inspect(
 
     The steps of a run are none, and refused, unless `one_gradient` says so. `include` and `exclude`
     are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
-    infinite for the largest magnitude. With one or more limits `clip_norm` the report says what
+    infinite for the largest magnitude. Values are divided by `loss_scale`, which the loss was
+    multiplied by. With one or more limits `clip_norm` the report says what
     clipping to each would do, for which the values are read again; so it does of any rule that is
     named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
     what is stored. What tensors of one name in several files are to each other `combine` says, as
@@ -52,20 +55,21 @@ def inspect(
     no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
-    p = 2.0
+    p, scale = 2.0, 1.0
     chances: Sequence[tuple[Rule, Terms]] = ()
     given = {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in options.items()
         if value is not None and value is not False
     }
-    if limits or given or norm_type is not None:  # else the rules need not be imported
+    if limits or given or (norm_type, loss_scale) != (None, None):  # else no rule is imported
         from gradclip_cli.rules.choosing import each_chosen
-        from gradclip_cli.rules.terms import norm_type_of
+        from gradclip_cli.rules.terms import loss_scale_of, norm_type_of
 
-        p = norm_type_of(norm_type)
+        p, scale = norm_type_of(norm_type), loss_scale_of(loss_scale)
         if limits or given:
-            chances = each_chosen({"clip_norm": limits, **given, "norm_type": norm_type})
+            terms = {"norm_type": norm_type, "loss_scale": loss_scale}
+            chances = each_chosen({"clip_norm": limits, **given, **terms})
     dump = _dump(paths, one_gradient, void_as, combine)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
@@ -78,8 +82,11 @@ def inspect(
         spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p, fingerprint)
         unread = [tensor.name for tensor in undecodable(dump, selection)]
-        said = notes(dump, chosen, selection, p)
-        seen = report(dump, moments, said, unread=unread, selection=selection)
+        unscaled = {index: divided(part, scale) for index, part in moments.items()}
+        if loss_scale is None:
+            unscaled = moments
+        said = [*notes(dump, chosen, selection, p), *of_loss_scale(loss_scale, dump, moments)]
+        seen = report(dump, unscaled, said, unread=unread, selection=selection)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if

@@ -1,7 +1,8 @@
 """What every command that measures a dump does and says."""
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.engine.crew import Progress, crew
@@ -9,7 +10,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.options import Path
-from gradclip_cli.results.phrases import those
+from gradclip_cli.results.phrases import exactly, number, those
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
 from gradclip_cli.tensors.names import left_out, plural
@@ -93,6 +94,31 @@ def notes(
     if opaque:
         said.append(f"not measured, cannot be decoded: {', '.join(opaque)}")
     return said
+
+
+def of_loss_scale(
+    loss_scale: float | None, dump: Dump, moments: Mapping[int, Moments], writing: bool = False
+) -> Iterator[str]:
+    """Say that values were divided by a loss scale, or that one may still be in them.
+
+    Trainers that compute in float16 multiply the loss by thousands, or small gradients would be 0.
+    """
+    tensors = dump.tensors
+    if loss_scale is not None:
+        yield f"divided by the loss scale {exactly(loss_scale)}"
+        others = len(tensors) - len(moments)
+        if others and writing:
+            yield f"{plural(others, 'other tensor')} left as stored, loss scale and all"
+        return
+    norm = math.hypot(*(part.finite_norm for part in moments.values()))
+    if norm >= _SCALED and all(tensors[index].dtype.name == "float16" for index in moments):
+        yield (
+            f"float16 values of norm {number(norm)}: is a loss scale still in them? "
+            "--loss-scale S divides by it"
+        )
+
+
+_SCALED = 1024.0  # a norm of gradients in float16 that is hardly one without a loss scale
 
 
 def factors(tensors: Iterable[Tensor]) -> list[str]:

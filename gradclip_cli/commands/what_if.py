@@ -40,7 +40,7 @@ def what_if(
             continue
         decision, _ = tried[number]
         found = outcomes[number]
-        came_to = clipping(dump, aim.rule, aim.terms, decision, moments, found)
+        came_to = clipping(dump, aim.rule, aim.terms, decision, aim.unscaled(moments), found)
         whole = came_to.together
         said.append(
             WhatIf(

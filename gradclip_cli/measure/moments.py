@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from gradclip_cli.frozen import frozen
 from gradclip_cli.measure import statistics
-from gradclip_cli.measure.laws import Sums, by, exact, first, inverse_of, merged
+from gradclip_cli.measure.laws import Sums, by, exact, exact_sums, first, inverse_of, merged
 from gradclip_cli.measure.statistics import Further
 
 Largest = tuple[float, int | None]
@@ -134,6 +134,31 @@ def knowing(moments: Moments, further: Further) -> Moments:
     if not further:
         return moments
     return dataclasses.replace(moments, further=(*moments.further, *further))
+
+
+def divided(moments: Moments, scale: float) -> Moments:
+    """Give the moments of the same values divided by a scale; exact for a power of two.
+
+    >>> found = divided(Moments(2, ((0, (25.0,)),), (4.0, 1)), 2.0)
+    >>> found.norm, found.max_abs
+    (2.5, 2.0)
+    """
+    mantissa, exponent = math.frexp(scale)
+    mantissa, exponent = 2 * mantissa, exponent - 1  # the first is 1 for a power of two
+    p = moments.norm_type
+    largest = moments.largest
+    return dataclasses.replace(
+        moments,
+        squares=_shifted(moments.squares, exponent, mantissa**2),
+        powers=_shifted(moments.powers, exponent, mantissa**p if math.isfinite(p) else 1.0),
+        largest=largest and (largest[0] / scale, largest[1]),
+    )
+
+
+def _shifted(sums: Sums, shift: int, by: float) -> Sums:
+    if by == 1:
+        return tuple((own + shift, terms) for own, terms in sums)
+    return exact_sums({own + shift: [term / by for term in terms] for own, terms in sums})
 
 
 def root(sums: Sums, p: float = 2.0) -> tuple[float, int]:

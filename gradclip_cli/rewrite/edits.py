@@ -5,6 +5,7 @@ once when it is encoded. `first` is the number of the block's first value in the
 order; complex values take two lanes. An edit is data: it crosses threads, processes and machines.
 """
 
+import dataclasses
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ class Edit:
         """
         return None
 
+    def divided(self, scale: float) -> "Edit":
+        """Give the same edit of values that are divided by a scale first, and rounded once.
+
+        Only what a rule makes of a whole tensor has one.
+        """
+        raise NotImplementedError
+
     @property
     def kind(self) -> Hashable:
         """What edits have in common that may share a span."""
@@ -83,6 +91,10 @@ class Scale(Edit):
     def range(self, norm: float, count: int) -> tuple[float, float] | None:
         """Give the one norm that it can come to."""
         return self.coefficient * norm, self.coefficient * norm
+
+    def divided(self, scale: float) -> "Scale":
+        """Give the same edit of values that are divided by a scale first."""
+        return Scale(self.coefficient / scale, self.zero_nonfinite)
 
     @property
     def kind(self) -> Hashable:
@@ -136,25 +148,39 @@ class ScaleUnits(Edit):
         """Give what the least coefficient and the largest would come to."""
         return float(self.coefficients.min()) * norm, float(self.coefficients.max()) * norm
 
+    def divided(self, scale: float) -> "ScaleUnits":
+        """Give the same edit of values that are divided by a scale first."""
+        return dataclasses.replace(self, coefficients=self.coefficients / scale)
+
 
 @dataclass(frozen=True, slots=True)
 class Clamp(Edit):
-    """`min(max(x, low), high)`; NaN stays, unless `zero_nonfinite` makes it and infinities 0."""
+    """`min(max(x / scale, low), high)`; `zero_nonfinite` makes NaN 0 before, and infinities.
+
+    >>> Clamp(-1.0, 1.0).divided(2.0)
+    Clamp(low=-1.0, high=1.0, zero_nonfinite=False, scale=2.0)
+    """
 
     low: float
     high: float
     zero_nonfinite: bool = False
+    scale: float = 1.0
 
     is_plain: ClassVar[bool] = True
 
     def apply(self, values: Values, first: int, lanes: int) -> Floats:
         """Give the values between the limits; what is at a limit stays, a zero with its sign."""
-        return clamped(product(values, 1.0, self.zero_nonfinite, lanes), self.low, self.high)
+        wide = product(values, 1 / self.scale, self.zero_nonfinite, lanes)
+        return clamped(wide, self.low, self.high)
 
     def range(self, norm: float, count: int) -> tuple[float, float] | None:
         """Give 0, and what all have together that are as large as the limits allow."""
         most = max(abs(self.low), abs(self.high)) * math.sqrt(count)
-        return 0.0, min(most, norm) if self.low <= 0 <= self.high else most
+        return 0.0, min(most, norm / self.scale) if self.low <= 0 <= self.high else most
+
+    def divided(self, scale: float) -> "Clamp":
+        """Give the same edit of values that are divided by a scale first."""
+        return dataclasses.replace(self, scale=self.scale * scale)
 
     @property
     def kind(self) -> Hashable:

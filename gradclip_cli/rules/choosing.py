@@ -20,9 +20,11 @@ from gradclip_cli.rules.terms import (
     NORM_TYPE,
     TERMS,
     USE_NORM,
+    Nonfinite,
     Terms,
     eps_of,
     known_norm_of,
+    loss_scale_of,
     norm_type_of,
 )
 
@@ -73,7 +75,9 @@ def apart() -> dict[tuple[str, str], str]:
             for rule in rules()
             if term.name in rule.apart
         }
-    found |= {(EPS.flag, flag_of(other)): hint for other, hint in EPS.apart.items()}
+    found |= {
+        (term.flag, flag_of(other)): hint for term in TERMS for other, hint in term.apart.items()
+    }
     found |= {(LIKE.flag, _own(one).flag): _NOT_KNOWN for one in rules() if not one.frameworks}
     found |= {
         (flag_of(other), option.flag): hint
@@ -127,7 +131,9 @@ def chosen(rule: Rule | None, given: Mapping[str, Any]) -> tuple[Rule, Terms]:
     rule.check(like)
     eps = eps_of(given.get("eps"), rule.eps)
     known = known_norm_of(given.get("use_norm"), like)
-    return rule, Terms(given.get("nonfinite") or "refuse", p, eps, like, known)
+    policy: Nonfinite = given.get("nonfinite") or "refuse"
+    scale = loss_scale_of(given.get("loss_scale"), policy)
+    return rule, Terms(policy, p, eps, like, known, scale)
 
 
 def each_chosen(given: Mapping[str, Any]) -> list[tuple[Rule, Terms]]:

@@ -13,6 +13,8 @@ Nonfinite = Literal["refuse", "zero", "skip", "propagate"]
 Like = Literal["tensorflow", "keras", "torch", "optax", "optax-jit"]
 """Whose arithmetic to reproduce to the bit; optax rounds otherwise inside `jax.jit`."""
 
+_LEAST_SCALE = 2.0**-126  # of what float32 can multiply by, and divide
+
 LARGEST_POWER = 512.0
 """Beyond, norms are hardly to be told from the largest magnitude, and powers leave float64."""
 
@@ -44,6 +46,17 @@ LIKE = Option(
     choices=get_args(Like),
     group="Rule",
 )
+LOSS_SCALE = Option(
+    "loss_scale",
+    "What the loss was multiplied by: values are divided by it first.",
+    metavar="S",
+    parse=number("loss_scale", "65536"),
+    group="What counts",
+    apart={
+        "like": "leave --like out for the exact rule",
+        "use_norm": "leave --use-norm out: the norm is measured",
+    },
+)
 USE_NORM = Option(
     "use_norm",
     "Go by this global norm instead of measuring it.",
@@ -61,7 +74,7 @@ NONFINITE = Option(
     common=True,
 )
 
-TERMS = (NORM_TYPE, EPS, LIKE, USE_NORM, NONFINITE)
+TERMS = (NORM_TYPE, EPS, LIKE, LOSS_SCALE, USE_NORM, NONFINITE)
 
 
 @frozen
@@ -69,7 +82,8 @@ class Terms:
     """What a rule goes by: the policy for what is not finite, `eps`, a norm that is known already.
 
     `norm_type` is that of the moments that it is given. `like` names the framework whose arithmetic
-    takes the place of the exact one; what is not finite is then left to it.
+    takes the place of the exact one; what is not finite is then left to it. Values are divided by
+    `loss_scale` before the rule sees them.
     """
 
     nonfinite: Nonfinite = "refuse"
@@ -77,6 +91,7 @@ class Terms:
     eps: float = 0.0
     like: Like | None = None
     known_norm: float | None = None
+    loss_scale: float = 1.0
 
 
 def norm_type_of(given: float | None) -> float:
@@ -103,6 +118,30 @@ def eps_of(given: float | None, default: float) -> float:
     raise GradclipError(
         EPS.flag, f"{given!r} cannot be added to a norm", "give a number, 0 or more, such as 1e-6"
     )
+
+
+def loss_scale_of(given: float | None, policy: Nonfinite = "refuse") -> float:
+    """Give what the loss was multiplied by, 1 if nothing was given.
+
+    Raises `GradclipError` for what is no scale, and for a policy that would leave some values
+    multiplied by it.
+    """
+    if given is None:
+        return 1.0
+    if not _LEAST_SCALE <= given <= 1 / _LEAST_SCALE:
+        raise GradclipError(
+            LOSS_SCALE.flag,
+            f"{given!r} is no loss scale",
+            "give the number above 0 that the loss was multiplied by, such as 65536",
+        )
+    if policy == "skip":
+        raise GradclipError(
+            LOSS_SCALE.flag,
+            "cannot go with --nonfinite skip",
+            "the tensors that are left as they are would stay scaled: leave them out with "
+            "--exclude 'PATTERN', or give --nonfinite zero",
+        )
+    return float(given)
 
 
 def known_norm_of(given: float | None, like: Like | None) -> float | None:

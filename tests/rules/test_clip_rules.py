@@ -392,6 +392,7 @@ SAMPLES: dict[str, Options] = {
     "--eps": {"eps": 0.0},
     "--like": {"like": "tensorflow"},
     "--use-norm": {"use_norm": 0.0},
+    "--loss-scale": {"loss_scale": 2.0},
 }
 
 OTHER_LIMITS = {"--clip-value", "--clip-rms", "--agc"}
