@@ -7,7 +7,14 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeGuard
 
-from gradclip_cli.commands.measuring import brought, factors, strays
+from gradclip_cli.commands.measuring import (
+    brought,
+    combined,
+    factors,
+    strays,
+    uncounted,
+    unmatched,
+)
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
 from gradclip_cli.compare.alignment import Renaming, likely_prefix, renamed, renaming
@@ -209,7 +216,9 @@ def _notes(dumps: tuple[Dump, Dump], rows: Sequence[Compared]) -> list[str]:
     if ignored:
         notes.append(f"{plural(ignored, 'other file')} ignored")
     notes += left_out([link for dump in dumps for link in dump.links])
-    notes += [note for dump in dumps for note in (*brought(dump), *strays(dump))]
+    each = (brought, strays, uncounted, combined)
+    notes += dict.fromkeys(note for dump in dumps for said in each for note in said(dump))
+    notes += unmatched(*dumps)
     notes += factors(tensor for row in rows if (tensor := row.a or row.b))
     opaque = sorted({row.a.dtype.name for row in rows if row.a and row.a.dtype.kind == "opaque"})
     if opaque:

@@ -11,6 +11,7 @@ from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_sca
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.formats.relating import Ways
 from gradclip_cli.measure.moments import divided
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
@@ -103,7 +104,11 @@ def _dump(
     if any(isinstance(path, Mapping) for path in paths):
         from gradclip_cli.commands.arrays import of_dict
 
-        return of_dict(paths)
+        dump = of_dict(paths)
+        ways = Ways.of(combine)
+        return dataclasses.replace(
+            dump, unmatched=ways.unmatched(tensor.name for tensor in dump.tensors)
+        )
     return gradient(listed(paths), one_gradient, void_as, combine)
 
 

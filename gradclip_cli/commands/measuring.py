@@ -15,7 +15,7 @@ from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import holds_only_integers
 from gradclip_cli.tensors.names import left_out, plural
 from gradclip_cli.tensors.names import listed as names
-from gradclip_cli.tensors.selection import Selection
+from gradclip_cli.tensors.selection import Selection, missed
 
 # Bytes that are measured in the time that it takes to start threads, and to see to a tensor.
 _WORTH_THREADS = 1 << 20
@@ -87,6 +87,7 @@ def notes(
     if len(chosen) < len(tensors):
         said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     said += selection.misses([tensor.name for tensor in tensors])
+    said += unmatched(dump)
     if holds_only_integers(dump):
         said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     said += factors([tensors[index] for index in chosen])
@@ -170,6 +171,14 @@ def combined(dump: Dump) -> list[str]:
         if one.differing
     ]
     return said
+
+
+def unmatched(*dumps: Dump) -> list[str]:
+    """Say which patterns of `--combine` match no tensor of any of these dumps."""
+    every = [set(dump.unmatched) for dump in dumps]
+    asked = [one for one in dumps[0].unmatched if all(one in some for some in every)]
+    known = [tensor.name for dump in dumps for tensor in dump.tensors] if asked else []
+    return [missed("--combine", glob, known, f"={way}") for glob, way in dict.fromkeys(asked)]
 
 
 _SHOWN = 3

@@ -136,6 +136,7 @@ class Found:
             aside,
             combined,
             self.parts,
+            self.ways.unmatched(tensor.name for file in files for tensor in file.tensors),
         )
 
 

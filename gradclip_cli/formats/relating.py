@@ -74,6 +74,19 @@ class Ways:
         fitting = (way for glob, way in reversed(self.said) if fnmatch.fnmatchcase(name, glob))
         return next(fitting, "")
 
+    def unmatched(self, names: Iterable[str | None]) -> tuple[tuple[str, str], ...]:
+        """Give the patterns that match no name, with what was said of them.
+
+        >>> Ways.of(["a=sum", "b.*=copies"]).unmatched(["a", "c"])
+        (('b.*', 'copies'),)
+        """
+        found = [*names] if self.said else []
+        return tuple(
+            (glob, way)
+            for glob, way in self.said
+            if not any(fnmatch.fnmatchcase(name or "", glob) for name in found)
+        )
+
 
 def related(files: Sequence[DumpFile], ways: Ways) -> tuple[list[DumpFile], tuple[Combined, ...]]:
     """Give the same files, each tensor in the first that has it, and what was put together.

@@ -135,7 +135,8 @@ class Dump:
     `ignored` counts files of folders that are no dumps, `links` are folders that are links in them.
     `aside` are dumps of folders that do not count, because of what stands beside them, and why;
     `combined` are tensors that were put together from several files, `parts` the paths of files
-    that make up the dump with those that are named as files.
+    that make up the dump with those that are named as files. `unmatched` are patterns of names, and
+    what was said of these, that no tensor has.
     """
 
     files: tuple[DumpFile, ...]
@@ -145,6 +146,7 @@ class Dump:
     aside: tuple[tuple[str, str], ...] = ()
     combined: tuple[Combined, ...] = ()
     parts: tuple[str, ...] = ()
+    unmatched: tuple[tuple[str, str], ...] = ()
 
     def reads(self, status: os.stat_result) -> bool:
         """Say whether a file, by its status, is one of those that the dump is made of."""

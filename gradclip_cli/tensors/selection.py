@@ -56,14 +56,13 @@ class Selection:
         >>> Selection(include=["attn", "head.*"]).misses(["0.attn.w", "head.w"])
         ["no tensor matches --include 'attn', '*attn*' would"]
         """
-        said = []
-        for option, globs in (("--include", self.include), ("--exclude", self.exclude)):
-            for glob in globs:
-                if names and not _matches(glob, names):
-                    near = _nearest(glob, [name for name in names if name])
-                    would = f", {typed(near)} would" if near else ""
-                    said.append(f"no tensor matches {option} {typed(glob)}{would}")
-        return said
+        asked = [("--include", glob) for glob in self.include]
+        asked += [("--exclude", glob) for glob in self.exclude]
+        return [
+            missed(option, glob, names)
+            for option, glob in asked
+            if names and not _matches(glob, names)
+        ]
 
     def _matcher(self) -> Callable[[str | None], bool]:
         include, exclude = _pattern(self.include), _pattern(self.exclude)
@@ -73,6 +72,13 @@ class Selection:
             return bool(included and not (self.exclude and exclude.match(name or "")))
 
         return matches
+
+
+def missed(option: str, glob: str, names: Sequence[str | None], more: str = "") -> str:
+    """Say that a pattern, behind which an option has `more`, matches no name, and what would."""
+    near = _nearest(glob, [name for name in names if name])
+    would = f", {typed(near + more)} would" if near else ""
+    return f"no tensor matches {option} {typed(glob + more)}{would}"
 
 
 def _matches(glob: str, names: Iterable[str | None]) -> bool:

@@ -170,6 +170,45 @@ def test_of_a_stream_nothing_is_put_together(here: Path) -> None:
     assert b"of which one is a stream" in done.stderr
 
 
+def test_a_pattern_that_matches_no_tensor_is_told(here: Path) -> None:
+    for step in (1, 2):
+        for number in range(2):
+            rank(number, f"run/step_{step}", **{"layer.w": FULL, "b": FULL[number]})
+    ways = ["b=pieces", "lyer.*=pieces", "layer=sum"]
+    said = [
+        "no tensor matches --combine 'lyer.*=pieces', 'layer.w=pieces' would",
+        "no tensor matches --combine 'layer=sum', '*layer*=sum' would",
+    ]
+    one, file = "run/step_1", "run/step_1/rank0.safetensors"
+    for notes in (
+        gradclip_cli.inspect(one, combine=ways).notes,
+        gradclip_cli.inspect(file, combine=ways).notes,
+        gradclip_cli.inspect(load_file(file), combine=ways).notes,
+        gradclip_cli.apply(one, combine=ways, clip_norm=1.0, output="one.safetensors").notes,
+        gradclip_cli.trend("run", combine=ways).notes,
+        gradclip_cli.diff(one, "run/step_2", combine=ways).notes,
+    ):
+        assert [note for note in notes if "no tensor matches" in note] == said
+    notes = gradclip_cli.diff(file, "run/step_2", combine=["b=pieces"]).notes
+    assert not [note for note in notes if "no tensor matches" in note]
+
+
+def test_diff_says_what_was_combined_and_what_does_not_count(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4], b=FULL[0])
+    shutil.copytree("ranks", "other")
+    shutil.copytree("ranks/", "third")
+    save_file({"w": FULL}, "whole.safetensors")
+    Path("third/model.safetensors.index.json").write_text(
+        '{"weight_map": {"w": "rank0.safetensors", "b": "rank1.safetensors"}}'
+    )
+    put_together = ["b: copies in 2 files, counted once", "w: pieces in 2 files, put together"]
+    for other in ("other", "whole.safetensors"):
+        assert sorted(gradclip_cli.diff("ranks", other, combine="pieces").notes) == put_together
+    notes = gradclip_cli.diff("ranks", "third", combine="pieces").notes
+    assert "2 tensors not counted, superseded by another shard: b, w" in notes
+
+
 # Any layout
 
 
