@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.folders import NoDumpsError, find
-from gradclip_cli.formats.opening import STDIN, is_no_dump
-from gradclip_cli.formats.steps import number_of, series
+from gradclip_cli.formats.folders import NoDumpsError, Place, find
+from gradclip_cli.formats.opening import STDIN, is_no_dump, open_regular
+from gradclip_cli.formats.paths import number_of
+from gradclip_cli.formats.steps import gathered, series
 from gradclip_cli.series.order import Operand, folders, ordered
 from gradclip_cli.series.recorded import is_report
 from gradclip_cli.tensors.names import escape, left_out, listed, plural
@@ -24,19 +25,23 @@ def steps_of(
     if not kept:
         find(paths[:1]).open()  # says what is wrong with it
     ignored = [path for path in paths if path not in kept]
-    steps: list[str] = []
+    found: list[tuple[str, tuple[str, ...]]] = []
     links: list[str] = []
     runs: list[tuple[str, set[str]]] = []
     for path in kept:
         held, left, linked = _held(path, one_gradient, void_as or "")
         ignored += left
         links += linked
-        steps += held
-        if held != [path]:
+        found += held.items()
+        if [*held] != [path]:
             runs.append((path, set(held)))
-    again = _again(steps)
-    steps = [step for step in steps if step not in again]
-    operands = ordered(steps, step_from)
+    again = _again([step for step, _ in found])
+    made = _joined(found, again)
+    steps = [*made]
+    operands = [
+        Operand(one.path, one.step, () if (one.path,) == made[one.path] else made[one.path])
+        for one in ordered(steps, step_from)
+    ]
     read = ((path, [one for one in operands if one.path in held]) for path, held in runs)
     notes = [_told(path, some) for path, some in read if some]
     places = folders(steps)
@@ -46,6 +51,10 @@ def steps_of(
     if again:
         count = plural(len(again), "link to another step", "links to other steps")
         notes.append(f"{count} left out: {listed(again)}")
+    several = [one for one in operands if one.paths]
+    if several:
+        count = plural(len(several), "step is", "steps are")
+        notes.append(f"{count} several files or folders, such as {escape(several[0].path)}")
     if ignored:
         notes.append(f"{plural(len(ignored), 'path')} ignored: {listed(ignored)}")
     return operands, notes
@@ -66,23 +75,58 @@ def _is_none(path: str) -> bool:
     return False
 
 
+def _joined(
+    found: Sequence[tuple[str, tuple[str, ...]]], again: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Give steps with the paths that make them: those of all ranks are one."""
+    made = {step: paths for step, paths in found if step not in again}
+    groups = gathered([step for step in made if not is_report(step)], _names_none)
+    last = {some[-1]: (called, some) for called, some in groups.items() if len(some) > 1}
+    several = {step for _, some in last.values() for step in some}
+    joined: dict[str, tuple[str, ...]] = {}
+    for step, paths in made.items():
+        if step in last:
+            called, some = last[step]
+            joined[called] = tuple(path for one in some for path in made[one])
+        elif step not in several:
+            joined[step] = paths
+    return joined
+
+
+def _names_none(path: str) -> bool:
+    """Say whether a file names none of its tensors; what cannot be read says nothing."""
+    try:
+        return not os.path.isdir(path) and open_regular(path, path).is_named_by_file
+    except (GradclipError, OSError):
+        return False
+
+
 def _held(
     path: str, one_gradient: bool, void_as: str
-) -> tuple[list[str], list[str], tuple[str, ...]]:
-    """Give the steps that a path holds, itself if none, what is beside them, and linked folders."""
+) -> tuple[dict[str, tuple[str, ...]], list[str], tuple[str, ...]]:
+    """Give the steps that a path holds, itself if none, what is beside them, and linked folders.
+
+    Each step has the paths that make it.
+    """
     if not os.path.isdir(path):
-        return [path], [], ()
+        return {path: (path,)}, [], ()
     try:
         found = find([path], void_as)
     except (GradclipError, OSError):  # as is said in its row
-        return [path], [], ()
+        return {path: (path,)}, [], ()
     for run in series(found.files, least=1) if not one_gradient else ():
         common = run.common()
         if common is not None:
             beside = list(run.beside(common))
-            steps = [*run.steps, *(other for other, is_step in beside if is_step)]
+            steps = {step: _paths(step, places) for step, places in run.steps.items()}
+            steps |= {other: (other,) for other, is_step in beside if is_step}
             return steps, [other for other, is_step in beside if not is_step], found.links
-    return [path], [], found.links
+    return {path: (path,)}, [], found.links
+
+
+def _paths(step: str, places: Sequence[Place]) -> tuple[str, ...]:
+    """Give the paths that make a step: its own, or those of its files."""
+    return (step,) if os.path.lexists(step) else tuple(place.path for place in places)
 
 
 def _again(steps: Sequence[str]) -> list[str]:
@@ -90,12 +134,13 @@ def _again(steps: Sequence[str]) -> list[str]:
 
     Raises `GradclipError` where one is named twice in any other way.
     """
-    first: dict[str, str] = {}
+    first: dict[str, int] = {}
     again = []
-    for step in sorted(steps, key=_is_link):
-        other = first.setdefault(step if step == STDIN else os.path.realpath(step), step)
-        if other is step:
+    for number, step in sorted(enumerate(steps), key=lambda one: _is_link(one[1])):
+        real = step if step == STDIN else os.path.realpath(step)
+        if first.setdefault(real, number) == number:
             continue
+        other = steps[first[real]]
         if step == other or not _is_link(step):
             raise GradclipError(step, f"is the same step as {escape(other)}", "give each step once")
         again.append(step)

@@ -187,11 +187,11 @@ class _Place:
         self._combine = (*combine,)
         status: list[tuple[FileKey, int]] = []
         try:
-            self._found = found([operand.path], void_as, combine)
+            self._found = found(operand.all, void_as, combine)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
             status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
-            if not os.path.isdir(operand.path):
+            if not any(map(os.path.isdir, operand.all)):
                 raise
             self._found = error
         files, changed = zip(*status, strict=True) if status else ((), ())
@@ -213,7 +213,7 @@ class _Place:
             dump = opened(self._found)
         except RepeatedNameError as error:
             raise _explained(error, self.operand.path) from error
-        if not os.path.isdir(self.operand.path):
+        if not (self.operand.paths or os.path.isdir(self.operand.path)):
             dump = _unnamed(dump)
         chosen = gradients(dump, self._selection)
         if has_stream(dump):  # which can be read only in order, so by one worker

@@ -84,9 +84,11 @@ def gradients_among(
     return kept, left
 
 
-def named_by_file(found: dict[str | None, _T], name: str | None) -> dict[str | None, _T]:
+def named_by_file(
+    found: dict[str | None, _T], name: str | None, more: Iterable[str] = ()
+) -> dict[str | None, _T]:
     """Give a tensor that stands alone and is called no more than a gradient the file's name."""
-    if name is None or len(found) != 1 or not found.keys() <= _GRADIENTS:
+    if name is None or len(found) != 1 or not found.keys() <= {*_GRADIENTS, *more}:
         return found
     return {name: next(iter(found.values()))}
 

@@ -6,12 +6,11 @@ must then parse.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from gradclip_cli.errors import GradclipError, worded
-from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
-from gradclip_cli.formats.opening import STDIN, open_file, open_regular
+from gradclip_cli.formats.opening import STDIN, foreign_in, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
 from gradclip_cli.formats.relating import Ways, related
 from gradclip_cli.formats.shards import (
@@ -23,12 +22,13 @@ from gradclip_cli.formats.shards import (
     is_split,
     shards_of,
 )
+from gradclip_cli.formats.walking import Inside, held, parts_of
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, listed, natural
 
+_SPELLED = ("name=", ".parameters_grad.", "sampled_gradients")  # what a path says of one file
 BESIDE = "beside the dump; to count one, name it"
-DEEPEST = 250  # folders in folders: Python goes through each by a call in a call
 
 
 class NoDumpsError(GradclipError):
@@ -42,6 +42,8 @@ class Place:
     `relative` is its path below that folder; standard input, `-`, has none. Bytes of which the file
     does not say what they mean are `void_as`, if that is the name of a dtype. Of a `shard` its
     index says which tensors count. What is known to be wrong before it is opened is a `problem`.
+    Where a file does not name its one tensor its path may say how this is `called`, and that there
+    is but a `sample` of it.
     """
 
     path: str
@@ -50,9 +52,19 @@ class Place:
     void_as: str = ""
     shard: Shard | None = None
     problem: GradclipError | None = None
+    called: str = ""
+    sample: str = ""
 
     def open(self) -> DumpFile:
         """Read the file's header; raises `GradclipError` where it is no sound dump."""
+        file = self._open()
+        if not file.is_named_by_file or not self.called:
+            return file
+        tensors = tuple([replace(one, name=self.called) for one in file.tensors])
+        strays = (*file.strays, *([self.sample] if self.sample else []))
+        return replace(file, tensors=tensors, strays=strays)
+
+    def _open(self) -> DumpFile:
         if self.problem is not None:
             raise self.problem
         if self.shard is not None:
@@ -165,17 +177,11 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
             name = "" if operand == STDIN else os.path.basename(operand)
             files.append(Place(operand, name, False, void_as))
             if registry.marked(operand):
-                parts += _parts(operand)
+                parts += parts_of(operand)
             continue
-        inside = _inside(operand)
+        inside = held(operand)
         if not inside.dumps and not inside.indexes:
-            raise NoDumpsError(
-                operand,
-                f"a folder without dumps ({inside.others:,} other files)",
-                f"folders that are links are not followed: name {listed(inside.links)} itself"
-                if inside.links
-                else f"gradclip reads {registry.list_of_suffixes()} files",
-            )
+            raise _empty(operand, inside)
         companions += (companion(os.path.join(operand, one), one) for one in inside.indexes)
         counted, left = _counted(operand, inside, void_as)
         if not counted:
@@ -190,12 +196,42 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
         ignored += inside.others
         links += inside.links
         parts += inside.parts
+    files, others = _said(files)
+    aside += others
     ways = Ways.of(combine)
     return Found((*files,), (*companions,), ignored, (*links,), (*aside,), (*parts,), ways)
 
 
+def _empty(folder: str, inside: Inside) -> NoDumpsError:
+    """Say that a folder holds no dumps, and what it holds if that is known."""
+    what = f"a folder without dumps ({inside.others:,} other files)"
+    known = foreign_in(os.path.join(folder, inside.first)) if inside.first else None
+    if known is not None:
+        return NoDumpsError(folder, f"{what}; {escape(inside.first)} is {known[0]}", known[1])
+    hint = f"gradclip reads {registry.list_of_suffixes()} files"
+    if inside.links:
+        hint = f"folders that are links are not followed: name {listed(inside.links)} itself"
+    return NoDumpsError(folder, what, hint)
+
+
+def _said(files: Sequence[Place]) -> tuple[list[Place], list[tuple[str, Place]]]:
+    """Give places with what their paths say of tensors; apart those of none beside gradients."""
+    if len(files) == 1 and not any(word in files[0].path for word in _SPELLED):
+        return [*files], []
+    from gradclip_cli.formats.paths import said_of  # one file needs none of it
+
+    said = said_of([place.path for place in files], [place.relative for place in files])
+    found = [
+        (kind, replace(place, called=name, sample=sample) if name else place)
+        for place, (name, kind, sample) in zip(files, said, strict=True)
+    ]
+    if all(kind for kind, _ in found):
+        return [place for _, place in found], []
+    return [place for kind, place in found if not kind], [one for one in found if one[0]]
+
+
 def _counted(
-    folder: str, inside: "_Inside", void_as: str
+    folder: str, inside: Inside, void_as: str
 ) -> tuple[list[Place], list[tuple[str, Place]]]:
     """Give the dumps of a folder that count, and those that do not, and why.
 
@@ -257,74 +293,6 @@ def _sharded(folder: str, index: str, void_as: str) -> dict[str, Place]:
         below = os.path.join(inside, relative)
         found[below] = Place(os.path.join(folder, below), below, True, void_as, shard)
     return found
-
-
-@dataclass
-class _Inside:
-    """What a folder holds, in natural order: dumps, shard indexes and links to folders.
-
-    `parts` are files of folders that are one dump, `others` is the number of all other files.
-    """
-
-    dumps: list[str] = field(default_factory=list)
-    indexes: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    parts: list[str] = field(default_factory=list)
-    others: int = 0
-
-
-def _inside(folder: str) -> _Inside:
-    found = _Inside()
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = (name for name in folders if not is_ours(name))
-        if mark := registry.mark_of(names):
-            marking = os.path.join(place, mark)
-            found.dumps.append(os.path.relpath(marking, folder))
-            found.parts += _parts(marking)
-            folders.clear()
-            continue
-        paths = [os.path.join(place, name) for name in folders]
-        found.links += filter(os.path.islink, paths)
-        below = os.path.relpath(place, folder)
-        if below.count(os.sep) >= DEEPEST:
-            raise GradclipError(
-                folder,
-                f"it holds folders in folders, more than {DEEPEST} deep",
-                "give the folder that the dumps are in",
-            )
-        for name in names:
-            member = name if below == os.curdir else os.path.join(below, name)
-            if is_ours(name):
-                continue
-            if is_index(name):
-                found.indexes.append(member)
-            elif registry.ending_of(name) or registry.is_part(name):
-                found.dumps.append(member)
-            else:
-                found.others += 1
-    for some in (found.dumps, found.indexes, found.links):
-        some.sort(key=natural)
-    return found
-
-
-def _parts(marking: str) -> list[str]:
-    """Give the paths of all other files of the folder that a file makes one dump.
-
-    Where parts are known by their names, what is a dump by itself is none of them.
-    """
-    form = registry.marked(marking)
-    are_known = form is not None and form.parts
-    found = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(os.path.dirname(marking) or os.curdir, onerror=_raise)
-        for name in names
-        if not (are_known and registry.ending_of(name))
-    ]
-    return sorted(path for path in found if os.path.normpath(path) != os.path.normpath(marking))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _check_different(files: Sequence[DumpFile]) -> None:

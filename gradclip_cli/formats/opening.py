@@ -42,6 +42,12 @@ _FOREIGN = (
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: unzstd FILE"),
     (b"GGUF", "a GGUF file", "save the tensors with safetensors"),
     (
+        rb"Loss,[^\n]*\n(?:Param|Grad),",
+        "a log of fairchem with the mean of |g| of each parameter, from which no norm follows",
+        "save the gradients themselves where they are logged: "
+        "torch.save({name: p.grad for name, p in model.named_parameters()}, path)",
+    ),
+    (
         rb"\x80[\x02-\x05]",
         "a Python pickle, which can run code and is never opened",
         "save plain tensors where it was made: "
@@ -238,9 +244,8 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
     for form in registry.formats():
         if form.magic and head.startswith(form.magic) and ends_in(path, form.suffixes):
             return form
-    for start, what, hint in _FOREIGN:
-        if re.match(start, head.lstrip(), re.IGNORECASE | re.DOTALL):
-            raise GradclipError(path, f"not a dump of tensors but {what}", hint)
+    if known := _foreign(head):
+        raise GradclipError(path, f"not a dump of tensors but {known[0]}", known[1])
     for form in registry.formats():
         if ends_in(path, form.suffixes):
             return form
@@ -249,6 +254,24 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
         "an unknown kind of file" if head else "empty: 0 bytes",
         f"gradclip reads {registry.list_of_suffixes()} files",
     )
+
+
+def foreign_in(path: str) -> tuple[str, str] | None:
+    """Say what a file that is no dump is, and what to do with it; None where it is not known."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as stream:
+            return _foreign(stream.read(_HEAD))
+    except OSError:
+        return None
+
+
+def _foreign(head: bytes) -> tuple[str, str] | None:
+    for start, what, hint in _FOREIGN:
+        if re.match(start, head.lstrip(), re.IGNORECASE | re.DOTALL):
+            return what, hint
+    return None
 
 
 def _check_size(tensors: Sequence[Tensor], source: FileSource, data_start: int) -> None:

@@ -1,28 +1,24 @@
 """Files that are steps of a run, and not parts of one gradient: what their names say, and headers.
 
-A name reads as a step where a number stands beside a word for one. Only names are looked at, and
-only where two of them read as steps a header of each, for steps have the same tensors.
+A name reads as a step where a number stands beside a word for one; those of all ranks, and of all
+tensors that have a file each, are one step. Only names are looked at, and only where two of them
+read as steps a header of each, for steps have the same tensors.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.folders import Place
 from gradclip_cli.formats.opening import open_regular
+from gradclip_cli.formats.paths import STEP, number_of, starred, token
+from gradclip_cli.formats.paths import shared as pattern_of
+from gradclip_cli.formats.registry import ending_of
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Shape
 from gradclip_cli.tensors.names import natural
 
-_COUNTS = "(?:global[_-]?)?step|it(?:er(?:ation)?)?|checkpoint|ckpt|update|batch"
-_WORD = f"(?:{_COUNTS}|epoch)s?"
-_STEP = re.compile(
-    rf"(?<![a-z]){_WORD}[^0-9a-z\n/]{{0,2}}([0-9]+)"
-    rf"|(?<![a-z0-9.])([0-9]+)[-_ ]?{_WORD}(?![a-z])",
-    re.IGNORECASE,
-)
-_COUNTED = re.compile(rf"(?<![a-z])(?:{_COUNTS})s?[^0-9a-z\n/]{{0,2}}$", re.IGNORECASE)
 _BARE = re.compile("^[0-9]+(?=[./\n]|$)", re.MULTILINE)
 # Below these a number counts parts of a model or of a cluster.
 _PARTS = re.compile(
@@ -35,6 +31,8 @@ _NUMBER = re.compile("[0-9]+")
 @frozen
 class Series:
     """Steps that a folder holds, or operands are: each a path with its files, in natural order.
+
+    Where several paths make a step it has the pattern that they fit.
 
     `others` are files beside them that belong to no numbered step. A series of operands has no
     folder.
@@ -114,49 +112,96 @@ def series(places: Sequence[Place], least: int = 2) -> list[Series]:
         names = [place.relative if folder else place.path for place in some]
         bare = bool(folder) and not _PARTS.search(os.path.abspath(folder))
         everything = "\n".join(names)
-        if not (_STEP.search(everything) or (bare and _BARE.search(everything))):
+        if not (STEP.search(everything) or (bare and _BARE.search(everything))):
+            steps = _numbered(some, names)
+            if len(steps) > 1:
+                found.append(_series(folder, steps, ()))
             continue
-        steps: dict[str, list[Place]] = {}
+        begun: dict[str, list[Place]] = {}
         others = []
         for name, place in zip(names, some, strict=True):
             step = _step_of(name, bare)
             if step is None:
                 others.append(place)
             else:
-                steps.setdefault(os.path.join(folder, step), []).append(place)
-        steps = {step: some for held in steps.items() for step, some in _apart(*held)}
-        if len(steps) > 1 or (steps and least == 1 and not others and _STEP.search(everything)):
-            ordered = {step: tuple(steps[step]) for step in sorted(steps, key=natural)}
-            found.append(Series(folder, ordered, tuple(others)))
+                begun.setdefault(os.path.join(folder, step), []).append(place)
+        steps = _together({step: some for held in begun.items() for step, some in _apart(*held)})
+        if len(steps) > 1 or (steps and least == 1 and not others and STEP.search(everything)):
+            found.append(_series(folder, steps, others))
     return found
 
 
-def is_counted(words: str) -> bool:
-    """Say whether words end in one for a step, but for an epoch, so that its number may follow.
+def gathered(paths: Iterable[str], names_none: Callable[[str], bool]) -> dict[str, list[str]]:
+    """Give steps, each by its path with itself, or by the pattern of the paths that make it.
 
-    >>> is_counted("run-2_step_"), is_counted("epoch="), is_counted("2024-01-")
-    (True, False, False)
+    These differ in ranks alone, or are files of a step that `names_none` of its tensors.
+
+    >>> gathered(["rank0_step_1.npz", "rank1_step_1.npz", "step_2.npz"], lambda _: False)
+    {'rank*_step_1.npz': ['rank0_step_1.npz', 'rank1_step_1.npz'], 'step_2.npz': ['step_2.npz']}
     """
-    return _COUNTED.search(words) is not None
+    alike: dict[str, list[str]] = {}
+    for path in paths:
+        alike.setdefault(starred(path), []).append(path)
+    one_step: dict[tuple[str, str, str], list[str]] = {}
+    for pattern in alike:
+        place = os.path.dirname(pattern), token(pattern), ending_of(pattern)
+        one_step.setdefault(place if all(place[1:]) else (pattern, "", ""), []).append(pattern)
+    several = next((some for some in one_step.values() if len(some) > 1), None)
+    if several and names_none(alike[several[0]][0]):
+        groups = [[path for one in some for path in alike[one]] for some in one_step.values()]
+    else:
+        groups = [*alike.values()]
+    return {some[0] if len(some) == 1 else pattern_of(some): some for some in groups}
 
 
-def number_of(name: str) -> str | None:
-    """Give the digits beside a word for a step; None where a name does not read as one.
+def _together(steps: Mapping[str, Sequence[Place]]) -> dict[str, list[Place]]:
+    groups = gathered(steps, lambda step: _names_none(steps[step][0]))
+    return {
+        called: [place for step in some for place in steps[step]] for called, some in groups.items()
+    }
 
-    >>> number_of("v2-global_step1000"), number_of("model_20_steps"), number_of("layer_1")
-    ('1000', '20', None)
+
+def _series(folder: str, steps: Mapping[str, Sequence[Place]], others: Sequence[Place]) -> Series:
+    ordered = {step: tuple(steps[step]) for step in sorted(steps, key=natural)}
+    return Series(folder, ordered, tuple(others))
+
+
+def _numbered(places: Sequence[Place], names: Sequence[str]) -> dict[str, list[Place]]:
+    """Give steps that have no word for it: by the one number that is none of a rank.
+
+    Files of ranks that name their tensors are so numbered, and not one for each layer.
     """
-    found = _STEP.search(name)
-    return found and (found[1] or found[2])
+    patterns = [*map(starred, names)]
+    steps: dict[str, list[Place]] = {}
+    for pattern, place in zip(patterns, places, strict=True):
+        steps.setdefault(place.path.removesuffix(place.relative) + pattern, []).append(place)
+    if len(steps) == len(places) or len(steps) < 2:
+        return {}
+    if len({_NUMBER.sub("#", pattern) for pattern in steps}) > 1:
+        return {}
+    words = _NUMBER.split(patterns[0])
+    columns = [*map(set, zip(*map(_NUMBER.findall, patterns), strict=True))]
+    varying = [before for before, column in zip(words, columns, strict=False) if len(column) > 1]
+    if len(varying) != 1 or _PARTS.search(varying[0]) or _names_none(places[0]):
+        return {}
+    return steps
+
+
+def _names_none(place: Place) -> bool:
+    """Say whether a file names none of its tensors; one that cannot be read says nothing."""
+    try:
+        return open_regular(place.path, place.relative, void_as=place.void_as).is_named_by_file
+    except (GradclipError, OSError):
+        return False
 
 
 def _step_of(name: str, bare: bool) -> str | None:
     """Give the part of a path to the end of what reads as a step: a folder, else the file."""
     *folders, last = name.split(os.sep)
     for depth in range(len(folders), 0, -1):
-        if _STEP.search(folders[depth - 1]):
+        if STEP.search(folders[depth - 1]):
             return os.sep.join(folders[:depth])
-    if _STEP.search(last):
+    if STEP.search(last):
         return name
     return name.split(os.sep)[0] if bare and _is_bare(name) else None
 

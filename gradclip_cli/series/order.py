@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.paths import is_counted, number_of
 from gradclip_cli.formats.registry import suffixes
-from gradclip_cli.formats.steps import is_counted, number_of
 from gradclip_cli.tensors.names import escape, natural
 from gradclip_cli.tensors.patterns import Pattern, shown
 
@@ -22,10 +22,19 @@ _LONGEST = 18  # digits: what is longer is no count of steps, and int() refuses 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A path, and the step that it is: a number, or a name where the path has no number."""
+    """A path, and the step that it is: a number, or a name where the path has no number.
+
+    A step that several paths make is known by their pattern, and `paths` are these.
+    """
 
     path: str
     step: int | str
+    paths: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The paths that make it, mostly its own alone."""
+        return self.paths or (self.path,)
 
 
 def ordered(paths: Sequence[str], step_from: str | None = None) -> list[Operand]:

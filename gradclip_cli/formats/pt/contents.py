@@ -4,11 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from gradclip_cli.files.source import Front
-from gradclip_cli.formats.counted import OPTIMIZER, SHARED, gradients_among, kind, repeated
+from gradclip_cli.formats.counted import (
+    OPTIMIZER,
+    SHARED,
+    gradients_among,
+    kind,
+    named_by_file,
+    repeated,
+)
 from gradclip_cli.formats.pt.allowed import Storage, View
 from gradclip_cli.formats.pt.opcodes import PickleError
 from gradclip_cli.frozen import frozen
 
+_ONES = {"value", "high_precision"}  # names of the one tensor in files of tools that dump many
 _DEEPEST = 200  # parts of a name
 _REPEATED = 1_000_000  # values in containers that stand in several places
 
@@ -50,6 +58,9 @@ def contents(root: Any, name: str | None, front: Front, label: str) -> Contents:
     if others:
         front.besides.append(f"{others:,} values that are no tensors")
     gradients, parameters = gradients_among(found, front)
+    alone = named_by_file(gradients, name, _ONES)
+    front.is_named_by_file = alone is not gradients
+    gradients = alone
     return Contents(_once(gradients, front), uncounted | parameters)
 
 

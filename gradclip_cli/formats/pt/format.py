@@ -28,8 +28,8 @@ def is_tar(head: bytes) -> bool:
 
 # What trainers leave beside a model: its optimizer, random states, arguments.
 _BESIDE = re.compile(
-    r"(training_args|args|optim[a-z]*|lr_scheduler|scheduler|scaler|rng_state|random_states)"
-    r"([_.-].*)?\.(pt|pth|bin|ckpt)",
+    r"((training_args|args|optim[a-z]*|lr_scheduler|scheduler|scaler|rng_state|random_states)"
+    r"([_.-].*)?|.*_optim_states)\.(pt|pth|bin|ckpt)",
     re.IGNORECASE,
 )
 
