@@ -30,7 +30,7 @@ _RANK = re.compile(
     r"|(?<=__)(?P<file>[0-9]+_[0-9]+)(?=\.|$))(?![a-z0-9])",
     re.IGNORECASE,
 )
-_RANKED = re.compile("rank|shard|worker|device|gpu|proc|ddp|gp[0-9]|__", re.IGNORECASE)
+_RANKED = ("rank", "shard", "worker", "device", "gp", "proc", "ddp", "__")
 _BETWEEN = "._-= "
 
 SAMPLES = "samples of gradients, beside these"
@@ -46,7 +46,7 @@ _SPELLINGS = (
     (r"[^/]+_(?:activation|gradient|weight|output|dgrad)_iter_[0-9]+", OTHERS),
     (r"sampled_gradients/(?P<name>[^/]+)_first(?P<count>[0-9]+)", SAMPLES),
 )
-_SPELLED = re.compile(r"name=|\.parameters_grad\.|_wgrad_iter_|sampled_gradients/")
+_SPELLED = ("name=", ".parameters_grad.", "_wgrad_iter_", "sampled_gradients")
 
 
 @functools.cache
@@ -118,14 +118,13 @@ def said_of(paths: Sequence[str], relatives: Sequence[str]) -> list[Said]:
 
     A relative path is that below the folder that was given.
     """
-    are_spelled = _SPELLED.search("\n".join(paths)) is not None
+    are_spelled = _has("\n".join(paths), _SPELLED)
     spelled = [_spelled(path) if are_spelled else None for path in paths]
     if len(paths) == 1:
         return [spelled[0] or NOTHING]
-    everything = "\n".join(relatives)
     folders: set[tuple[str, ...]] = set()
     files: set[tuple[str, ...]] = set()
-    for one in relatives if _RANKED.search(everything) else ():
+    for one in relatives if _has("\n".join(relatives).lower(), _RANKED) else ():
         folder, name = os.path.split(one)
         if (ranks := ranks_of(folder)) or _RANK.search(name):
             folders.add(ranks)
@@ -138,6 +137,10 @@ def said_of(paths: Sequence[str], relatives: Sequence[str]) -> list[Said]:
         one or (_plain(relative, several, step), "", "")
         for one, relative in zip(spelled, relatives, strict=True)
     ]
+
+
+def _has(text: str, words: Sequence[str]) -> bool:
+    return any(word in text for word in words)
 
 
 def _common_step(relatives: Sequence[str]) -> str:
@@ -180,7 +183,7 @@ def _spelled(path: str) -> Said | None:
 
 def _but_the_tensor(name: str) -> str:
     """Give the name of a file with blanks in the place of a tensor's, which may read as a step."""
-    for pattern, _ in _spellings() if _SPELLED.search(name) else ():
+    for pattern, _ in _spellings() if _has(name, _SPELLED) else ():
         found = pattern.fullmatch(name.removesuffix(ending_of(name)))
         if found and "name" in pattern.groupindex:
             begin, end = found.span("name")
