@@ -9,6 +9,7 @@ from typing import BinaryIO
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
+    ALIGNED,
     ALL,
     COMBINE,
     FORCE,
@@ -27,7 +28,7 @@ from gradclip_cli.rules.terms import EPS, LIKE, LOSS_SCALE, NONFINITE, NORM_TYPE
 
 OUTPUT = Option(
     "output",
-    "A file, whose ending chooses its format, a folder, or - for stdout.",
+    "A file, whose ending is its format, a folder, or -.",
     metavar="OUT",
     short="-o",
     group="Where it goes",
@@ -215,6 +216,7 @@ def command() -> Command:
             *SELECTION,
             ONE_GRADIENT,
             COMBINE,
+            *ALIGNED,
             VOID_AS,
             NORM_TYPE,
             LOSS_SCALE,
@@ -232,8 +234,7 @@ def command() -> Command:
         ),
         (
             "gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors",
-            "gradclip apply grads/ --clip-norm 1.0 -o clipped/ --nonfinite zero",
-            r"gradclip apply grads/ --clip-norm 1.0 --per-group 'layer(\d+)' -o clipped/",
+            r"gradclip apply grads/ --clip-norm 1 --per-group 'layer(\d+)' -o clipped/",
             "gradclip apply grads/ --clip-value 0.5 --like torch -o clipped/",
             "gradclip apply grads/ --clip-norm 1.0 --in-place --backup .orig",
             "cat grads.safetensors | gradclip apply --clip-norm 5.0 | gradclip inspect",

@@ -44,6 +44,7 @@ _HELP = (
     Option("brief", "Show the common options and examples, then exit.", flag="-h", group="Other"),
     Option("help", "Show all options, then exit.", flag="--help", group="Other"),
 )
+_BOTH = Option("help", "Show what is common, or all, then exit.", short="-h", group="Other")
 
 
 class Given(SimpleNamespace):
@@ -243,7 +244,7 @@ def _write_help(command: Command, formatter: Any, brief: bool) -> None:
         with formatter.section("Common options"):
             formatter.write_dl([*map(_record, common), (_HELP[1].flag, _HELP[1].help)])
     else:
-        for heading, options in _groups([*command.options, *_HELP]):
+        for heading, options in _groups([*command.options, _BOTH]):
             with formatter.section(heading):
                 formatter.write_dl([*map(_record, options)])
     with formatter.section("Examples"):

@@ -1,10 +1,12 @@
 """`gradclip diff`: how two dumps differ."""
 
+import dataclasses
+
 import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import COMBINE, REPORT, ROWS, SELECTION, VOID_AS, WORKERS
+from gradclip_cli.cli.shared import ALIGNED, COMBINE, REPORT, ROWS, SELECTION, VOID_AS, WORKERS
 from gradclip_cli.errors import together
 from gradclip_cli.options import Operand, Option, number
 
@@ -26,22 +28,9 @@ ATOL = Option(
     group="What passes",
     common=True,
 )
-STRIP_PREFIX = Option(
-    "strip_prefix",
-    "Take TEXT off the front of names first; repeatable.",
-    metavar="TEXT",
-    group="What counts",
-    common=True,
-    many=True,
-)
-RENAME = Option(
-    "rename",
-    "Replace matches in names; cut at the last =; repeatable.",
-    metavar="REGEX=NEW",
-    group="What counts",
-    common=True,
-    many=True,
-)
+
+
+_ALIGNED = tuple(dataclasses.replace(option, common=True) for option in ALIGNED)
 
 
 def run(given: Given) -> None:
@@ -69,7 +58,7 @@ def command() -> Command:
     return Command(
         "diff",
         (A, B),
-        (RTOL, ATOL, STRIP_PREFIX, RENAME, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS),
+        (RTOL, ATOL, *_ALIGNED, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS),
         (
             "gradclip diff step-19.safetensors step-20.safetensors",
             "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",

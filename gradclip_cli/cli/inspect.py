@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
+    ALIGNED,
     COMBINE,
     FAIL_NONFINITE,
     ONE_GRADIENT,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CLIP_NORM = Option(
     "clip_norm",
-    "Say what clipping to C, or to each of C,C,…, would do; repeatable.",
+    "Say what clipping to C or C,C,… would do; repeatable.",
     metavar="C",
     group="Rule",
     elsewhere=LIMITS_ELSEWHERE,
@@ -37,14 +38,14 @@ CLIP_NORM = Option(
 BAD_ONLY = Option("bad_only", "Only rows with NaN or infinities.", group="Report", default=False)
 GROUP_BY = Option(
     "group_by",
-    "A row a group: by N name parts, or by a pattern's first group.",
+    "A row a group: by N name parts, or a pattern's group.",
     metavar="N|REGEX",
     group="Report",
     common=True,
 )
 FAIL_ABOVE = Option(
     "fail_above",
-    "Status 1 unless the global norm is finite and at most NORM, but for rounding.",
+    "Status 1 unless the global norm is finite, at most NORM.",
     metavar="NORM",
     parse=number("fail_above", "100"),
     group="Gates",
@@ -131,6 +132,7 @@ def command() -> Command:
             *SELECTION,
             ONE_GRADIENT,
             COMBINE,
+            *ALIGNED,
             VOID_AS,
             NORM_TYPE,
             LOSS_SCALE,

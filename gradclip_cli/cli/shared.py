@@ -41,6 +41,22 @@ COMBINE = Option(
     many=True,
 )
 
+STRIP_PREFIX = Option(
+    "strip_prefix",
+    "Take TEXT off the front of names first; repeatable.",
+    metavar="TEXT",
+    group="What counts",
+    many=True,
+)
+RENAME = Option(
+    "rename",
+    "Replace matches in names; last = cuts; repeatable.",
+    metavar="REGEX=NEW",
+    group="What counts",
+    many=True,
+)
+ALIGNED = (STRIP_PREFIX, RENAME)
+
 VOID_AS = Option(
     "void_as",
     "What |V2 and |V1 arrays hold, such as bfloat16.",
@@ -92,7 +108,7 @@ QUIET = Option(
 )
 FORMAT = Option(
     "form",
-    "{choices}; table on a terminal, else tsv.",
+    "{choices}; tsv in a pipe.",
     metavar="FORMAT",
     flag="--format",
     choices=RENDERERS,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
+    ALIGNED,
     ALL,
     COMBINE,
     FAIL_NONFINITE,
@@ -165,6 +166,7 @@ def command() -> Command:
             *SELECTION,
             ONE_GRADIENT,
             COMBINE,
+            *ALIGNED,
             VOID_AS,
             SUGGEST,
             FAIL_NONFINITE,
@@ -179,7 +181,6 @@ def command() -> Command:
         ),
         (
             "gradclip trend run/",
-            "gradclip trend step-*.safetensors",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
             "gradclip trend run/*.safetensors --fail-spike -q || echo look at it",
             "gradclip trend run/*.safetensors --cache run.jsonl --suggest",

@@ -49,6 +49,7 @@ from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import listed as some_of
 from gradclip_cli.tensors.names import plural
+from gradclip_cli.tensors.renaming import renaming
 from gradclip_cli.tensors.selection import Selection
 
 
@@ -70,6 +71,8 @@ def apply(
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
     combine: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
+    rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -90,10 +93,11 @@ def apply(
     `use_norm` is a norm known already, which spares the measuring. Values are divided by
     `loss_scale`, which the loss was multiplied by, before the rule sees them. The steps of a run
     are not one gradient, and refused, unless `one_gradient` says so. What tensors of one name in
-    several files are to each other `combine` says, as in `inspect`. `void_as` is the dtype of
-    arrays whose files say no more than the size of their values. Raises `GradclipError` for what
-    cannot be read or written, and `RefusedError` for gradients that cannot be clipped; either way
-    every target is as it was. A dry run tries all of it, and writes nothing.
+    several files are to each other `combine` says, once `strip_prefix` and `rename` have aligned
+    their names, as in `inspect`. `void_as` is the dtype of arrays whose files say no more than the
+    size of their values. Raises `GradclipError` for what cannot be read or written, and
+    `RefusedError` for gradients that cannot be clipped; either way every target is as it was. A dry
+    run tries all of it, and writes nothing.
     """
     wish = {"norm_type": norm_type, "eps": eps, "like": like, "nonfinite": nonfinite}
     wish |= {"use_norm": use_norm, "loss_scale": loss_scale}
@@ -109,7 +113,8 @@ def apply(
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
         targets.check_suffix(backup)
     operands = listed(paths)
-    dump = gradient(operands, one_gradient, void_as, combine)
+    aligned = renaming(strip_prefix, rename)
+    dump = gradient(operands, one_gradient, void_as, combine, aligned)
     form = target_of(dump, operands, output)
     if form is not None:
         dump = converted(dump, form, output)
@@ -117,7 +122,7 @@ def apply(
     chosen = gradients(dump, selection)
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors(dump, chosen)
-    aim = aimed(rule, terms, dump, chosen, void_as)
+    aim = aimed(rule, terms, dump, chosen, void_as, aligned)
     way = Way(output, in_place, backup or "", force, dry_run, aim.read(dump))
     with contextlib.ExitStack() as stack:
         target = destination(dump, operands, way, stack, form)

@@ -22,6 +22,7 @@ from gradclip_cli.tensors.codecs import Floats
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.tensors.gradients import paired
 from gradclip_cli.tensors.names import plural, quoted
+from gradclip_cli.tensors.renaming import Renaming, renamed
 
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
 
@@ -130,11 +131,17 @@ class Aim:
 
 
 def aimed(
-    rule: Rule, terms: Terms, dump: Dump, chosen: Sequence[int], void_as: str | None = None
+    rule: Rule,
+    terms: Terms,
+    dump: Dump,
+    chosen: Sequence[int],
+    void_as: str | None = None,
+    aligned: Renaming | None = None,
 ) -> Aim:
     """Give what a rule asks for; raises `GradclipError` where a tensor has no units, or no pair.
 
-    Parameters that are bytes without a meaning are `void_as`.
+    Parameters that are bytes without a meaning are `void_as`; their names and those of gradients
+    are `aligned`.
     """
     if rule.by != "units":
         return Aim(rule, terms)
@@ -154,8 +161,10 @@ def aimed(
     axes = dict(zip(chosen, found, strict=True))
     if rule.parameters is None:
         return Aim(rule, terms, axes)
-    weights = opened(find([rule.parameters], void_as))
-    return Aim(rule, terms, axes, weights, paired(dump, chosen, weights))
+    align = aligned or Renaming()
+    weights = opened(find([rule.parameters], void_as, (), align))
+    renamed(weights.tensors, align, rule.parameters)
+    return Aim(rule, terms, axes, weights, paired(dump, chosen, weights, align))
 
 
 def _parameter_norms(

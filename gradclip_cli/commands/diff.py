@@ -17,7 +17,7 @@ from gradclip_cli.commands.measuring import (
 )
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream, settled, spool
-from gradclip_cli.compare.alignment import Renaming, likely_prefix, renamed, renaming
+from gradclip_cli.compare.alignment import likely_prefix
 from gradclip_cli.compare.comparing import compare_tensors
 from gradclip_cli.compare.pairs import Pair, is_mixed
 from gradclip_cli.compare.tolerance import Tolerance
@@ -35,6 +35,7 @@ from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, Tensor
 from gradclip_cli.tensors.gradients import gradient_kinds
 from gradclip_cli.tensors.names import left_out, plural
+from gradclip_cli.tensors.renaming import Renaming, renamed, renaming
 from gradclip_cli.tensors.selection import Selection
 
 _AS_ONE = "each side has one tensor, one of them without a name of its own: these are compared"
@@ -73,8 +74,8 @@ def diff(
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])
     places = (
-        found(operands[:1], void_as, combine),
-        found(operands[1:], void_as, combine),
+        found(operands[:1], void_as, combine, aligned),
+        found(operands[1:], void_as, combine, aligned),
     )
     dumps = opened(places[0], bad[0]), opened(places[1], bad[1])
 

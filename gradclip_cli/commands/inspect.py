@@ -19,6 +19,7 @@ from gradclip_cli.results.reporting import report
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.renaming import Renaming, renaming
 from gradclip_cli.tensors.selection import Selection
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def inspect(
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
     combine: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
+    rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     norm_type: float | None = None,
     loss_scale: float | None = None,
@@ -51,9 +54,10 @@ def inspect(
     clipping to each would do, for which the values are read again; so it does of any rule that is
     named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
     what is stored. What tensors of one name in several files are to each other `combine` says, as
-    `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins. `void_as` is the dtype of arrays
-    whose files say no more than the size of their values. Raises `GradclipError` for a path that is
-    no sound dump, and where nothing is selected.
+    `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
+    texts of the form `REGEX=NEW`, align their names first. `void_as` is the dtype of arrays whose
+    files say no more than the size of their values. Raises `GradclipError` for a path that is no
+    sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     p, scale = 2.0, 1.0
@@ -71,14 +75,15 @@ def inspect(
         if limits or given:
             terms = {"norm_type": norm_type, "loss_scale": loss_scale}
             chances = each_chosen({"clip_norm": limits, **given, **terms})
-    dump = _dump(paths, one_gradient, void_as, combine)
+    aligned = renaming(strip_prefix, rename)
+    dump = _dump(paths, one_gradient, void_as, combine, aligned)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
     if chances:
         from gradclip_cli.commands.deciding import aimed
 
-        aims = [aimed(rule, terms, dump, chosen, void_as) for rule, terms in chances]
+        aims = [aimed(rule, terms, dump, chosen, void_as, aligned) for rule, terms in chances]
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
         moments = measured(dump, chosen, workers, progress, p, fingerprint)
@@ -98,7 +103,11 @@ def inspect(
 
 
 def _dump(
-    paths: Sequence[Any], one_gradient: bool, void_as: VoidAs | None, combine: Sequence[str]
+    paths: Sequence[Any],
+    one_gradient: bool,
+    void_as: VoidAs | None,
+    combine: Sequence[str],
+    aligned: Renaming,
 ) -> Dump:
     """Give the dump of paths, or of a dict of arrays."""
     if any(isinstance(path, Mapping) for path in paths):
@@ -106,10 +115,11 @@ def _dump(
 
         dump = of_dict(paths)
         ways = Ways.of(combine)
+        names = [tensor.name for tensor in dump.tensors]
         return dataclasses.replace(
-            dump, unmatched=ways.unmatched(tensor.name for tensor in dump.tensors)
+            dump, unmatched=ways.unmatched(names), unaligned=(*aligned.misses(names),)
         )
-    return gradient(listed(paths), one_gradient, void_as, combine)
+    return gradient(listed(paths), one_gradient, void_as, combine, aligned)
 
 
 def signature() -> Signature:

@@ -88,6 +88,7 @@ def notes(
         said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     said += selection.misses([tensor.name for tensor in tensors])
     said += unmatched(dump)
+    said += dump.unaligned
     if holds_only_integers(dump):
         said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     said += factors([tensors[index] for index in chosen])
@@ -164,6 +165,10 @@ def combined(dump: Dump) -> list[str]:
     for one in dump.combined:
         found.setdefault((one.way, len(one.labels)), []).append(one.name)
     said = [f"{names(some)}: {_WAYS[way].format(n)}" for (way, n), some in found.items()]
+    aligned = [one for one in dump.combined if one.stored]
+    if aligned:
+        what = names([one.name for one in aligned])
+        said.append(f"{what}: names that are aligned, stored as {names(aligned[0].stored)}")
     said += [
         f"{names([one.name])}: no copy of that in {names(one.labels[:1])}, as was said: "
         f"{'; '.join(one.differing[:_SHOWN])}{' …' if one.differing[_SHOWN:] else ''}"

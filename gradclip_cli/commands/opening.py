@@ -8,6 +8,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
 from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.renaming import Renaming
 
 
 def gradient(
@@ -15,13 +16,15 @@ def gradient(
     one_gradient: bool,
     void_as: str | None = None,
     combine: Sequence[str] = (),
+    aligned: Renaming | None = None,
 ) -> Dump:
     """Open a dump that is one gradient; raises `GradclipError` for the steps of a run.
 
     With `one_gradient` they are taken for one all the same. Bytes without a meaning are `void_as`,
-    and `combine` says what tensors of one name in several files are to each other.
+    and `combine` says what tensors of one name in several files are to each other; names are
+    `aligned` first.
     """
-    files = found(operands, void_as, combine)
+    files = found(operands, void_as, combine, aligned)
     if not one_gradient and len(files.files) > 1:
         _refuse_steps(files)
     return opened(files)
@@ -33,7 +36,7 @@ def _refuse_steps(files: Found) -> None:
     from gradclip_cli.formats.steps import series  # one file needs none of it, and should not wait
 
     for run in series(files.files):
-        common = run.common()
+        common = run.common(files.aligned)
         if common is None or len({*map(os.path.realpath, run.steps)}) < len(run.steps):
             continue  # one that is given twice is told as such
         first, *_, last = run.steps
@@ -52,12 +55,15 @@ def _refuse_steps(files: Found) -> None:
 
 
 def found(
-    operands: Sequence[str], void_as: str | None = None, combine: Sequence[str] = ()
+    operands: Sequence[str],
+    void_as: str | None = None,
+    combine: Sequence[str] = (),
+    aligned: Renaming | None = None,
 ) -> Found:
     """Find the files of a dump, once no interrupted run has left them half replaced."""
-    files = find(operands, void_as or "", combine)
+    files = find(operands, void_as or "", combine, aligned)
     finished = [_finished(folder) for folder in files.folders]
-    return find(operands, void_as or "", combine) if any(finished) else files
+    return find(operands, void_as or "", combine, aligned) if any(finished) else files
 
 
 def read_by(operands: Iterable[str]) -> Iterator[str]:

@@ -11,14 +11,20 @@ from gradclip_cli.formats.steps import gathered, series
 from gradclip_cli.series.order import Operand, folders, ordered
 from gradclip_cli.series.recorded import is_report
 from gradclip_cli.tensors.names import escape, left_out, listed, plural
+from gradclip_cli.tensors.renaming import Renaming
 
 
 def steps_of(
-    paths: Sequence[str], step_from: str | None, one_gradient: bool, void_as: str | None = None
+    paths: Sequence[str],
+    step_from: str | None,
+    one_gradient: bool,
+    void_as: str | None = None,
+    aligned: Renaming | None = None,
 ) -> tuple[list[Operand], list[str]]:
     """Give the steps that paths are or hold, in order, and notes of how they were read.
 
-    With `one_gradient` a folder is one step, whatever it holds. What is surely no dump is left out.
+    With `one_gradient` a folder is one step, whatever it holds; the names of tensors in steps are
+    `aligned`. What is surely no dump is left out.
     Raises `GradclipError` where nothing else is there.
     """
     kept = [path for path in paths if not _is_none(path)]
@@ -29,7 +35,7 @@ def steps_of(
     links: list[str] = []
     runs: list[tuple[str, set[str]]] = []
     for path in kept:
-        held, left, linked = _held(path, one_gradient, void_as or "")
+        held, left, linked = _held(path, one_gradient, void_as or "", aligned or Renaming())
         ignored += left
         links += linked
         found += held.items()
@@ -102,7 +108,7 @@ def _names_none(path: str) -> bool:
 
 
 def _held(
-    path: str, one_gradient: bool, void_as: str
+    path: str, one_gradient: bool, void_as: str, aligned: Renaming
 ) -> tuple[dict[str, tuple[str, ...]], list[str], tuple[str, ...]]:
     """Give the steps that a path holds, itself if none, what is beside them, and linked folders.
 
@@ -115,9 +121,9 @@ def _held(
     except (GradclipError, OSError):  # as is said in its row
         return {path: (path,)}, [], ()
     for run in series(found.files, least=1) if not one_gradient else ():
-        common = run.common()
+        common = run.common(aligned)
         if common is not None:
-            beside = list(run.beside(common))
+            beside = list(run.beside(common, aligned))
             steps = {step: _paths(step, places) for step, places in run.steps.items()}
             steps |= {other: (other,) for other, is_step in beside if is_step}
             return steps, [other for other, is_step in beside if not is_step], found.links

@@ -41,6 +41,7 @@ from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import plural
+from gradclip_cli.tensors.renaming import Renaming, all_renamed, renaming
 from gradclip_cli.tensors.selection import NothingSelectedError, Selection
 
 
@@ -64,6 +65,8 @@ def trend(
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
     combine: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
+    rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -76,9 +79,11 @@ def trend(
     is a norm above the range of those before, unless a `SpikeRule` as `spike` says otherwise.
     `cache` names a file that keeps what was measured, so that only new steps are measured the next
     time; with `trust_mtime` what was copied or restored with its times is not new. What tensors of
-    one name in several files of a step are to each other `combine` says, as in `inspect`. `void_as`
-    is the dtype of arrays whose files say no more than the size of their values. What cannot be
-    read is `unreadable` in the result. Raises `GradclipError` where nothing can be.
+    one name in several files of a step are to each other `combine` says, as in `inspect`.
+    `strip_prefix` and `rename`, texts of the form `REGEX=NEW`, align names first, in all steps;
+    `include` and `exclude` match aligned names. `void_as` is the dtype of arrays whose files say no
+    more than the size of their values. What cannot be read is `unreadable` in the result. Raises
+    `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
@@ -93,8 +98,9 @@ def trend(
             f"give deviations above 0, and a window of {LEAST} or more",
         )
     selection = Selection(include, exclude)
-    operands, said = steps_of(paths, step_from, one_gradient, void_as)
-    places = [_Place(operand, selection, void_as, combine) for operand in operands]
+    aligned = renaming(strip_prefix, rename)
+    operands, said = steps_of(paths, step_from, one_gradient, void_as, aligned)
+    places = [_Place(operand, selection, void_as, combine, aligned) for operand in operands]
     with contextlib.ExitStack() as stack:
         kept = (
             stack.enter_context(opened_cache(os.fspath(cache), trust_mtime))
@@ -179,15 +185,17 @@ class _Place:
         selection: Selection,
         void_as: str | None,
         combine: Sequence[str],
+        aligned: Renaming,
     ) -> None:
         self.operand = operand
         self._found: Found | GradclipError | OSError
         self._selection = selection
         self._void_as = void_as or ""
         self._combine = (*combine,)
+        self._aligned = aligned
         status: list[tuple[FileKey, int]] = []
         try:
-            self._found = found(operand.all, void_as, combine)
+            self._found = found(operand.all, void_as, combine, aligned)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
             status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
@@ -200,19 +208,26 @@ class _Place:
 
     def _key(self, files: tuple[FileKey, ...], changed: tuple[int, ...]) -> Key:
         return Key.of(
-            self.operand.path, files, self._selection, changed, self._void_as, self._combine
+            self.operand.path,
+            files,
+            self._selection,
+            changed,
+            self._void_as,
+            self._combine,
+            self._aligned,
         )
 
     def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
         if is_report(self.operand.path):
-            return self.key, read_report(self.operand.path, self._selection)
+            return self.key, read_report(self.operand.path, self._selection, self._aligned)
         if isinstance(self._found, Exception):
             raise self._found
         try:
             dump = opened(self._found)
         except RepeatedNameError as error:
             raise _explained(error, self.operand.path) from error
+        dump = all_renamed(dump, self._aligned)
         if not (self.operand.paths or os.path.isdir(self.operand.path)):
             dump = _unnamed(dump)
         chosen = gradients(dump, self._selection)

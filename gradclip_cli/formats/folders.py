@@ -26,6 +26,7 @@ from gradclip_cli.formats.walking import Inside, held, parts_of
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, listed, natural
+from gradclip_cli.tensors.renaming import Renaming
 
 _SPELLED = ("name=", ".parameters_grad.", "sampled_gradients")  # what a path says of one file
 BESIDE = "beside the dump; to count one, name it"
@@ -108,6 +109,7 @@ class Found:
     aside: tuple[tuple[str, Place], ...] = ()
     parts: tuple[str, ...] = ()
     ways: Ways = Ways()
+    aligned: Renaming = Renaming()
 
     @property
     def folders(self) -> set[str]:
@@ -138,7 +140,8 @@ class Found:
         if unreadable and not files:
             raise unreadable[0][1]
         _check_different(files)
-        files, combined = related(put_together(files), self.ways)
+        names = [tensor.name for file in files for tensor in file.tensors]
+        files, combined = related(put_together(files), self.ways, self.aligned)
         aside = tuple((why, place.path) for why, place in self.aside)
         return Dump(
             tuple(files),
@@ -148,14 +151,21 @@ class Found:
             aside,
             combined,
             self.parts,
-            self.ways.unmatched(tensor.name for file in files for tensor in file.tensors),
+            self.ways.unmatched(name and self.aligned(name) for name in names),
+            (*self.aligned.misses(names),),
         )
 
 
-def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()) -> Found:
+def find(
+    operands: Sequence[str],
+    void_as: str = "",
+    combine: Sequence[str] = (),
+    aligned: Renaming | None = None,
+) -> Found:
     """Give the files that operands name, opening none but shard indexes; `-` is standard input.
 
-    What tensors of one name in several of them are to each other `combine` says.
+    What tensors of one name in several of them are to each other `combine` says; names are
+    `aligned` first.
 
     Raises `NoDumpsError` for a folder without dumps.
     """
@@ -199,7 +209,16 @@ def find(operands: Sequence[str], void_as: str = "", combine: Sequence[str] = ()
     files, others = _said(files)
     aside += others
     ways = Ways.of(combine)
-    return Found((*files,), (*companions,), ignored, (*links,), (*aside,), (*parts,), ways)
+    return Found(
+        (*files,),
+        (*companions,),
+        ignored,
+        (*links,),
+        (*aside,),
+        (*parts,),
+        ways,
+        aligned or Renaming(),
+    )
 
 
 def _empty(folder: str, inside: Inside) -> NoDumpsError:

@@ -13,6 +13,7 @@ from gradclip_cli.formats.pieces import in_c_order, joined
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Combined, DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, quoted
+from gradclip_cli.tensors.renaming import Renaming, renamed
 
 WAYS = ("pieces", "copies", "sum", "mean")
 _HINT = (
@@ -20,6 +21,9 @@ _HINT = (
     "copies, sum or mean; else make one run per file, or follow the steps of a run with "
     "gradclip trend"
 )
+
+
+_AS_THEY_ARE = Renaming()
 
 
 class RepeatedNameError(GradclipError):
@@ -88,18 +92,22 @@ class Ways:
         )
 
 
-def related(files: Sequence[DumpFile], ways: Ways) -> tuple[list[DumpFile], tuple[Combined, ...]]:
+def related(
+    files: Sequence[DumpFile], ways: Ways, aligned: Renaming = _AS_THEY_ARE
+) -> tuple[list[DumpFile], tuple[Combined, ...]]:
     """Give the same files, each tensor in the first that has it, and what was put together.
 
+    Names are `aligned` first; a tensor that has several is called by that, others as they are.
     Raises `RepeatedNameError` for a name in several files where it is not known what these are, and
     `GradclipError` for tensors that cannot be what was said.
     """
     if len(files) == 1:  # each format has a name once
         return [*files], ()
     places: dict[str | None, list[tuple[int, Tensor]]] = {}
+    names = [_aligned(file, aligned) for file in files]
     for number, file in enumerate(files):
-        for tensor in file.tensors:
-            places.setdefault(tensor.name, []).append((number, tensor))
+        for name, tensor in zip(names[number], file.tensors, strict=True):
+            places.setdefault(name, []).append((number, tensor))
     repeated = {name: some for name, some in places.items() if len(some) > 1}
     if not repeated:
         return [*files], ()
@@ -111,18 +119,53 @@ def related(files: Sequence[DumpFile], ways: Ways) -> tuple[list[DumpFile], tupl
             file,
             tensors=tuple(
                 [
-                    whole.get(tensor.name, tensor)
-                    for tensor in file.tensors
-                    if first.get(tensor.name, number) == number
+                    whole.get(name, tensor)
+                    for name, tensor in zip(names[number], file.tensors, strict=True)
+                    if first.get(name, number) == number
                 ]
             ),
         )
         for number, file in enumerate(files)
     ]
+    if aligned:
+        _check_named_once(kept)
     return kept, tuple([combined for _, combined in found])
 
 
+def _aligned(file: DumpFile, aligned: Renaming) -> list[str | None]:
+    """Give the aligned names of a file's tensors; raises `GradclipError` where two are the same."""
+    if not aligned:
+        return [tensor.name for tensor in file.tensors]
+    return [tensor.name for tensor in renamed(file.tensors, aligned, file.source.label)]
+
+
+def _check_named_once(files: Sequence[DumpFile]) -> None:
+    seen: set[str | None] = set()
+    for file in files:
+        for tensor in file.tensors:
+            if tensor.name in seen:
+                raise GradclipError(
+                    file.source.label,
+                    f"two tensors would be called {quoted(tensor.name)}",
+                    "let --strip-prefix and --rename say more exactly what they mean",
+                )
+            seen.add(tensor.name)
+
+
 def _combined(
+    name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
+) -> tuple[Tensor, Combined]:
+    """Give the tensor that those of an aligned name are, called by that where theirs differ."""
+    stored = (*dict.fromkeys(tensor.name or "" for _, tensor in some),)
+    tensor, combined = _put_together(name, some, files, ways)
+    if len(stored) == 1:
+        return dataclasses.replace(tensor, name=some[0][1].name), dataclasses.replace(
+            combined, name=stored[0]
+        )
+    return dataclasses.replace(tensor, name=name), dataclasses.replace(combined, stored=stored)
+
+
+def _put_together(
     name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
 ) -> tuple[Tensor, Combined]:
     labels = tuple([files[number].source.label for number, _ in some])

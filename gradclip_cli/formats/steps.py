@@ -18,6 +18,7 @@ from gradclip_cli.formats.registry import ending_of
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Shape
 from gradclip_cli.tensors.names import natural
+from gradclip_cli.tensors.renaming import Renaming
 
 _BARE = re.compile("^[0-9]+(?=[./\n]|$)", re.MULTILINE)
 # Below these a number counts parts of a model or of a cluster.
@@ -26,6 +27,7 @@ _PARTS = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile("[0-9]+")
+_AS_THEY_ARE = Renaming()
 
 
 @frozen
@@ -42,20 +44,22 @@ class Series:
     steps: Mapping[str, tuple[Place, ...]]
     others: tuple[Place, ...]
 
-    def common(self) -> "Contents | None":
+    def common(self, aligned: Renaming = _AS_THEY_ARE) -> "Contents | None":
         """Give what steps hold; None where they have not most names and shapes in common.
 
-        A header of each is read; one that is unreadable says nothing.
+        Names are `aligned` first. A header of each is read; one that is unreadable says nothing.
         """
         first: Contents | None = None
         for step, places in self.steps.items():
-            found = _contents(step, places, first)
+            found = _contents(step, places, aligned, first)
             first = first or found
             if first and found and not first.resembles(found):
                 return None
         return first or Contents(frozenset(), "", frozenset())
 
-    def beside(self, common: "Contents") -> Iterator[tuple[str, bool]]:
+    def beside(
+        self, common: "Contents", aligned: Renaming = _AS_THEY_ARE
+    ) -> Iterator[tuple[str, bool]]:
         """Give what stands beside the numbered steps, and of each whether it is a step too.
 
         It is where it holds what they have in common, or cannot be read.
@@ -71,7 +75,7 @@ class Series:
             is_sibling = place.path.startswith(beside) and (not rest) == is_file
             found.setdefault(beside if is_sibling else place.path, []).append(place)
         for path, some in found.items():
-            held = _contents(path, some, common)
+            held = _contents(path, some, aligned, common)
             yield path, held is None or common.resembles(held)
 
 
@@ -220,7 +224,9 @@ def _is_bare(name: str) -> bool:
     return stem.isascii() and stem.isdecimal()
 
 
-def _contents(step: str, places: Sequence[Place], like: Contents | None = None) -> Contents | None:
+def _contents(
+    step: str, places: Sequence[Place], aligned: Renaming, like: Contents | None = None
+) -> Contents | None:
     """Look into one file of a step, that of another where it has it; None if it is unreadable."""
     files = {_NUMBER.sub("#", place.path.removeprefix(step)): place for place in reversed(places)}
     name = like.file if like and like.file in files else next(reversed(files))
@@ -229,7 +235,9 @@ def _contents(step: str, places: Sequence[Place], like: Contents | None = None) 
         file = open_regular(place.path, place.relative, void_as=place.void_as)
     except (GradclipError, OSError):
         return None
-    tensors = [(None if file.is_named_by_file else one.name, one.shape) for one in file.tensors]
+    names = [None if file.is_named_by_file else one.name for one in file.tensors]
+    names = [name if name is None or not aligned else aligned(name) for name in names]
+    tensors = zip(names, (one.shape for one in file.tensors), strict=True)
     return Contents(frozenset(files), name, frozenset(tensors))
 
 

@@ -19,7 +19,7 @@ _ADAPTIVE = "give --agc L --params PATH as the rule"
 
 AGC = Option(
     "agc",
-    "Adaptive: the limit for each unit's norm / its parameter's; eps 1e-3.",
+    "A limit for each unit's norm / parameter's; eps 1e-3.",
     metavar="L",
     parse=number("agc", "0.01"),
     group="Rule",
@@ -35,7 +35,7 @@ PARAMS = Option(
 )
 AGC_LAYOUT = Option(
     "agc_layout",
-    "Where weights have their units: jax (last axis, if not given) or torch (first).",
+    "Units lie as in jax (last axis), the usual, or torch.",
     metavar="LAYOUT",
     choices=get_args(Layout),
     group="Rule",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 AVERAGE = Option(
     "average",
-    "--clip-norm limits each tensor's norm / its number of values.",
+    "--clip-norm limits each norm / its number of values.",
     group="Rule",
     default=False,
     needs=Need(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PER_GROUP = Option(
     "per_group",
-    "--clip-norm limits each group's norm; groups as in inspect --group-by.",
+    "--clip-norm limits each group's norm, as --group-by.",
     metavar="N|REGEX",
     group="Rule",
     needs=Need("clip_norm", "a limit for each group's norm", "give --clip-norm C as the rule"),

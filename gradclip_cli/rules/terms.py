@@ -41,7 +41,7 @@ EPS = Option(
 )
 LIKE = Option(
     "like",
-    "To the bit as {choices}.",
+    "Follow {choices}.",
     metavar="FRAMEWORK",
     choices=get_args(Like),
     group="Rule",

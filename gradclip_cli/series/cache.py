@@ -24,6 +24,7 @@ from gradclip_cli.files.system import open_raw, write_at
 from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.restored import restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
+from gradclip_cli.tensors.renaming import Renaming
 from gradclip_cli.tensors.selection import Selection
 
 _VERSION = 3  # 2 had no check sums nor all floats, 1 other fingerprints
@@ -47,6 +48,8 @@ class Key:
     changed: tuple[int, ...] = field(default=(), compare=False)
     void_as: str = ""
     combine: tuple[str, ...] = ()
+    strip_prefix: tuple[str, ...] = ()
+    rename: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -57,6 +60,7 @@ class Key:
         changed: tuple[int, ...] = (),
         void_as: str = "",
         combine: tuple[str, ...] = (),
+        aligned: Renaming | None = None,
     ) -> "Key":
         """Give the key of a step; paths are made absolute."""
         places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
@@ -69,12 +73,15 @@ class Key:
             changed,
             void_as,
             combine,
+            aligned.prefixes if aligned else (),
+            aligned.texts if aligned else (),
         )
 
     @property
     def wish(self) -> tuple[object, ...]:
         """What it has in common with the key of the same step before its files changed."""
-        return self.operand, self.include, self.exclude, self.void_as, self.combine
+        asked = self.include, self.exclude, self.void_as, self.combine
+        return self.operand, *asked, self.strip_prefix, self.rename
 
 
 class Cache:
@@ -213,6 +220,8 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
         "exclude": key.exclude,
         "void_as": key.void_as,
         "combine": key.combine,
+        "strip_prefix": key.strip_prefix,
+        "rename": key.rename,
         "notes": measured.notes,
         "unread": measured.unread,
         "names": layout.names,
@@ -242,6 +251,8 @@ def _key(line: dict[str, Any]) -> Key:
         tuple(line.get("changed", ())),
         line.get("void_as", ""),
         tuple(line.get("combine", ())),
+        tuple(line.get("strip_prefix", ())),
+        tuple(line.get("rename", ())),
     )
 
 

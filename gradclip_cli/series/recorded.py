@@ -17,6 +17,7 @@ from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.restored import agree, check_counts, restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.names import quoted, shortened
+from gradclip_cli.tensors.renaming import Renaming
 from gradclip_cli.tensors.selection import Selection
 
 _BEGINNING = b'{"row": "'
@@ -33,11 +34,16 @@ def is_report(path: str) -> bool:
         return False
 
 
-def read_report(path: str, selection: Selection) -> Measured:
-    """Read the measurements out of a report; raises `GradclipError` where it is not whole."""
+def read_report(path: str, selection: Selection, aligned: Renaming | None = None) -> Measured:
+    """Read the measurements out of a report, whose names are `aligned` first.
+
+    Raises `GradclipError` where it is not whole.
+    """
     try:
         with open(path, encoding="utf-8") as stream:
             rows = [_object(line) for line in stream]
+        if aligned:
+            rows = [_aligned(row, aligned) for row in rows]
         return _measured(rows, selection)
     except GradclipError:  # of the selection
         raise
@@ -47,6 +53,14 @@ def read_report(path: str, selection: Selection) -> Measured:
             f"not a whole report of gradclip inspect: {_damage(error)}",
             "write it anew: gradclip inspect DUMP --format jsonl > FILE",
         ) from error
+
+
+def _aligned(row: dict[str, Any], aligned: Renaming) -> dict[str, Any]:
+    name = _name(row) if row["row"] == "tensor" else None
+    if name is None:
+        return row
+    rest = {key: value for key, value in row.items() if key != "name_bytes"}
+    return rest | {"name": aligned(name)}
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -103,9 +103,10 @@ class DumpFile:
 class Combined:
     """Tensors of one name in several files, and what they are to each other.
 
-    Of copies that are not the same in all files `differing` says which differ from the first, and
-    in what. Pieces of which nobody knows along which axis they lie are `is_stacked` on a new one.
-    `parts` are the tensors as they stand in the files.
+    Their names are `stored` in several forms, if they are but aligned to be one. Of copies that are
+    not the same in all files `differing` says which differ from the first, and in what. Pieces of
+    which nobody knows along which axis they lie are `is_stacked` on a new one. `parts` are the
+    tensors as they stand in the files.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Combined:
     differing: tuple[str, ...] = ()
     is_stacked: bool = False
     parts: tuple[Tensor, ...] = ()
+    stored: tuple[str, ...] = ()
 
 
 @frozen
@@ -136,7 +138,8 @@ class Dump:
     `aside` are dumps of folders that do not count, because of what stands beside them, and why;
     `combined` are tensors that were put together from several files, `parts` the paths of files
     that make up the dump with those that are named as files. `unmatched` are patterns of names, and
-    what was said of these, that no tensor has.
+    what was said of these, that no tensor has; `unaligned` says what was to align names and met
+    none.
     """
 
     files: tuple[DumpFile, ...]
@@ -147,6 +150,7 @@ class Dump:
     combined: tuple[Combined, ...] = ()
     parts: tuple[str, ...] = ()
     unmatched: tuple[tuple[str, str], ...] = ()
+    unaligned: tuple[str, ...] = ()
 
     def reads(self, status: os.stat_result) -> bool:
         """Say whether a file, by its status, is one of those that the dump is made of."""

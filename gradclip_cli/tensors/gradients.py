@@ -1,6 +1,6 @@
 """Which tensors of a dump count as gradients, and which stand beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.tensors.dump import Dump, Tensor
@@ -38,14 +38,20 @@ def gradients(dump: Dump, selection: Selection) -> list[int]:
     return found
 
 
-def paired(dump: Dump, chosen: Sequence[int], parameters: Dump) -> list[int]:
-    """Give for each chosen tensor the index of the parameter that has its name.
+def paired(
+    dump: Dump,
+    chosen: Sequence[int],
+    parameters: Dump,
+    aligned: Callable[[str], str] = str,
+) -> list[int]:
+    """Give for each chosen tensor the index of the parameter that has its name, once `aligned`.
 
     Raises `GradclipError` for a gradient without a parameter, or with one of another shape.
     """
     tensors, others = dump.tensors, parameters.tensors
-    places = {other.name: place for place, other in enumerate(others)}
-    missing = [index for index in chosen if tensors[index].name not in places]
+    places = {aligned(other.name or ""): place for place, other in enumerate(others)}
+    names = {index: aligned(tensors[index].name or "") for index in chosen}
+    missing = [index for index in chosen if names[index] not in places]
     if missing:
         raise GradclipError(
             "--params",
@@ -53,7 +59,7 @@ def paired(dump: Dump, chosen: Sequence[int], parameters: Dump) -> list[int]:
             f"{quoted(tensors[missing[0]].name)}",
             "parameters are found by name; leave such gradients out with --exclude 'PATTERN'",
         )
-    found = [places[tensors[index].name] for index in chosen]
+    found = [places[names[index]] for index in chosen]
     for index, place in zip(chosen, found, strict=True):
         tensor, other = tensors[index], others[place]
         if tensor.shape != other.shape:

@@ -23,11 +23,11 @@ from rich.cells import cell_len
 import gradclip_cli
 from gradclip_cli import Comparison, GradclipError
 from gradclip_cli.compare import pairs
-from gradclip_cli.compare.alignment import renaming
 from gradclip_cli.compare.difference import Difference, Rounding, compare, merge
 from gradclip_cli.measure.places import Places
 from gradclip_cli.results.comparison import Compared
 from gradclip_cli.tensors.names import escape
+from gradclip_cli.tensors.renaming import renaming
 from tests.dumps import Stored, floats, item_size, lanes, write_npy, write_safetensors
 from tests.readers import names_of, of_csv, of_md, of_tsv, strict
 from tests.running import ALLOWED, Run, gradclip, in_shell, measured, on_terminal, one_error

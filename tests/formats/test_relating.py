@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ FULL = np.arange(1, 33, dtype="<f4").reshape(8, 4)
 
 def rank(number: int, path: str = "ranks", **arrays: Any) -> None:
     """Write what a rank holds."""
+    write(number, arrays, path)
+
+
+def write(number: int, arrays: Mapping[str, Any], path: str = "ranks") -> None:
+    """Write the same, of any names."""
     Path(path).mkdir(parents=True, exist_ok=True)
     save_file(
         {name: np.ascontiguousarray(values) for name, values in arrays.items()},
@@ -173,7 +179,7 @@ def test_of_a_stream_nothing_is_put_together(here: Path) -> None:
 def test_a_pattern_that_matches_no_tensor_is_told(here: Path) -> None:
     for step in (1, 2):
         for number in range(2):
-            rank(number, f"run/step_{step}", **{"layer.w": FULL, "b": FULL[number]})
+            write(number, {"layer.w": FULL, "b": FULL[number]}, f"run/step_{step}")
     ways = ["b=pieces", "lyer.*=pieces", "layer=sum"]
     said = [
         "no tensor matches --combine 'lyer.*=pieces', 'layer.w=pieces' would",
@@ -354,3 +360,83 @@ def test_ranks_are_compared_with_the_whole(here: Path) -> None:
     assert ranks.same
     rank(1, "other", w=FULL[4:, :3] + 1, b=FULL[0])
     assert not gradclip_cli.diff("ranks", "other", combine="w=pieces").same
+
+
+# Names that are aligned
+
+WRAPPED: dict[str, Any] = {"strip_prefix": ["module."], "rename": [r"^net\.=", "gamma=weight"]}
+
+
+def test_names_are_aligned_before_they_are_matched(here: Path) -> None:
+    write(0, {"module.w": FULL[:4], "b": FULL[0], "module.alone": FULL})
+    write(1, {"net.w": FULL[4:], "b": FULL[0]})
+    assert len(gradclip_cli.inspect("ranks").tensors) == 4
+    report = gradclip_cli.inspect("ranks", combine=["w=pieces"], **WRAPPED)
+    assert {row.name: row.norm for row in report.tensors} == {
+        "w": exact(FULL),
+        "b": exact(FULL[0]),
+        "module.alone": exact(FULL),
+    }
+    assert "w: names that are aligned, stored as module.w, net.w" in report.notes
+    assert "no tensor matches --rename 'gamma=weight'" in report.notes
+    gradclip_cli.apply(
+        "ranks", combine="w=pieces", clip_norm=1.0, output="one.safetensors", **WRAPPED
+    )
+    assert load_file("one.safetensors").keys() == {"w", "b", "module.alone"}
+    assert gradclip_cli.diff("ranks", "ranks", combine="w=pieces", **WRAPPED).same
+    with pytest.raises(RepeatedNameError, match="'w' also stands in"):
+        gradclip_cli.inspect("ranks", **WRAPPED)
+
+
+def test_a_tensor_that_has_the_same_name_everywhere_keeps_it(here: Path) -> None:
+    for number in range(2):
+        write(number, {"module.w": FULL[4 * number :][:4]})
+    report = gradclip_cli.inspect("ranks", combine="w=pieces", strip_prefix=["module."])
+    assert [row.name for row in report.tensors] == ["module.w"]
+    assert "no tensor matches --combine 'module.w=pieces'" in str(
+        gradclip_cli.inspect("ranks", combine=["pieces", "module.w=pieces"], **WRAPPED).notes
+    ), "patterns match aligned names"
+
+
+def test_two_tensors_that_would_have_one_name_are_refused(here: Path) -> None:
+    write(0, {"module.w": FULL, "w": FULL + 1})
+    rank(1, b=FULL)
+    with pytest.raises(GradclipError, match=r"'module\.w' and 'w' would both be called 'w'"):
+        gradclip_cli.inspect("ranks", strip_prefix=["module."])
+    rank(0, a=FULL[:4], x=FULL)
+    rank(1, b=FULL[4:])
+    with pytest.raises(GradclipError, match="two tensors would be called 'x'"):
+        gradclip_cli.inspect("ranks", combine="x=pieces", rename=["^x$=y", "^[ab]$=x"])
+
+
+def test_names_are_aligned_over_the_steps_of_a_run(here: Path) -> None:
+    for step, name in ((1, "w"), (2, "module.w"), (3, "w")):
+        write(step, {name: FULL * np.float32(step)}, "run")
+    for number in (1, 2, 3):
+        Path(f"run/rank{number}.safetensors").rename(f"run/step_{number}.safetensors")
+    files = [f"run/step_{step}.safetensors" for step in (1, 2, 3)]
+    plain = gradclip_cli.trend(files, cache="kept")
+    assert "not all steps have the same tensors" in plain.notes
+    for run in (files, files, ["run"]):
+        found = gradclip_cli.trend(run, cache="kept", strip_prefix=["module."])
+        assert "not all steps have the same tensors" not in found.notes
+        assert {name for one in found.steps for name in one.measured.layout.names} == {"w"}
+    assert "not all steps have the same tensors" in gradclip_cli.trend(files, cache="kept").notes
+    for step in (1, 2, 3):
+        done = gradclip("inspect", f"run/step_{step}.safetensors", "--format", "jsonl")
+        Path(f"step_{step}.jsonl").write_bytes(done.stdout)
+    reports = [f"step_{step}.jsonl" for step in (1, 2, 3)]
+    found = gradclip_cli.trend(reports, strip_prefix=["module."], include=["w"])
+    assert "not all steps have the same tensors" not in found.notes
+
+
+def test_parameters_of_adaptive_clipping_are_found_by_aligned_names(here: Path) -> None:
+    write(0, {"module.w": FULL})
+    save_file({"w": FULL}, "weights.safetensors")
+    file = "ranks/rank0.safetensors"
+    with pytest.raises(GradclipError, match="have no parameter"):
+        gradclip_cli.inspect(file, agc=0.1, params="weights.safetensors")
+    told = gradclip_cli.inspect(
+        file, agc=0.1, params="weights.safetensors", strip_prefix=["module."]
+    )
+    assert told.what_if
