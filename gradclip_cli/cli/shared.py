@@ -108,7 +108,7 @@ QUIET = Option(
 )
 FORMAT = Option(
     "form",
-    "{choices}; tsv in a pipe.",
+    "{choices}; table on a terminal.",
     metavar="FORMAT",
     flag="--format",
     choices=RENDERERS,

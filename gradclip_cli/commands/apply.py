@@ -20,6 +20,7 @@ from gradclip_cli.commands.deciding import (
 from gradclip_cli.commands.destinations import Outcomes, Way, Write, destination, sent
 from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient
+from gradclip_cli.commands.parting import Parts
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
@@ -123,9 +124,11 @@ def apply(
     refuse_undecodable(undecodable(dump, selection))
     refuse_factors(dump, chosen)
     aim = aimed(rule, terms, dump, chosen, void_as, aligned)
+    parts = Parts(dump, dump) if form is not None else Parts.of(dump)
+    parts.check(rule, chosen)
     way = Way(output, in_place, backup or "", force, dry_run, aim.read(dump))
     with contextlib.ExitStack() as stack:
-        target = destination(dump, operands, way, stack, form)
+        target = destination(parts.own, operands, way, stack, form)
         spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -135,6 +138,7 @@ def apply(
             and not dry_run
             and nonfinite != "skip"
             and not spools
+            and parts.are_all
             and _rewrites_all(decided(rule, terms, dump, dict.fromkeys(chosen)))
         )
         hands = stack.enter_context(crew(workers, progress))
@@ -145,20 +149,23 @@ def apply(
             moments = measured(dump, chosen, workers, progress, terms.norm_type, prints=True)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
+            parts = parts if not parts.are_all else Parts(dump, dump)
             dump.prove()
             decision = aim.decided(dump, moments, hands)
-        watched = () if one_pass or dry_run else frozenset(chosen)
-        plan = Plan(edits_of(dump, chosen, decision), terms.norm_type, one_pass, watched=watched)
+            known = parts.moments(moments, workers, progress, terms.norm_type)
+        watched = () if one_pass or dry_run else frozenset(parts.chosen(chosen))
+        edits = parts.each(edits_of(dump, chosen, decision))
+        plan = Plan(edits, terms.norm_type, one_pass, watched=watched)
         lost: Lost = {}
-        outputs = laid_out(dump, plan.edits, form)
-        with _written(dump, outputs, plan, target, way, hands, lost) as outcomes:
+        outputs = laid_out(parts.own, plan.edits, form)
+        with _written(parts.own, outputs, plan, target, way, hands, lost) as outcomes:
             if one_pass:
-                moments = _before(outcomes, chosen, terms.norm_type)
+                known = moments = _before(outcomes, chosen, terms.norm_type)
                 refuse_nonfinite(dump, moments, terms)
                 refuse_nan_without_code(dump, moments, decision)
-            prove(dump, plan.edits, moments, outcomes, like is None and _is_finite(terms))
+            prove(parts.own, plan.edits, known, outcomes, like is None and _is_finite(terms))
     moments = aim.unscaled(moments)
-    came_to = clipping(dump, rule, terms, decision, moments, outcomes)
+    came_to = clipping(dump, rule, terms, decision, moments, parts.outcomes(outcomes))
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
     said += dropped(dump, form, output) if form is not None else []
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
@@ -167,7 +174,7 @@ def apply(
     said += _missed(lost, target)
     said += of_loss_scale(loss_scale, dump, moments, writing=True)
     done = report(dump, moments, said, came_to, selection=selection)
-    return dataclasses.replace(done, written=_where(dump, target, way, outcomes))
+    return dataclasses.replace(done, written=_where(parts.own, target, way, outcomes))
 
 
 def signature() -> inspect.Signature:

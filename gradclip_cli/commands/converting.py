@@ -25,15 +25,16 @@ def target_of(dump: Dump, operands: Sequence[str], output: Any) -> Format | None
         is_same = form and len(dump.files) == 1 and dump.files[0].format == form.name
         if form is not None and not (is_same and not any(map(os.path.isdir, operands))):
             return form
-    if dump.combined:
-        raise NotWrittenError(
-            dump.combined[0].labels[0],
-            f"{quoted(dump.combined[0].name)} was put together from several files, of which no "
-            "copies can be clipped",
-            "write one file: -o clipped.safetensors",
-        )
+    for one in dump.combined:
+        if one.way in ("sum", "mean"):
+            raise NotWrittenError(
+                one.labels[0],
+                f"{quoted(one.name)} is the {one.way} of what {len(one.labels):,} files hold, none "
+                "of which has the values that are clipped",
+                "write one file: -o clipped.safetensors",
+            )
     try:
-        for file in dump.files:
+        for file in dump.as_stored.files:
             registry.copied(file, file.tensors)
     except NotWrittenError:
         if not callable(output) or len(dump.files) > 1:

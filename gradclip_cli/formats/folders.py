@@ -12,7 +12,7 @@ from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, foreign_in, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
-from gradclip_cli.formats.relating import Ways, related
+from gradclip_cli.formats.relating import Ways, origins, related
 from gradclip_cli.formats.shards import (
     UNINDEXED,
     Shard,
@@ -141,7 +141,11 @@ class Found:
             raise unreadable[0][1]
         _check_different(files)
         names = [tensor.name for file in files for tensor in file.tensors]
-        files, combined = related(put_together(files), self.ways, self.aligned)
+        stored = files
+        files, combined = related(put_together(stored), self.ways, self.aligned)
+        are_same = all(
+            one.tensors is other.tensors for one, other in zip(stored, files, strict=True)
+        )
         aside = tuple((why, place.path) for why, place in self.aside)
         return Dump(
             tuple(files),
@@ -153,6 +157,8 @@ class Found:
             self.parts,
             self.ways.unmatched(name and self.aligned(name) for name in names),
             (*self.aligned.misses(names),),
+            () if are_same else (*stored,),
+            () if are_same else origins(stored, files, combined, self.aligned),
         )
 
 

@@ -27,7 +27,7 @@ _RANK = re.compile(
     rf"(?<![a-z0-9])(?:(?:{_KIND})*?mp_rank[_-]?(?P<model>[0-9]+(?:_[0-9]+)?)"
     rf"|(?:{_KIND})*(?:rank|shard|worker|device|gpu|proc)s?[_=-]?(?P<one>[0-9]+)"
     r"|(?:ddp|gp)[0-9]+\.(?P<of>[0-9]+)"
-    r"|(?<=__)(?P<file>[0-9]+_[0-9]+)(?=\.|$))(?![a-z0-9])",
+    r"|(?<=__)(?P<file>[0-9]+_[0-9]+)(?=[./]|$))(?![a-z0-9])",
     re.IGNORECASE,
 )
 _RANKED = ("rank", "shard", "worker", "device", "gp", "proc", "ddp", "__")
@@ -130,7 +130,7 @@ def said_of(paths: Sequence[str], relatives: Sequence[str]) -> list[Said]:
             folders.add(ranks)
             files.add(ranks_of(name))
     several = len(folders) > 1, len(files) > 1 and _count_up(files)
-    step = _common_step(relatives)
+    step = _common_step(relatives, any(several))
     if not any(several) and not step:
         return [one or NOTHING for one in spelled]
     return [
@@ -143,10 +143,16 @@ def _has(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
 
 
-def _common_step(relatives: Sequence[str]) -> str:
-    """Give the step that the names of all files have, if it is the same."""
+def _common_step(relatives: Sequence[str], of_ranks: bool) -> str:
+    """Give the step that the names of all files have, or of ranks the folders, if it is one."""
     first = token(relatives[0])
-    return first if first and all(first in one and token(one) == first for one in relatives) else ""
+    if first and all(first in one and token(one) == first for one in relatives):
+        return first
+    if not of_ranks:
+        return ""
+    levels = [[*map(_unranked, os.path.dirname(one).split(os.sep))] for one in relatives]
+    steps = [part for part in levels[0] if part and token(part) == part]
+    return next((step for step in steps if all(step in parts for parts in levels)), "")
 
 
 def _digits(found: re.Match[str]) -> str:
@@ -199,6 +205,7 @@ def _plain(relative: str, several: tuple[bool, bool], step: str) -> str:
     kept = _unranked(last) if several[1] else last
     if step:
         kept = _cut(kept, step)
+        folders = [folder for folder in folders if folder != step]
     return ".".join(filter(None, [*folders, kept])) or _word(last)
 
 

@@ -132,6 +132,22 @@ def related(
     return kept, tuple([combined for _, combined in found])
 
 
+def origins(
+    stored: Sequence[DumpFile],
+    files: Sequence[DumpFile],
+    combined: Sequence[Combined],
+    aligned: Renaming = _AS_THEY_ARE,
+) -> tuple[int, ...]:
+    """Give for each tensor of stored files the index of what it has become in `related` files."""
+    called = {one.name for one in combined if one.stored}
+    tensors = [tensor for file in files for tensor in file.tensors]
+    places = {
+        name if name is None or name in called else aligned(name): index
+        for index, name in enumerate(tensor.name for tensor in tensors)
+    }
+    return tuple([places[name] for file in stored for name in _aligned(file, aligned)])
+
+
 def _aligned(file: DumpFile, aligned: Renaming) -> list[str | None]:
     """Give the aligned names of a file's tensors; raises `GradclipError` where two are the same."""
     if not aligned:

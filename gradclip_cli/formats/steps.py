@@ -227,17 +227,25 @@ def _is_bare(name: str) -> bool:
 def _contents(
     step: str, places: Sequence[Place], aligned: Renaming, like: Contents | None = None
 ) -> Contents | None:
-    """Look into one file of a step, that of another where it has it; None if it is unreadable."""
-    files = {_NUMBER.sub("#", place.path.removeprefix(step)): place for place in reversed(places)}
-    name = like.file if like and like.file in files else next(reversed(files))
+    """Look into one file of a step, that of another where it has it; None if it is unreadable.
+
+    Of the ranks of a file it is the first that holds anything.
+    """
+    files: dict[str, list[Place]] = {}
+    for place in places:
+        files.setdefault(_NUMBER.sub("#", place.path.removeprefix(step)), []).append(place)
+    name = like.file if like and like.file in files else next(iter(files))
+    tensors: list[tuple[str | None, Shape]] = []
     try:
-        place = files[name]  # a FIFO is read but once
-        file = open_regular(place.path, place.relative, void_as=place.void_as)
+        for place in files[name]:  # a FIFO is read but once
+            file = open_regular(place.path, place.relative, void_as=place.void_as)
+            for one in file.tensors:
+                called = None if file.is_named_by_file or one.name is None else aligned(one.name)
+                tensors.append((called, one.shape))
+            if tensors:
+                break
     except (GradclipError, OSError):
         return None
-    names = [None if file.is_named_by_file else one.name for one in file.tensors]
-    names = [name if name is None or not aligned else aligned(name) for name in names]
-    tensors = zip(names, (one.shape for one in file.tensors), strict=True)
     return Contents(frozenset(files), name, frozenset(tensors))
 
 

@@ -6,6 +6,7 @@ processes and machines.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import operator
@@ -139,7 +140,8 @@ class Dump:
     `combined` are tensors that were put together from several files, `parts` the paths of files
     that make up the dump with those that are named as files. `unmatched` are patterns of names, and
     what was said of these, that no tensor has; `unaligned` says what was to align names and met
-    none.
+    none. Where tensors were put together the files are `stored` as they are, and `origins` are the
+    indices of what their tensors, one after the other, have become.
     """
 
     files: tuple[DumpFile, ...]
@@ -151,6 +153,8 @@ class Dump:
     parts: tuple[str, ...] = ()
     unmatched: tuple[tuple[str, str], ...] = ()
     unaligned: tuple[str, ...] = ()
+    stored: tuple[DumpFile, ...] = ()
+    origins: tuple[int, ...] = ()
 
     def reads(self, status: os.stat_result) -> bool:
         """Say whether a file, by its status, is one of those that the dump is made of."""
@@ -162,6 +166,13 @@ class Dump:
                 if os.path.samestat(os.stat(path), status):
                     return True
         return False
+
+    @property
+    def as_stored(self) -> "Dump":
+        """The same files with the tensors that lie in them, nothing put together."""
+        if not self.stored:
+            return self
+        return dataclasses.replace(self, files=self.stored, combined=(), stored=(), origins=())
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

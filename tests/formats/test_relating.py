@@ -1,8 +1,10 @@
 """Tensors of one name in several files: pieces, copies and partial sums, or an error that asks."""
 
 import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import gradclip_cli
 from gradclip_cli import GradclipError
+from gradclip_cli.commands.measuring import measured
 from gradclip_cli.formats.relating import WAYS, RepeatedNameError
 from tests.folders import untouched
 from tests.running import gradclip, norms, real
@@ -218,63 +221,121 @@ def test_diff_says_what_was_combined_and_what_does_not_count(here: Path) -> None
 # Any layout
 
 
-@settings(max_examples=60, deadline=None)
+@dataclass
+class Ranks:
+    """What files of ranks hold, and what they are together.
+
+    `ways` say what tensors are to each other, `asks` whether nobody else can. Of pieces `cuts` has
+    the axis and where each begins.
+    """
+
+    files: list[dict[str, Any]]
+    whole: dict[str, Any]
+    ways: list[str]
+    asks: bool
+    cuts: dict[str, tuple[int, list[int]]]
+
+    def part_of(self, name: str, file: Mapping[str, Any], whole: Any) -> Any:
+        """Give what a file should hold of a tensor that is this as a whole."""
+        if name not in self.cuts:
+            return whole
+        axis, cuts = self.cuts[name]
+        number = next(at for at, one in enumerate(self.files) if one is file)
+        return np.split(whole, cuts, axis)[number]
+
+
+@st.composite
+def layouts(draw: st.DrawFn, kinds: Sequence[str] = (*WAYS, "alone")) -> Ranks:
+    """Draw files of ranks: pieces along any axis, some of no size, copies and partial sums."""
+    ranks = draw(st.integers(2, 5))
+    found = Ranks([{} for _ in range(ranks)], {}, [], False, {})
+    numbers = np.random.default_rng(draw(st.integers(0, 99)))
+    for name in draw(st.lists(st.sampled_from("abcdef"), unique=True, min_size=1)):
+        way = draw(st.sampled_from(kinds))
+        shape = tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
+        dtype = draw(st.sampled_from(["f2", "f4", "f8"]))
+        whole = numbers.standard_normal(shape).astype(dtype)
+        parts = [whole for _ in range(ranks)]
+        if way == "copies":
+            found.asks |= whole.size == 1
+        elif way == "pieces":
+            axis = draw(st.integers(0, len(shape) - 1))
+            bounds = st.integers(0, shape[axis])
+            cuts = sorted(draw(st.lists(bounds, min_size=ranks - 1, max_size=ranks - 1)))
+            found.cuts[name] = axis, cuts
+            parts = np.split(whole, cuts, axis)
+            found.asks |= sum(part.size > 0 for part in parts) > 1
+        elif way in ("sum", "mean"):
+            parts = [numbers.standard_normal(shape).astype(dtype) for _ in range(ranks)]
+            total = np.sum([part.astype("f8") for part in parts], 0)
+            whole = total / (ranks if way == "mean" else 1)
+            found.asks = True
+        holders = [draw(st.integers(0, ranks - 1))] if way == "alone" else range(ranks)
+        for number in holders:
+            found.files[number][name] = parts[number]
+        found.ways.append(f"{name}={'pieces' if way == 'alone' else way}")
+        found.whole[name] = whole
+    return found
+
+
+# Where the file of a rank at a step lies; a name for what has no step is that of one step alone.
+STYLES = (
+    "rank{rank}",
+    "rank_{rank:05}",
+    "mp_rank_{rank:02}_000/grads",
+    "zero_pp_rank_{rank}_mp_rank_00",
+    "ddp5.{rank}_gp1.0",
+    "__{rank}_0",
+    "step_{step}/rank{rank}",
+    "rank{rank}/step_{step}",
+    "rank{rank}_step{step}",
+    "iter_{step:07}/mp_rank_{rank:02}/grads",
+    "step={step}___rank={rank}",
+    "rank_{rank}_groups_grads_{step}",
+)
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_the_norm_is_right_or_the_option_is_asked_for(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     place = tmp_path_factory.mktemp("ranks")
-    ranks = data.draw(st.integers(2, 5))
-    files: list[dict[str, Any]] = [{} for _ in range(ranks)]
-    expected: dict[str, Any] = {}
-    ways: list[str] = []
-    asks = False
-    numbers = np.random.default_rng(data.draw(st.integers(0, 99)))
-    for name in data.draw(st.lists(st.sampled_from("abcdef"), unique=True, min_size=1)):
-        way = data.draw(st.sampled_from([*WAYS, "alone"]))
-        shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
-        whole = numbers.standard_normal(shape).astype(
-            data.draw(st.sampled_from(["f2", "f4", "f8"]))
-        )
-        if way == "alone":
-            files[data.draw(st.integers(0, ranks - 1))][name] = whole
-        elif way == "copies":
-            for file in files:
-                file[name] = whole
-            asks |= whole.size == 1
-        elif way == "pieces":
-            axis = data.draw(st.integers(0, len(shape) - 1))
-            cuts = sorted(
-                data.draw(
-                    st.lists(st.integers(0, shape[axis]), min_size=ranks - 1, max_size=ranks - 1)
-                )
+    layout = data.draw(layouts())
+    style = data.draw(st.sampled_from(STYLES))
+    steps = data.draw(st.sampled_from([(1,), (9, 10)])) if "step" in style else (1,)
+    # Folders that are numbered without a word for it may be layers.
+    are_arrays = data.draw(st.booleans()) and "groups" not in style
+    for step in steps:
+        for number, file in enumerate(layout.files):
+            path = str(place / style.format(rank=number, step=step))
+            arrays = {
+                name: np.ascontiguousarray(one * one.dtype.type(step)) for name, one in file.items()
+            }
+            os.makedirs(
+                path.removesuffix("grads") if are_arrays else os.path.dirname(path), exist_ok=True
             )
-            parts = np.split(whole, cuts, axis)
-            for file, part in zip(files, parts, strict=True):
-                file[name] = part
-            asks |= sum(part.size > 0 for part in parts) > 1
-        else:
-            parts = [numbers.standard_normal(shape).astype(whole.dtype) for _ in files]
-            for file, part in zip(files, parts, strict=True):
-                file[name] = part
-            whole = np.sum([part.astype("f8") for part in parts], 0) / (
-                ranks if way == "mean" else 1
-            )
-            asks = True
-        ways.append(f"{name}={way}" if way != "alone" else f"{name}=pieces")
-        expected[name] = exact(whole)
-    for number, file in enumerate(files):
-        rank(number, str(place), **file)
-    report = gradclip_cli.inspect(place, combine=ways)
-    assert {row.name: row.norm for row in report.tensors} == {
-        name: pytest.approx(norm.expected, rel=1e-12) for name, norm in expected.items()
-    }
-    if asks:
+            if not are_arrays:
+                save_file(arrays, f"{path}.safetensors")
+            for name, values in arrays.items() if are_arrays else ():
+                np.save(f"{path.removesuffix('grads')}/{name}.npy", values)
+    norm = math.hypot(*(float(np.linalg.norm(one.astype("f8"))) for one in layout.whole.values()))
+    expected = [pytest.approx(norm * step, rel=3e-3) for step in steps]
+    if len(steps) > 1:
+        with pytest.raises(GradclipError, match=r"2 steps, .* not one gradient"):
+            gradclip_cli.inspect(place, combine=layout.ways)
+        found = [one.global_norm for one in gradclip_cli.trend(place, combine=layout.ways).steps]
+        plain: Any = lambda: gradclip_cli.trend(place).steps[0].global_norm  # noqa: E731
+    else:
+        found = [gradclip_cli.inspect(place, combine=layout.ways).global_norm]
+        plain = lambda: gradclip_cli.inspect(place).global_norm  # noqa: E731
+    assert found == expected
+    if layout.asks:
         with pytest.raises(RepeatedNameError, match="also stands in") as caught:
-            gradclip_cli.inspect(place)
+            plain()
         assert "combine" in caught.value.hint
     else:
-        assert gradclip_cli.inspect(place).global_norm == report.global_norm
+        assert plain() == found[0]
 
 
 VALUES = st.floats(-1e300, 1e300)
@@ -301,15 +362,23 @@ def test_a_sum_is_rounded_nearly_once(
 def test_it_is_clipped_into_one_file(here: Path) -> None:
     for number in range(2):
         rank(number, w=FULL[4 * number :][:4])
-    for where in ({"output": "out/"}, {"in_place": True}, {"dry_run": True}):
-        with untouched(here), pytest.raises(GradclipError, match="put together from several files"):
-            gradclip_cli.apply("ranks", clip_norm=1.0, combine="pieces", **where)
     done = gradclip_cli.apply(
         "ranks", clip_norm=1.0, combine="pieces", output="clipped.safetensors"
     )
     assert done.clipped is not None
     expected = (FULL.astype("f8") * done.clipped.coefficient).astype("f4")
     assert np.array_equal(load_file("clipped.safetensors")["w"].reshape(8, 4), expected)
+
+
+def test_sums_are_clipped_into_one_file_alone(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL + number, b=FULL[0])
+    for way in ("sum", "mean"):
+        for where in ({"output": "out/"}, {"in_place": True}, {"dry_run": True}):
+            with untouched(here), pytest.raises(GradclipError) as caught:
+                gradclip_cli.apply("ranks", clip_norm=1.0, combine=way, **where)
+            assert f"is the {way} of what 2 files hold, none of which" in caught.value.problem
+            assert caught.value.hint == "write one file: output clipped.safetensors"
 
 
 def test_pieces_along_an_axis_that_nobody_knows_have_no_slices(here: Path) -> None:
@@ -360,6 +429,126 @@ def test_ranks_are_compared_with_the_whole(here: Path) -> None:
     assert ranks.same
     rank(1, "other", w=FULL[4:, :3] + 1, b=FULL[0])
     assert not gradclip_cli.diff("ranks", "other", combine="w=pieces").same
+
+
+# The files of ranks, each in its place
+
+
+def held(folder: str = "ranks") -> list[dict[str, Any]]:
+    """Give what the files of ranks hold, in the order of their numbers."""
+    return [load_file(path) for path in sorted(Path(folder).glob("rank*.safetensors"))]
+
+
+def test_each_rank_is_clipped_in_its_own_file_by_the_joint_norm(here: Path) -> None:
+    for number in range(4):
+        rank(number, w=FULL[2 * number :][:2], b=FULL[0], n=np.arange(number))
+    before = held()
+    whole = float(np.linalg.norm(np.append(FULL.astype("f8"), FULL[0])))
+    shutil.copytree("ranks", "again")
+    ways = ["pieces", "n=pieces"]
+    with untouched(here):
+        tried = gradclip_cli.apply("ranks", clip_norm=1, combine=ways, dry_run=True)
+        assert tried.clipped is not None
+    with untouched(Path("ranks")):
+        done = gradclip_cli.apply("ranks", clip_norm=1.0, combine=ways, output="ranks2/")
+    assert done.clipped is not None
+    assert done.global_norm == pytest.approx(whole, rel=1e-14)
+    assert done.clipped.norm_after == pytest.approx(1.0, rel=1e-6)
+    after = gradclip_cli.inspect("ranks2", combine=ways)
+    assert after.global_norm == done.clipped.norm_after
+    assert "b: copies in 4 files, counted once" in after.notes, "copies stay equal"
+    for one, other in zip(before, held("ranks2"), strict=True):
+        for name, values in one.items():
+            scaled = (values.astype("f8") * done.clipped.coefficient).astype(values.dtype)
+            expected = values if values.dtype == np.int64 else scaled
+            assert np.array_equal(other[name], expected)
+            assert other[name].dtype == values.dtype
+    gradclip_cli.apply("again", clip_norm=1.0, combine=ways, in_place=True, backup=".orig")
+    for number in range(4):
+        name = f"rank{number}.safetensors"
+        assert Path("again", name).read_bytes() == Path("ranks2", name).read_bytes()
+        assert Path("again", f"{name}.orig").read_bytes() == Path("ranks", name).read_bytes()
+    said = real("apply", "ranks", "--clip-norm", "1", "--combine", "pieces", "-o", "ranks2/")
+    assert said.status == 2
+    assert "exist" in said.err
+
+
+def test_slices_that_may_go_through_files_are_refused(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][: 4 - number], b=FULL)
+    wish: dict[str, Any] = {"clip_norm": 1, "per_tensor": True, "axes": 1, "output": "out/"}
+    with untouched(here), pytest.raises(GradclipError, match="slices of 'w' may go through"):
+        gradclip_cli.apply("ranks", combine="w=pieces", **wish)
+    gradclip_cli.apply("ranks", exclude=["w"], combine="w=pieces", **wish)
+    one, other = held("out")
+    assert np.array_equal(one["b"], other["b"])
+    assert np.linalg.norm(one["b"], axis=1) == pytest.approx(np.ones(8))
+
+
+def test_parts_that_change_meanwhile_take_no_place(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        rank(number, w=FULL[4 * number :][:4])
+
+    def meddling(*arguments: Any, **more: Any) -> Any:
+        """Measure as if all parts held what the first does, as those of a file that is mapped."""
+        found = measured(*arguments, **more)
+        return dict.fromkeys(found, found[min(found)])
+
+    monkeypatch.setattr("gradclip_cli.commands.parting.measured", meddling)
+    with pytest.raises(GradclipError, match="changed while gradclip was reading it"):
+        gradclip_cli.apply("ranks", clip_norm=1.0, combine="pieces", output="out/")
+    assert not Path("out").exists()
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "global": {"clip_norm": 2.0},
+    "each tensor": {"clip_norm": 2.0, "per_tensor": True},
+    "value": {"clip_value": 0.5},
+    "root mean square": {"clip_rms": 0.25},
+}
+
+
+def by_numpy(rule: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a rule makes of whole tensors, in float64."""
+    wide = {name: one.astype("f8") for name, one in tensors.items()}
+    if rule == "value":
+        return {name: np.clip(one, -0.5, 0.5) for name, one in wide.items()}
+    norms = {name: float(np.linalg.norm(one)) for name, one in wide.items()}
+    factors = {
+        "global": dict.fromkeys(norms, min(1, 2 / math.hypot(*norms.values()))),
+        "each tensor": {name: min(1, 2 / norm) for name, norm in norms.items()},
+        "root mean square": {
+            name: min(1, 0.25 * math.sqrt(wide[name].size) / norm) for name, norm in norms.items()
+        },
+    }[rule]
+    return {name: one * factors[name] for name, one in wide.items()}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_rank_files_are_clipped_as_numpy_clips_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    place = tmp_path_factory.mktemp("clipped")
+    layout = data.draw(layouts(["pieces", "copies", "alone"]))
+    for number, file in enumerate(layout.files):
+        rank(number, str(place / "ranks"), **file)
+    rule = data.draw(st.sampled_from([*RULES]))
+    done = gradclip_cli.apply(
+        place / "ranks", combine=layout.ways, output=f"{place}/out/", **RULES[rule]
+    )
+    expected = by_numpy(rule, layout.whole)
+    for one, other in zip(layout.files, held(f"{place}/out"), strict=True):
+        assert other.keys() == one.keys()
+        for name, values in one.items():
+            part = layout.part_of(name, one, expected[name])
+            assert other[name] == pytest.approx(part, rel=2e-3, abs=1e-4)
+            assert (other[name].dtype, other[name].shape) == (values.dtype, values.shape)
+    assert done.clipped is not None
+    after = gradclip_cli.inspect(place / "out", combine=layout.ways)
+    assert after.global_norm == pytest.approx(done.clipped.norm_after, rel=1e-12)
 
 
 # Names that are aligned
