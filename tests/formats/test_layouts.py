@@ -7,9 +7,10 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli import GradclipError
+from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.formats.relating import RepeatedNameError
 from tests.floors import HOME
-from tests.layouts import LAYOUTS, STEPS, Layout, fairchem, orbax
+from tests.layouts import LAYOUTS, STEPS, Layout, fairchem, olmo, orbax
 
 by_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
@@ -53,6 +54,25 @@ def test_a_run_is_refused_as_one_gradient_and_followed_as_steps(layout: Layout, 
         assert [step.step for step in steps] == [*STEPS]
         found = [step.global_norm for step in steps]
         assert found == pytest.approx([layout.norm(step) for step in STEPS], rel=1e-7)
+
+
+@by_layout
+def test_a_step_is_clipped_in_its_own_files(layout: Layout, here: Path) -> None:
+    layout.make(Path("run"))
+    step = sorted(glob.glob(f"run/{layout.one}"))
+    ways = [layout.combine] if layout.combine else []
+    others = [path for path in Path("run").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in others}
+    if layout.make is olmo:
+        with pytest.raises(NotWrittenError, match=r"output clipped\.safetensors"):
+            gradclip_cli.apply(step, clip_norm=1.0, in_place=True)
+        return
+    done = gradclip_cli.apply(step, clip_norm=1.0, combine=ways, in_place=True)
+    assert done.global_norm == pytest.approx(layout.norm(STEPS[0]), rel=1e-7)
+    assert gradclip_cli.inspect(step, combine=ways).global_norm == pytest.approx(1, rel=1e-6)
+    changed = {str(path) for path, data in before.items() if path.read_bytes() != data}
+    assert done.written is not None
+    assert changed == set(done.written.paths or ())
 
 
 def test_steps_of_orbax_are_followed(here: Path) -> None:

@@ -135,6 +135,20 @@ def test_without_a_pattern_it_is_said_of_what_the_files_do_not_tell(here: Path) 
     assert found["replicated"] == exact([FULL] * 8)
 
 
+def test_replicated_tensors_count_once_over_the_ranks_of_tensor_parallelism(here: Path) -> None:
+    # https://github.com/ROCm/TransformerEngine/issues/715: 12.228 where 9.011 was right
+    replicated, sharded = math.sqrt(9.761 / 41 / 4), math.sqrt(71.437 / 120 / 8 / 4)
+    signs = np.array([1, -1, 1, 1], "f8")
+    for number in range(8):
+        arrays = {f"norm.{at}": replicated * signs for at in range(41)}
+        arrays |= {f"layer.{at}": np.full(4, sharded * (-1) ** number) for at in range(120)}
+        write(number, arrays)
+    report = gradclip_cli.inspect("ranks", combine="pieces")
+    assert round(report.global_norm, 3) == 9.011
+    counted = gradclip_cli.inspect("ranks", combine="*=pieces").global_norm
+    assert round(counted, 3) == 12.228
+
+
 @pytest.mark.parametrize("text", ["piece", "w=", "w=copy", "SUM"])
 def test_a_way_that_is_none_is_told(text: str, here: Path) -> None:
     rank(0, w=FULL)
