@@ -93,10 +93,20 @@ def _joined(
     for step, paths in made.items():
         if step in last:
             called, some = last[step]
-            joined[called] = tuple(path for one in some for path in made[one])
+            joined[called] = _that_hold([path for one in some for path in made[one]])
         elif step not in several:
             joined[step] = paths
     return joined
+
+
+def _that_hold(paths: Sequence[str]) -> tuple[str, ...]:
+    """Leave out the folders of ranks that have no part in a step, but not all."""
+    empty = {
+        path
+        for path in paths
+        if os.path.isdir(path) and not any(names for _, _, names in os.walk(path))
+    }
+    return tuple(path for path in paths if path not in empty or len(empty) == len(paths))
 
 
 def _names_none(path: str) -> bool:

@@ -251,4 +251,4 @@ def _contents(
 
 def _mostly(some: frozenset[object], others: frozenset[object]) -> bool:
     common = len(some & others)
-    return common > 0 and 2 * common >= max(len(some), len(others))
+    return 2 * common >= max(len(some), len(others)) and (common > 0 or some == others)

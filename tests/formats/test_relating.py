@@ -339,6 +339,8 @@ def test_the_norm_is_right_or_the_option_is_asked_for(
         with pytest.raises(GradclipError, match=r"2 steps, .* not one gradient"):
             gradclip_cli.inspect(place, combine=layout.ways)
         found = [one.global_norm for one in gradclip_cli.trend(place, combine=layout.ways).steps]
+        each = gradclip_cli.trend(sorted(place.iterdir()), combine=layout.ways)
+        assert [one.global_norm for one in each.steps] == found
         plain: Any = lambda: gradclip_cli.trend(place).steps[0].global_norm  # noqa: E731
     else:
         found = [gradclip_cli.inspect(place, combine=layout.ways).global_norm]
