@@ -136,7 +136,7 @@ def beside(
     places: dict[str, str] = {}
     found, labels = [], []
     for relative, label in (
-        *((file.relative, file.source.label) for file in dump.files),
+        *zip(_relatives(dump), (file.source.label for file in dump.files), strict=True),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
         labels.append(os.path.join(plain, relative))
@@ -153,6 +153,16 @@ def beside(
     folder = None if os.path.isdir(plain) else os.path.realpath(plain)
     companions = tuple(zip(dump.companions, others, strict=True))
     return Targets(tuple(files), companions, folder, tuple(labels), output)
+
+
+def _relatives(dump: Dump) -> list[str]:
+    """Give where the files of a dump go below a folder: those of ranks are told apart."""
+    found = [file.relative for file in dump.files]
+    if len({*found}) == len(found) or not dump.origins:
+        return found
+    paths = [os.path.abspath(file.source.path) for file in dump.files]
+    common = os.path.commonpath([*map(os.path.dirname, paths)])
+    return [os.path.relpath(path, common) for path in paths]
 
 
 def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:

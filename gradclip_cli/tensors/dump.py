@@ -172,7 +172,7 @@ class Dump:
         """The same files with the tensors that lie in them, nothing put together."""
         if not self.stored:
             return self
-        return dataclasses.replace(self, files=self.stored, combined=(), stored=(), origins=())
+        return dataclasses.replace(self, files=self.stored, combined=(), stored=())
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

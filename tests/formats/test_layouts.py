@@ -70,8 +70,15 @@ def test_a_step_is_clipped_in_its_own_files(layout: Layout, here: Path) -> None:
     done = gradclip_cli.apply(step, clip_norm=1.0, combine=ways, in_place=True)
     assert done.global_norm == pytest.approx(layout.norm(STEPS[0]), rel=1e-7)
     assert gradclip_cli.inspect(step, combine=ways).global_norm == pytest.approx(1, rel=1e-6)
-    changed = {str(path) for path, data in before.items() if path.read_bytes() != data}
+    layout.make(Path("twice"))
+    copies = sorted(glob.glob(f"twice/{layout.one}"))
+    other = gradclip_cli.apply(copies, clip_norm=1.0, combine=ways, output="out/")
+    assert gradclip_cli.inspect("out", combine=ways).global_norm == pytest.approx(1, rel=1e-6)
     assert done.written is not None
+    assert other.written is not None
+    for mine, its in zip(done.written.paths or (), other.written.paths or (), strict=False):
+        assert Path(mine).read_bytes() == Path(its).read_bytes()
+    changed = {str(path) for path, data in before.items() if path.read_bytes() != data}
     assert changed == set(done.written.paths or ())
 
 
