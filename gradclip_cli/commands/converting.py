@@ -110,10 +110,10 @@ def _packed(tensor: Tensor) -> Tensor:
     dtype = tensor.dtype.packed
     if dtype == tensor.dtype:
         return tensor
-    from gradclip_cli.files.packed import PackedSource  # hardly ever needed
+    from gradclip_cli.files.packed import SubByteSource  # hardly ever needed
 
     count = tensor.count
-    source = PackedSource(tensor.source, tensor.offset, count, dtype.bits, dtype.name)
+    source = SubByteSource(tensor.source, tensor.offset, count, dtype.bits, dtype.name)
     return replace(tensor, dtype=dtype, source=source, offset=0, size=dtype.size_of(count))
 
 

@@ -3,9 +3,10 @@
 import contextlib
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from gradclip_cli.files.derived import MergedSource
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.frozen import frozen
 
@@ -30,7 +31,7 @@ class Piece:
 
 
 @frozen
-class JoinedSource(Source):
+class JoinedSource(MergedSource):
     """An array of a shape, each value of `item` bytes, that pieces cover without overlap.
 
     They are in the order of where they begin.
@@ -44,35 +45,20 @@ class JoinedSource(Source):
     apart: ClassVar[bool] = True
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the first piece."""
-        return self.pieces[0].source.path
+    def bases(self) -> Sequence[Source]:
+        """The sources of all pieces."""
+        return [piece.source for piece in self.pieces]
 
     @property
     def size(self) -> int:  # type: ignore[override]
         """Number of bytes of all values."""
         return math.prod(self.shape) * self.item
 
-    @property
-    def seeks(self) -> bool:  # type: ignore[override]
-        """Whether the sources of all pieces do."""
-        return all(piece.source.seeks for piece in self.pieces)
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """Those of all pieces."""
-        return tuple(number for piece in self.pieces for number in piece.source.stamp)
-
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:
         """Give a reader; raises `GradclipError` if a piece is no longer the same."""
         with contextlib.ExitStack() as stack:
             yield _JoinedReader(self, stack)
-
-    def prove(self) -> None:
-        """Raise `GradclipError` where a piece has a checksum, and it is wrong."""
-        for piece in self.pieces:
-            piece.source.prove()
 
 
 class _JoinedReader(Reader):

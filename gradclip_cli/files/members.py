@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.checksums import Tally
+from gradclip_cli.files.derived import DerivedSource
 from gradclip_cli.files.source import FileSource, Reader, Source, ended
 from gradclip_cli.frozen import frozen
 
@@ -116,35 +117,7 @@ class StoredSource(FileSource):
 
 
 @frozen
-class _Within(Source):
-    """What lies in a file, is called as the file is, and changes with it."""
-
-    file: FileSource
-
-    @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the file."""
-        return self.file.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the file is called."""
-        return self.file.label
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the file."""
-        return self.file.stamp
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Give a reader; raises `GradclipError` if the file is no longer the same."""
-        with self.file.opened() as reader:
-            yield self.over(reader)
-
-
-@frozen
-class PackedSource(_Within):
+class PackedSource(DerivedSource):
     """A member of an archive that is compressed: unpacked from its begin on, as it is read.
 
     To read what lies before means to begin anew. Its checksum is known when its end is reached.
@@ -165,7 +138,7 @@ class PackedSource(_Within):
         """Number of bytes when it is unpacked."""
         return self.member.size
 
-    def over(self, reader: Reader) -> Reader:
+    def made_from(self, reader: Reader) -> Reader:
         """Give a reader of the member from one of the archive."""
         return _PackedReader(reader, self)
 
@@ -288,7 +261,7 @@ class _PartReader(Reader):
 
 
 @frozen
-class Part(_Within):
+class Part(DerivedSource):
     """A range of a file that is an archive of its own; offsets begin with it."""
 
     begin: int
@@ -299,7 +272,7 @@ class Part(_Within):
         """Number of bytes."""
         return self.end - self.begin
 
-    def over(self, reader: Reader) -> Reader:
+    def made_from(self, reader: Reader) -> Reader:
         """Give a reader of the range from one of the file."""
         return _PartReader(reader, self.begin, self.end)
 

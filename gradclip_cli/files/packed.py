@@ -3,16 +3,15 @@
 The first of them has the lowest bits, and those of more than one byte go on in the next.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.files.derived import DerivedSource
+from gradclip_cli.files.source import Reader
 from gradclip_cli.frozen import frozen
 
 Bytes = NDArray[np.uint8]
@@ -39,13 +38,12 @@ def pack(codes: Bytes, bits: int, stored: NDArray[Any]) -> None:
 
 
 @frozen
-class PackedSource(Source):
+class SubByteSource(DerivedSource):
     """`count` codes of `bits` bits, of the dtype `called`, which fill whole bytes.
 
     In the source they have a byte each, from byte `start` on.
     """
 
-    base: Source
     start: int
     count: int
     bits: int
@@ -54,43 +52,17 @@ class PackedSource(Source):
     apart: ClassVar[bool] = True
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the source."""
-        return self.base.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the source is called."""
-        return self.base.label
-
-    @property
     def size(self) -> int:  # type: ignore[override]
         """Number of bytes that the codes fill."""
         return self.count * self.bits // 8
 
-    @property
-    def seeks(self) -> bool:  # type: ignore[override]
-        """Whether the source does."""
-        return self.base.seeks
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the source."""
-        return self.base.stamp
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Give a reader; raises `GradclipError` if the source is no longer the same."""
-        with self.base.opened() as reader:
-            yield _PackingReader(reader, self)
-
-    def prove(self) -> None:
-        """Raise `GradclipError` where the source has a checksum, and it is wrong."""
-        self.base.prove()
+    def made_from(self, reader: Reader) -> Reader:
+        """Give a reader, from one of the base."""
+        return _PackingReader(reader, self)
 
 
 class _PackingReader(Reader):
-    def __init__(self, reader: Reader, source: PackedSource) -> None:
+    def __init__(self, reader: Reader, source: SubByteSource) -> None:
         super().__init__(source.label)
         self._reader = reader
         self._source = source

@@ -5,7 +5,6 @@ more often than it is needed: a box is halved along its longest stride until wha
 its own.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -13,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.files.derived import DerivedSource
+from gradclip_cli.files.source import Reader
 from gradclip_cli.files.system import read_at, write_at
 from gradclip_cli.frozen import frozen
 
@@ -27,14 +27,13 @@ _LITTLE = 4 << 10  # bytes that are read in the time that a call takes
 
 
 @frozen
-class StridedSource(Source):
+class StridedSource(DerivedSource):
     """The values of a strided view of a source, in C order.
 
     The first of them lies at byte `start`, each has `item` bytes; `strides` are in bytes, none
     negative. Words of `swapped` bytes are turned round, if that is not 0.
     """
 
-    base: Source
     start: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -44,48 +43,18 @@ class StridedSource(Source):
     apart: ClassVar[bool] = True
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the source."""
-        return self.base.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the source is called."""
-        return self.base.label
-
-    @property
     def size(self) -> int:  # type: ignore[override]
         """Number of bytes of all values."""
         return math.prod(self.shape) * self.item
-
-    @property
-    def seeks(self) -> bool:  # type: ignore[override]
-        """Whether the source does."""
-        return self.base.seeks
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the source."""
-        return self.base.stamp
 
     @property
     def end(self) -> int:
         """Where in the source the last of the values ends."""
         return self.start + (_extent(self, _whole(self)) if self.size else 0)
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Give a reader; raises `GradclipError` if the source is no longer the same."""
-        with self.base.opened() as reader:
-            yield _StridedReader(reader, self)
-
-    def over(self, reader: Reader) -> Reader:
-        """Give a reader of a copy of the source, from one of its file."""
-        return _StridedReader(self.base.over(reader), self)
-
-    def prove(self) -> None:
-        """Raise `GradclipError` where the source has a checksum, and it is wrong."""
-        self.base.prove()
+    def made_from(self, reader: Reader) -> Reader:
+        """Give a reader, from one of the base."""
+        return _StridedReader(reader, self)
 
     def scatter(self, descriptor: int, label: str, offset: int, data: Bytes) -> None:
         """Write bytes from an offset on into the copy of the source that is open for it.

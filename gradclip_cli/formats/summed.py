@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip_cli.files.derived import MergedSource
 from gradclip_cli.files.source import Reader, Source
 from gradclip_cli.formats.pieces import in_c_order
 from gradclip_cli.frozen import frozen
@@ -33,7 +34,7 @@ def summed(tensors: Sequence[Tensor], is_mean: bool) -> Tensor:
 
 
 @frozen
-class SummedSource(Source):
+class SummedSource(MergedSource):
     """The sums of values that lie at the same places of several tensors, in float64."""
 
     label: str
@@ -45,19 +46,9 @@ class SummedSource(Source):
     apart: ClassVar[bool] = True
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the first."""
-        return self.parts[0].source.path
-
-    @property
-    def seeks(self) -> bool:  # type: ignore[override]
-        """Whether all do."""
-        return all(part.source.seeks for part in self.parts)
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """Those of all."""
-        return tuple(number for part in self.parts for number in part.source.stamp)
+    def bases(self) -> Sequence[Source]:
+        """The sources of all parts."""
+        return [part.source for part in self.parts]
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:
@@ -65,11 +56,6 @@ class SummedSource(Source):
         with contextlib.ExitStack() as stack:
             readers = [stack.enter_context(part.source.opened()) for part in self.parts]
             yield _SummedReader(self, readers)
-
-    def prove(self) -> None:
-        """Raise `GradclipError` where a part has a checksum, and it is wrong."""
-        for part in self.parts:
-            part.source.prove()
 
 
 class _SummedReader(Reader):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.checksums import Tally
+from gradclip_cli.files.derived import DerivedSource
 from gradclip_cli.files.source import FileSource, Front, Reader, Source
 from gradclip_cli.formats import counted
 from gradclip_cli.formats.foreign.helper import Helper, helped
@@ -22,14 +23,13 @@ _DAMAGED = "the file is damaged, or was made to mislead"
 
 
 @frozen
-class ForeignSource(Source):
+class ForeignSource(DerivedSource):
     """A tensor of a file which a library reads, in C order.
 
     `key` is what the library's side knows it by. One that is not `parted` is best read in order;
     of one that is `proven` the library compares checksums as it reads.
     """
 
-    base: Source
     reader: str
     key: str
     size: int
@@ -38,24 +38,9 @@ class ForeignSource(Source):
     tally: Tally = field(compare=False, repr=False)
 
     @property
-    def path(self) -> str:  # type: ignore[override] # is never set
-        """That of the file."""
-        return self.base.path
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        """What the file is called."""
-        return self.base.label
-
-    @property
     def seeks(self) -> bool:  # type: ignore[override]
         """Whether several may read it."""
         return self.parted
-
-    @property
-    def stamp(self) -> tuple[int, ...]:
-        """That of the file."""
-        return self.base.stamp
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:

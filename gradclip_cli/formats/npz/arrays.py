@@ -67,21 +67,23 @@ def _tensors(front: Front, source: FileSource, reader: Reader) -> Iterator[Tenso
         name = member.name.removesuffix(_SUFFIX)
         packed = PackedSource.within(source, member)
         try:
-            yield _tensor(front, packed, name, reader)
+            yield _tensor(front, source, packed, name, reader)
         except GradclipError as error:
             raise GradclipError(
                 source.label, f"array {quoted(name)}: {error.problem}", error.hint
             ) from error
 
 
-def _tensor(front: Front, packed: PackedSource, name: str, reader: Reader) -> Tensor:
+def _tensor(
+    front: Front, file: FileSource, packed: PackedSource, name: str, reader: Reader
+) -> Tensor:
     """Find the array of a member, whose header is read."""
     member = packed.member
     head = bytearray(min(member.size, _HEAD))
     if member.method == ZIP_STORED:
         reader.read_exactly(memoryview(head), member.start)
     else:
-        packed.over(reader).read_exactly(memoryview(head), 0)
+        packed.made_from(reader).read_exactly(memoryview(head), 0)
     beginning = Front(_nothing_more, bytes(head))
     if not npy.recognised(bytes(head[:6])):
         raise GradclipError(
@@ -102,7 +104,7 @@ def _tensor(front: Front, packed: PackedSource, name: str, reader: Reader) -> Te
         )
     if member.method != ZIP_STORED:
         return tensor
-    stored = StoredSource.within(packed.file, member, bytes(head[: tensor.offset]))
+    stored = StoredSource.within(file, member, bytes(head[: tensor.offset]))
     return dataclasses.replace(tensor, source=stored, offset=member.start + tensor.offset)
 
 

@@ -45,7 +45,7 @@ def archive(
     begin, end = within or (0, source.size)
     part = Part(source, begin, end)
     members: dict[str, Member] = {}
-    for found in members_of(part, part.over(reader)):
+    for found in members_of(part, part.made_from(reader)):
         member = replace(found, start=found.start + begin)
         if members.setdefault(member.name, member) is not member:
             raise GradclipError(
