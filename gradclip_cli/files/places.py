@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,16 @@ class Target:
     def backup(self) -> str:
         """Where what stands there is kept."""
         return self.path + self.suffix
+
+
+def leads_out(place: str) -> bool:
+    """Say whether a path that a file names may lead out of the folder of that, on any system.
+
+    >>> leads_out("a/b"), leads_out("/a"), leads_out("a/../../b"), leads_out("C:/b")
+    (False, True, True, True)
+    """
+    parts = re.split(r"[/\\]", place)
+    return not parts[0] or ".." in parts or re.fullmatch("[A-Za-z]:", parts[0]) is not None
 
 
 def target(label: str, top: str, force: bool) -> Target:

@@ -4,11 +4,13 @@ What trainers keep besides is named, and not counted.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front
+from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
 
 PARAMETERS = "parameters beside gradients"
@@ -84,13 +86,19 @@ def gradients_among(
     return kept, left
 
 
+def is_nameless(names: Collection[str | None], more: Collection[str] = ()) -> bool:
+    """Say whether a tensor stands alone, and is called no more than a gradient."""
+    return len(names) == 1 and all(name in _GRADIENTS or name in more for name in names)
+
+
 def named_by_file(
-    found: dict[str | None, _T], name: str | None, more: Iterable[str] = ()
-) -> dict[str | None, _T]:
+    front: Front, tensors: tuple[Tensor, ...], name: str | None
+) -> tuple[Tensor, ...]:
     """Give a tensor that stands alone and is called no more than a gradient the file's name."""
-    if name is None or len(found) != 1 or not found.keys() <= {*_GRADIENTS, *more}:
-        return found
-    return {name: next(iter(found.values()))}
+    if name is None or not is_nameless([tensor.name for tensor in tensors]):
+        return tensors
+    front.is_named_by_file = True
+    return (replace(tensors[0], name=name),)
 
 
 def repeated(name: str, label: str) -> GradclipError:

@@ -8,7 +8,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dtypes import DType
 from gradclip_cli.tensors.dump import Tensor
-from gradclip_cli.tensors.names import listed, quoted
+from gradclip_cli.tensors.names import is_unicode, listed, quoted
 
 Write = Callable[[bytes], object]
 
@@ -99,8 +99,9 @@ def check_names(tensors: Sequence[Tensor], problem_of: Callable[[str], str], for
     """
     for tensor in tensors:
         name = tensor.name or ""
-        is_text = not any("\ud800" <= letter <= "\udfff" for letter in name)
-        problem = problem_of(name) if is_text else "it holds bytes that are no characters"
+        problem = "it holds bytes that are no characters"
+        if is_unicode(name):
+            problem = problem_of(name)
         if problem:
             raise GradclipError(
                 tensor.source.label,

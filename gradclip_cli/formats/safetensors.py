@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Front, Source
+from gradclip_cli.formats.counted import named_by_file
 from gradclip_cli.formats.layouts import Layout, are_alike, check_held, check_names, laid
 from gradclip_cli.formats.pieces import SHARDING, begins
 from gradclip_cli.formats.registry import Format, ranges
@@ -48,7 +49,6 @@ _DTYPES = {
     "F4": narrow("float4_e2m1fn"),
 }
 _WORDS = {dtype.name: code for code, dtype in _DTYPES.items()}
-_NAMELESS = {"grad", "grads", "gradient", "gradients"}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _DAMAGED = "the file is damaged or was written by a faulty program: save it again"
 _APART = "write it as .npy, where each value has a byte of its own"
@@ -105,10 +105,7 @@ def locate(front: Front, source: Source, name: str | None = None) -> tuple[Tenso
     tensors = tuple([_tensor(key, entry, source, 8 + length) for key, entry in entries.items()])
     front.strays += _unknown_fields(entries)
     _check_cover(tensors, source, 8 + length)
-    if name is not None and len(tensors) == 1 and tensors[0].name in _NAMELESS:
-        front.is_named_by_file = True
-        return (dataclasses.replace(tensors[0], name=name),)
-    return tensors
+    return named_by_file(front, tensors, name)
 
 
 def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:

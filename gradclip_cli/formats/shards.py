@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.places import leads_out
 from gradclip_cli.files.source import FileSource, check_regular
 from gradclip_cli.files.system import NO_WAIT, open_raw
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
@@ -129,8 +130,7 @@ def _inside(index: str, name: str, place: object) -> str:
         raise GradclipError(
             index, f"{called} is no name of a file", "a shard lies beside its index"
         )
-    parts = re.split(r"[/\\]", place)
-    if not parts[0] or ".." in parts or re.fullmatch("[A-Za-z]:", parts[0]):
+    if leads_out(place):
         raise GradclipError(
             index, f"{called} would lead out of the folder", "a shard lies beside its index"
         )

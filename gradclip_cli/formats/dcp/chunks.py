@@ -11,6 +11,7 @@ from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import RangeStream
+from gradclip_cli.files.places import leads_out
 from gradclip_cli.files.source import FileSource, Front, Source, check_regular
 from gradclip_cli.files.system import open_raw
 from gradclip_cli.formats.counted import gradients_among, kind_of
@@ -122,8 +123,7 @@ class _Plan:
         return in_c_order(tensor_of(name, view, held, file))
 
     def _file(self, path: str, where: str) -> FileSource:
-        parts = path.replace("\\", "/").split("/")
-        if not parts[0] or ".." in parts or "\0" in path:
+        if "\0" in path or leads_out(path):
             raise PickleError(f"{where} would lie outside of the folder")
         if path not in self.files:
             whole = os.path.join(os.path.dirname(self.source.path), path)

@@ -98,9 +98,8 @@ def located(reader: str, front: Front, source: Source, name: str | None) -> tupl
             raise counted.repeated(called, source.label)
         found[called] = _tensor(called, entry, reader, source)
     kept, _ = counted.gradients_among(found, front)
-    alone = counted.named_by_file(kept, name)
-    front.is_named_by_file = alone is not kept
-    return tuple([replace(tensor, name=called) for called, tensor in alone.items()])
+    tensors = tuple([replace(tensor, name=called) for called, tensor in kept.items()])
+    return counted.named_by_file(front, tensors, name)
 
 
 def _tensor(name: str, entry: dict[str, Any], reader: str, source: Source) -> Tensor:

@@ -8,8 +8,8 @@ from gradclip_cli.formats.counted import (
     OPTIMIZER,
     SHARED,
     gradients_among,
+    is_nameless,
     kind,
-    named_by_file,
     repeated,
 )
 from gradclip_cli.formats.pt.allowed import Storage, View
@@ -58,9 +58,9 @@ def contents(root: Any, name: str | None, front: Front, label: str) -> Contents:
     if others:
         front.besides.append(f"{others:,} values that are no tensors")
     gradients, parameters = gradients_among(found, front)
-    alone = named_by_file(gradients, name, _ONES)
-    front.is_named_by_file = alone is not gradients
-    gradients = alone
+    if name is not None and is_nameless(gradients, _ONES):
+        front.is_named_by_file = True
+        gradients = {name: next(iter(gradients.values()))}
     return Contents(_once(gradients, front), uncounted | parameters)
 
 
