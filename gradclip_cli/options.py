@@ -43,10 +43,10 @@ class Option:
 
     `name` is the parameter's. An option without a `metavar` is a flag. `parse` reads its text,
     `choices` are all that it may be, which its help names where it says `{choices}`; `many` can be
-    given again. That its text is `empty` is told by the command itself. `takes` is what Python is
-    given for it, where nothing else here tells. `group` is its heading in the
-    help; `common` ones are shown by `-h`, all by `--help`. `apart` are options that it cannot go
-    with, and the hints. `elsewhere` are flags that other tools have for it: they are not taken, but
+    given again. An empty text of one that `allows_empty` is for the command to judge. `takes` is
+    what Python is given for it, where nothing else here tells. `group` is its heading in the help;
+    `common` ones are shown by `-h`, all by `--help`. `apart` are options that it cannot go with,
+    and the hints. `elsewhere` are flags that other tools have for it: they are not taken, but
     whoever gives one is told of this.
     """
 
@@ -60,7 +60,7 @@ class Option:
     short: str = ""
     choices: Collection[str] = ()
     many: bool = False
-    empty: bool = False
+    allows_empty: bool = False
     takes: Any = str
     default: Any = None
     needs: Need | None = None

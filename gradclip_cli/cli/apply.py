@@ -1,9 +1,7 @@
 """`gradclip apply`: clip the gradients and write them."""
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from typing import BinaryIO
 
 from gradclip_cli.cli import boundary, output
@@ -45,7 +43,7 @@ BACKUP = Option(
     "backup",
     "With --in-place: keep each original, its name and this.",
     metavar="SUFFIX",
-    empty=True,
+    allows_empty=True,
     group="Where it goes",
     common=True,
 )
@@ -127,34 +125,36 @@ def _check_report_stream(given: Given, to_stdout: bool) -> None:
     path = given.report_file
     if path is None and given.quiet:
         return
+    there = path or _stream(given, to_stdout).fileno()
+    if output.is_among(there, [*(given.paths or ["-"]), *_parameters(given)]):
+        what = "an input is"
+    elif to_stdout and not given.dry_run and _goes_to_stdout(there):
+        what = "the clipped bytes go, too"
+    else:
+        what = ""
+    if what:
+        raise GradclipError(
+            path or ("standard error" if to_stdout else "standard output"),
+            f"the report would go where {what}",
+            "name another file for it with --report, or print none with -q",
+        )
+
+
+def _goes_to_stdout(file: str | int) -> bool:
+    """Say whether what is written to a file, at a path or open, comes where standard output goes.
+
+    A terminal may be all streams at once.
+    """
     try:
-        there = os.stat(path) if path else os.fstat(_stream(given, to_stdout).fileno())
+        here = os.fstat(1)
+        return not stat.S_ISCHR(here.st_mode) and os.path.samestat(os.stat(file), here)
     except OSError:
-        return  # it is still to be made
-    others: list[str | int] = [*_inputs(given, there), 0]
-    if to_stdout and not given.dry_run:
-        others.append(1)
-    for other in others:
-        with contextlib.suppress(OSError):
-            here = os.stat(other)
-            # A terminal may be all streams at once, and so may a socket both what is read and more.
-            is_file = stat.S_ISREG(here.st_mode) or (other == 1 and not stat.S_ISCHR(here.st_mode))
-            is_read = other != 0 or "-" in (given.paths or ["-"])
-            if is_file and is_read and os.path.samestat(here, there):
-                what = "the clipped bytes go, too" if other == 1 else "an input is"
-                raise GradclipError(
-                    path or ("standard error" if to_stdout else "standard output"),
-                    f"the report would go where {what}",
-                    "name another file for it with --report, or print none with -q",
-                )
+        return False  # it is still to be made
 
 
-def _inputs(given: Given, there: os.stat_result) -> Iterator[str]:
-    """Give the paths of files that are read, where a file is one that may be among them."""
-    from gradclip_cli.commands.opening import read_by
-
-    if stat.S_ISREG(there.st_mode):
-        yield from read_by([*(given.paths or ()), *([given.params] if given.params else [])])
+def _parameters(given: Given) -> list[str]:
+    """Give the dump of parameters as a list, empty where none is named."""
+    return [given.params] if given.params else []
 
 
 def _check_report(given: Given, path: str) -> None:
@@ -162,7 +162,7 @@ def _check_report(given: Given, path: str) -> None:
     inputs = given.paths or ()
     others = [
         *inputs,
-        *([given.params] if given.params else []),
+        *_parameters(given),
         *([given.output] if given.output else []),
     ]
     here = os.path.realpath(path)

@@ -191,7 +191,7 @@ def _parser(option: Option) -> Callable[[str], Any]:
     @functools.wraps(parse)
     def parsed(text: str) -> Any:
         try:
-            if not text and not option.empty:
+            if not text and not option.allows_empty:
                 flag = option.short or option.flag
                 raise GradclipError(flag, "is empty", f"give a value, or leave it out; {UNSET}")
             return parse(text)

@@ -109,7 +109,10 @@ def judge(found: "Report | Trend", quiet: bool, unreadable: Sequence[GradclipErr
 
 
 def is_among(file: str | int, operands: Sequence[str]) -> bool:
-    """Say whether a file, at a path or open, is a regular one of those that operands name."""
+    """Say whether a file, at a path or open, is a regular one of those that operands name.
+
+    The operand - is standard input.
+    """
     from gradclip_cli.commands.opening import read_by
 
     try:
@@ -118,7 +121,7 @@ def is_among(file: str | int, operands: Sequence[str]) -> bool:
         return False  # it is still to be made
     if not stat.S_ISREG(there.st_mode):
         return False
-    for path in read_by(operands):
+    for path in (*read_by(operands), *([0] if "-" in operands else ())):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(path), there):
                 return True

@@ -226,7 +226,7 @@ def test_help_goes_through_a_pipe_whose_reader_leaves(tmp_path: Path) -> None:
 
 def wanting(name: str) -> list[Option]:
     found = options(name).values()
-    return [one for one in found if not (one.is_switch or one.choices or one.empty)]
+    return [one for one in found if not (one.is_switch or one.choices or one.allows_empty)]
 
 
 @pytest.mark.alike(4)
