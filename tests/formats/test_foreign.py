@@ -20,7 +20,7 @@ from gradclip_cli.formats import registry
 from gradclip_cli.formats.foreign import helper
 from gradclip_cli.formats.foreign.listing import ForeignSource
 from gradclip_cli.formats.opening import open_file
-from tests.running import PATIENCE, Run, environment, one_error, until
+from tests.running import PATIENCE, TOP, Run, environment, one_error, until
 
 
 @pytest.fixture
@@ -70,6 +70,27 @@ def test_its_end_is_one_line_that_names_file_and_library(
     assert problem in line
     assert "hint: " in said.err
     assert ("pip install 'gradclip-cli[toys]'" in said.err) == (name == "missing")
+
+
+@pytest.mark.parametrize(
+    ("path", "library", "extra"),
+    [
+        ("hdf5/old.h5", "h5py", "hdf5"),
+        ("zarr/v2", "numpy", "zarr"),  # of the two that are missing here, what it wants first
+        ("flax/tree.msgpack", "msgpack", "flax"),
+    ],
+)
+def test_without_its_library_it_says_which_extra_brings_it(
+    path: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    plain = [str(TOP), *(place for place in sys.path if "site-packages" not in place)]
+    monkeypatch.setattr(helper, "_places", lambda: plain)
+    helper._POOL.close()
+    said = run("inspect", Path(__file__).parent / path)
+    assert said.status == 2
+    line = one_error(said.err.replace("\n    ", " "))
+    assert f"needs {library} to be read, and that is not installed" in line
+    assert f"pip install 'gradclip-cli[{extra}]'" in said.err
 
 
 def test_one_that_is_killed_between_two_readings_is_an_error_and_not_used_again(

@@ -1,7 +1,6 @@
 """HDF5 files: their values beside h5py's, and what leads out of one or makes it large."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from safetensors.numpy import load_file
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.foreign import helper
 from tests.formats.hdf5 import make
-from tests.running import TOP, Run, gradclip, in_shell, one_error
+from tests.running import gradclip, in_shell
 
 HERE = Path(__file__).parent / "hdf5"
 FILES = [HERE / "old.h5", HERE / "new.h5"]
@@ -101,18 +99,6 @@ def test_pipes_folders_comparisons_and_runs(h5py: Any, tmp_path: Path) -> None:
         "cat step-1/g.h5 | gradclip apply --clip-norm 6.5 | gradclip inspect --json", tmp_path
     )
     assert json.loads(done.stdout)["global_norm"] == 6.5
-
-
-def test_without_the_library_it_says_which_extra_brings_it(
-    monkeypatch: pytest.MonkeyPatch, run: Run
-) -> None:
-    plain = [str(TOP), *(place for place in sys.path if "site-packages" not in place)]
-    monkeypatch.setattr(helper, "_places", lambda: plain)
-    helper._POOL.close()
-    said = run("inspect", FILES[0])
-    assert said.status == 2
-    assert "pip install 'gradclip-cli[hdf5]'" in said.err
-    assert "needs h5py to be read" in one_error(said.err.replace("\n    ", " "))
 
 
 # What is refused

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import safetensors
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.foreign import helper
 from tests.formats.zarr import make
-from tests.running import TOP, Run, one_error
 
 HERE = Path(__file__).parent / "zarr"
 VERSIONS = ["v2", "v3"]
@@ -85,18 +82,6 @@ def test_a_folder_of_folders_and_an_array_alone(tensorstore: Any, tmp_path: Path
     assert gradclip_cli.diff(HERE / "orbax", HERE / "per_array").same
     steps = gradclip_cli.trend(HERE / "orbax", HERE / "zarr3").steps
     assert len({step.global_norm for step in steps}) == 1
-
-
-def test_without_the_library_it_says_which_extra_brings_it(
-    monkeypatch: pytest.MonkeyPatch, run: Run
-) -> None:
-    plain = [str(TOP), *(place for place in sys.path if "site-packages" not in place)]
-    monkeypatch.setattr(helper, "_places", lambda: plain)
-    helper._POOL.close()
-    said = run("inspect", HERE / "v2")
-    assert said.status == 2
-    assert "pip install 'gradclip-cli[zarr]'" in said.err
-    assert " to be read, and that is not installed" in one_error(said.err.replace("\n    ", " "))
 
 
 # What is not whole, or leads out

@@ -32,6 +32,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def check_refused(here: Path, run: Run, words: str, *given: str) -> None:
+    """Clip with `--force`, which is an error in these words and changes nothing."""
+    with untouched(here):
+        said = run("apply", *given, "--clip-norm", "1", "--force")
+    assert said.status == 2
+    assert words in said.err
+
+
 @pytest.mark.parametrize(
     ("operand", "output"),
     [
@@ -43,23 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_result_takes_the_place_of_a_part(
     operand: str, output: str, here: Path, run: Run
 ) -> None:
-    with untouched(here):
-        said = run("apply", operand, "--clip-norm", "1", "-o", output, "--force")
-    assert said.status == 2
-    assert "the output is the input itself" in said.err
-
-
-def test_no_result_goes_through_a_stream_into_a_part(here: Path) -> None:
-    part = os.open(here / "ckpt" / "__0_0.distcp", os.O_WRONLY)
-    try:
-        with (
-            untouched(here),
-            open(part, "wb", closefd=False) as stream,
-            pytest.raises(gradclip_cli.GradclipError, match="is the input itself"),
-        ):
-            gradclip_cli.apply("ckpt", clip_norm=1, output=stream.write)
-    finally:
-        os.close(part)
+    check_refused(here, run, "the output is the input itself", operand, "-o", output)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +65,21 @@ def test_no_result_goes_through_a_stream_into_a_part(here: Path) -> None:
 def test_no_report_takes_the_place_of_a_part(
     operand: str, report: str, here: Path, run: Run
 ) -> None:
-    with untouched(here):
-        said = run(
-            *("apply", operand, "--clip-norm", "1", "-o", "new.npy", "--report", report, "--force"),
-            "--dry-run",
-        )
-    assert said.status == 2
-    assert "the report would" in said.err
+    others = "-o", "new.npy", "--dry-run", "--report", report
+    check_refused(here, run, "the report would", operand, *others)
+
+
+def test_no_result_goes_through_a_stream_into_a_part(here: Path) -> None:
+    part = os.open(here / "ckpt" / "__0_0.distcp", os.O_WRONLY)
+    try:
+        with (
+            untouched(here),
+            open(part, "wb", closefd=False) as stream,
+            pytest.raises(gradclip_cli.GradclipError, match="is the input itself"),
+        ):
+            gradclip_cli.apply("ckpt", clip_norm=1, output=stream.write)
+    finally:
+        os.close(part)
 
 
 def test_a_dump_beside_the_parts_may_be_replaced(here: Path, run: Run) -> None:
