@@ -76,6 +76,11 @@ def is_plain(tensor: Tensor) -> bool:
     return True
 
 
+def is_zero(tensor: Tensor) -> bool:
+    """Say whether all bytes are 0."""
+    return not any(piece.any() for piece in _pieces(tensor, max(tensor.dtype.size_of(1), 1)))
+
+
 def _pieces(tensor: Tensor, item: int) -> Iterator[NDArray[np.uint8]]:
     """Give the bytes of values in C order, a row for each, some at a time."""
     tensor = in_c_order(tensor)

@@ -112,6 +112,7 @@ def related(
     if not repeated:
         return [*files], ()
     found = [_combined(name, some, files, ways) for name, some in repeated.items()]
+    _check_sure([combined for _, combined in found])
     whole = {name: tensor for name, (tensor, _) in zip(repeated, found, strict=True)}
     first = {name: some[0][0] for name, some in repeated.items()}
     kept = [
@@ -168,6 +169,25 @@ def _check_named_once(files: Sequence[DumpFile]) -> None:
             seen.add(tensor.name)
 
 
+def _check_sure(found: Sequence[Combined]) -> None:
+    """Refuse pieces that may be copies where other tensors are surely such."""
+    unsure = [one for one in found if one.is_unsure]
+    if not unsure or all(one.way == "pieces" for one in found):
+        return
+    import glob  # hardly ever needed
+    import shlex
+
+    name, (first, second, *_) = unsure[0].name, unsure[0].labels
+    ways = (shlex.quote(f"{glob.escape(escape(name))}={way}") for way in ("copies", "pieces"))
+    raise RepeatedNameError(
+        second,
+        first,
+        f"tensor {quoted(name)} also stands in {escape(first)}: both are but one value, so that it "
+        "may be a copy, as other tensors here are, or a piece",
+        f"say which: --combine {' or '.join(ways)}",
+    )
+
+
 def _combined(
     name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
 ) -> tuple[Tensor, Combined]:
@@ -197,12 +217,13 @@ def _put_together(
             f"{quoted(name)} stands in several files, of which one is a stream",
             "save it in a file first",
         )
+    is_unsure = False
     if not way:
-        way = _undecided(name, tensors, labels, ways.else_)
+        way, is_unsure = _undecided(name, tensors, labels, ways.else_)
     if way == "pieces":
         whole = _joined(name, held, labels)
         is_stacked = len(whole.shape) > len(held[0].shape)
-        return whole, Combined(name or "", way, labels, (), is_stacked, parts)
+        return whole, Combined(name or "", way, labels, (), is_stacked, parts, is_unsure=is_unsure)
     if way in ("sum", "mean"):
         from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
 
@@ -255,34 +276,38 @@ def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) 
 
 def _undecided(
     name: str | None, tensors: Sequence[Tensor], labels: Sequence[str], else_: str
-) -> str:
-    """Give what tensors surely are, copies by equal bytes that are not all one value, or `else_`.
+) -> tuple[str, bool]:
+    """Give what tensors surely are, or `else_`; and whether that may be wrong of copies.
 
-    Raises `RepeatedNameError` where neither says it. What is nearly a copy is named there: a bit of
-    memory may have changed.
+    They surely are copies where bytes are equal that are not all one value, or a number without
+    axes, which has no pieces. Raises `RepeatedNameError` where neither says it. What is nearly a
+    copy is named there: a bit of memory may have changed.
     """
     first = tensors[0]
     where = f"tensor {quoted(name)} also stands in {escape(labels[0])}"
+    is_unsure = False
     alike = [(one.dtype, one.shape) == (first.dtype, first.shape) for one in tensors]
     if all(alike) and all(one.source.rereadable for one in tensors):
-        from gradclip_cli.formats.copies import are_few, is_plain, unlike  # hardly ever needed
+        from gradclip_cli.formats import copies  # hardly ever needed
 
-        is_known = not is_plain(first)
+        is_same, is_telling = True, not copies.is_plain(first)
         for one, label in zip(tensors[1:], labels[1:], strict=True):
-            found = unlike(first, one, few=True)
-            if found is not None and is_known and not else_ and are_few(found, one):
+            found = copies.unlike(first, one, few=True)
+            is_known = is_same and is_telling and not else_
+            if found is not None and is_known and copies.are_few(found, one):
                 raise RepeatedNameError(
                     label,
                     labels[0],
                     f"{where}, a copy but for {found.said(one)}",
                     f"has memory or a disk failed there? {_HINT}",
                 )
-            is_known &= found is None
-        if is_known:
-            return "copies"
+            is_same &= found is None
+        if is_same and (is_telling or (else_ and not first.shape)):
+            return "copies", False
+        is_unsure = is_same and not copies.is_zero(first)
     if not else_:
         raise RepeatedNameError(labels[1], labels[0], where, _HINT)
-    return else_
+    return else_, is_unsure
 
 
 def _differing(tensors: Sequence[Tensor], labels: Sequence[str]) -> tuple[str, ...]:

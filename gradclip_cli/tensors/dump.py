@@ -106,8 +106,9 @@ class Combined:
 
     Their names are `stored` in several forms, if they are but aligned to be one. Of copies that are
     not the same in all files `differing` says which differ from the first, and in what. Pieces of
-    which nobody knows along which axis they lie are `is_stacked` on a new one. `parts` are the
-    tensors as they stand in the files.
+    which nobody knows along which axis they lie are `is_stacked` on a new one; those that
+    `is_unsure` are the same in all files, and may be copies. `parts` are the tensors as they stand
+    in the files.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Combined:
     is_stacked: bool = False
     parts: tuple[Tensor, ...] = ()
     stored: tuple[str, ...] = ()
+    is_unsure: bool = False
 
 
 @frozen

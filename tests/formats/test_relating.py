@@ -34,7 +34,7 @@ def write(number: int, arrays: Mapping[str, Any], path: str = "ranks") -> None:
     """Write the same, of any names."""
     Path(path).mkdir(parents=True, exist_ok=True)
     save_file(
-        {name: np.ascontiguousarray(values) for name, values in arrays.items()},
+        {name: np.asarray(values, order="C") for name, values in arrays.items()},
         Path(path) / f"rank{number}.safetensors",
     )
 
@@ -147,6 +147,24 @@ def test_replicated_tensors_count_once_over_the_ranks_of_tensor_parallelism(here
     assert round(report.global_norm, 3) == 9.011
     counted = gradclip_cli.inspect("ranks", combine="*=pieces").global_norm
     assert round(counted, 3) == 12.228
+
+
+def test_one_value_alone_is_asked_for_where_other_tensors_are_copies(here: Path) -> None:
+    one = np.full(1, 3.5, "<f4")
+    for number in range(2):
+        rank(number, w=FULL[number], b=FULL[0], **{"s[0]": one, "z": 0 * one, "n": one[0]})
+    with pytest.raises(RepeatedNameError, match="may be a copy, as other tensors") as caught:
+        gradclip_cli.inspect("ranks", combine="pieces")
+    assert "tensor 's[0]' also stands in" in caught.value.problem
+    assert caught.value.hint == "say which: combine='s[[]0]=copies' or 's[[]0]=pieces'"
+    known = {"w": exact(FULL[:2]), "b": exact(FULL[0]), "z": 0, "n": 3.5}
+    for way, values in {"copies": one, "pieces": [one, one]}.items():
+        report = gradclip_cli.inspect("ranks", combine=["pieces", f"s[[]0]={way}"])
+        assert {row.name: row.norm for row in report.tensors} == {**known, "s[0]": exact(values)}
+    for number in range(2):
+        rank(number, "sharded", w=FULL[number], s=one)
+    report = gradclip_cli.inspect("sharded", combine="pieces")
+    assert report.global_norm == exact([*FULL[0], *FULL[1], *one, *one])
 
 
 @pytest.mark.parametrize("text", ["piece", "w=", "w=copy", "SUM"])
