@@ -75,7 +75,8 @@ def write(rank: int, folder: str, port: int, count: int) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=count)
-    for way in (data_parallel, fully_sharded, tensor_parallel):
+    ways = [data_parallel, fully_sharded, tensor_parallel]
+    for way in (*ways, *([replicated_shards, in_two_dimensions] if count == 4 else [])):
         way(Path(folder), rank, count)
     dist.destroy_process_group()
     if rank == 0:
@@ -152,6 +153,39 @@ def tensor_parallel(folder: Path, rank: int, count: int) -> None:
         torch.save(local(made), placed(folder, f"{name}-pt") / f"rank{rank}.pt")
         own = {name: grad.contiguous() for name, grad in local(made).items()}
         save_file(own, placed(folder, name) / f"rank{rank}.safetensors")
+
+
+def replicated_shards(folder: Path, rank: int, count: int) -> None:
+    """Dump local shards where they are sharded over half the ranks, and copied to the others."""
+    from safetensors.torch import save_file
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh("cpu", (2, count // 2), mesh_dim_names=("replicate", "shard"))
+    made = model()
+    fully_shard(made, mesh=mesh)
+    loss(made, *part(rank, count)).backward()
+    save_file(local(made), placed(folder, "hsdp") / f"rank{rank}.safetensors")
+
+
+def in_two_dimensions(folder: Path, rank: int, count: int) -> None:
+    """Dump local pieces of what is split by tensor parallelism, and sharded over it."""
+    from safetensors.torch import save_file
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    mesh = init_device_mesh("cpu", (2, count // 2), mesh_dim_names=("dp", "tp"))
+    made = model()
+    parallelize_module(made, mesh["tp"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
+    fully_shard(made, mesh=mesh["dp"])
+    loss(made, *part(rank // (count // 2), 2)).backward()
+    own = {name: grad.contiguous() for name, grad in local(made).items()}
+    save_file(own, placed(folder, "2d") / f"rank{rank}.safetensors")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class _Parts:
     @staticmethod
     def _to_measure(one: Combined) -> Sequence[Tensor]:
         """Give those parts whose norms are not that of the whole."""
-        return () if one.way == "copies" and not one.differing else one.parts
+        return [] if one.way == "copies" and not one.differing else [part for _, part in one.parts]
 
     def _measured(self, tensors: Sequence[Tensor]) -> list[Moments]:
         if not tensors:
@@ -117,7 +117,7 @@ class _Parts:
             held = tuple(
                 [
                     Held(self._numbers[label], self._norms.get(id(part), norm))
-                    for label, part in zip(combined.labels, combined.parts, strict=True)
+                    for label, part in combined.parts
                 ]
             )
         return Counted(
@@ -152,9 +152,10 @@ class _Parts:
         """Give the norms of sums of parts; nothing where some cannot be added."""
         from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
 
-        if any(fits(one.parts) for one in combined):
+        parts = [[part for _, part in one.parts] for one in combined]
+        if any(map(fits, parts)):
             return []
-        return [one.norm for one in self._measured([summed(one.parts, False) for one in combined])]
+        return [one.norm for one in self._measured([summed(some, False) for some in parts])]
 
 
 def _tied(

@@ -11,7 +11,7 @@ from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_sca
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
-from gradclip_cli.formats.relating import Ways
+from gradclip_cli.formats.ways import Ways
 from gradclip_cli.measure.moments import divided
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report

@@ -161,10 +161,13 @@ def uncounted(dump: Dump) -> list[str]:
 
 def combined(dump: Dump) -> list[str]:
     """Say what was put together from several files, and what these are to each other."""
-    found: dict[tuple[str, int], list[str]] = {}
+    found: dict[str, list[str]] = {}
     for one in dump.combined:
-        found.setdefault((one.way, len(one.labels)), []).append(one.name)
-    said = [f"{names(some)}: {_WAYS[way].format(n)}" for (way, n), some in found.items()]
+        what = _WAYS[one.way].format(len(one.labels))
+        if one.each > 1:
+            what += f", each in {one.each:,} copies"
+        found.setdefault(what, []).append(one.name)
+    said = [f"{names(some)}: {what}" for what, some in found.items()]
     aligned = [one for one in dump.combined if one.stored]
     if aligned:
         what = names([one.name for one in aligned])

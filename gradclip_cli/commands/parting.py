@@ -5,6 +5,7 @@ the one that counts. Only what is the same for all values of a tensor can be don
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -99,7 +100,9 @@ class Parts:
         at = self.whole.origins
         new = [part for part in parts if own[part] is not whole[at[part]]]
         found = measured(self.own, new, workers, progress, norm_type, prints=True)
-        for index, some in self._by_whole(new).items():
+        copies = {one.name for one in self.whole.combined if one.way == "copies"}
+        each = [(at[part], [part]) for part in new if whole[at[part]].name in copies]
+        for index, some in (*self._by_whole(new).items(), *each):
             came_to = merge([found[part] for part in some])
             if not _agree(came_to, moments[index]):
                 raise GradclipError(
@@ -120,14 +123,17 @@ class Parts:
         }
 
     def _by_whole(self, parts: Sequence[int]) -> dict[int, list[int]]:
-        """Give the parts that count of each whole tensor: of copies the first."""
-        names = {one.name for one in self.whole.combined if one.way == "copies"}
-        copies = {at for at, tensor in enumerate(self.whole.tensors) if tensor.name in names}
+        """Give the parts that count of each whole tensor: of copies and replicas one."""
+        counted = {one.name: {*one.counted} for one in self.whole.combined}
+        tensors = self.whole.tensors
+        wanted = {*parts}
+        seen: Counter[int] = Counter()
         found: dict[int, list[int]] = {}
-        for part in parts:
-            at = self.whole.origins[part]
-            if at not in copies or at not in found:
+        for part, at in enumerate(self.whole.origins):
+            some = counted.get(tensors[at].name or "")
+            if part in wanted and (some is None or seen[at] in some):
                 found.setdefault(at, []).append(part)
+            seen[at] += 1
         return found
 
 

@@ -10,6 +10,7 @@ from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Tensor, multi_index
 
 _PIECE = 1 << 20
+_HEAD = 1 << 12
 _FEW = 1000  # one value of so many may differ in what was a copy
 _LEAST = 16  # values of a tensor in which one that differs is few
 
@@ -74,6 +75,15 @@ def is_plain(tensor: Tensor) -> bool:
         if (piece != head).any():
             return False
     return True
+
+
+def head(tensor: Tensor) -> bytes:
+    """Give the bytes of the first values, a few thousand at most."""
+    tensor = in_c_order(tensor)
+    found = bytearray(min(tensor.size, _HEAD))
+    with tensor.source.opened() as reader:
+        reader.read_exactly(memoryview(found), tensor.offset)
+    return bytes(found)
 
 
 def is_zero(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ from gradclip_cli.errors import GradclipError, worded
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, foreign_in, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
-from gradclip_cli.formats.relating import Ways, origins, related
+from gradclip_cli.formats.relating import origins, related
 from gradclip_cli.formats.shards import (
     UNINDEXED,
     Shard,
@@ -23,6 +23,7 @@ from gradclip_cli.formats.shards import (
     shards_of,
 )
 from gradclip_cli.formats.walking import Inside, held, parts_of
+from gradclip_cli.formats.ways import Ways
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, Dump, DumpFile
 from gradclip_cli.tensors.names import escape, listed, natural

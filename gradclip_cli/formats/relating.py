@@ -5,17 +5,15 @@ guessed: whoever knows says it by `--combine`.
 """
 
 import dataclasses
-import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.pieces import in_c_order, joined
-from gradclip_cli.frozen import frozen
+from gradclip_cli.formats.ways import Ways
 from gradclip_cli.tensors.dump import Combined, DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, quoted
 from gradclip_cli.tensors.renaming import Renaming, renamed
 
-WAYS = ("pieces", "copies", "sum", "mean")
 _HINT = (
     "if they are parts of one gradient, say what they are to each other: --combine pieces, "
     "copies, sum or mean; else make one run per file, or follow the steps of a run with "
@@ -33,63 +31,6 @@ class RepeatedNameError(GradclipError):
         super().__init__(subject, problem, hint)
         self.args = (subject, other, problem, hint)  # with which it is made again when it travels
         self.other = other
-
-
-@frozen
-class Ways:
-    """What tensors of one name are to each other: by patterns of names, of which the last wins.
-
-    `else_` is said of all others where the files do not tell: partial sums never do, and of them
-    equal ones are added, too.
-    """
-
-    said: tuple[tuple[str, str], ...] = ()
-    else_: str = ""
-
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> "Ways":
-        """Read texts of the form `[GLOB=]WAY`; raises `GradclipError` for others.
-
-        >>> Ways.of(["pieces", "*.bias=copies"])
-        Ways(said=(('*.bias', 'copies'),), else_='pieces')
-        """
-        said: list[tuple[str, str]] = []
-        else_ = ""
-        for text in texts:
-            glob, equals, way = text.rpartition("=")
-            if way not in WAYS or (equals and not glob):
-                raise GradclipError(
-                    "--combine",
-                    f"{quoted(way)} is not one of {', '.join(map(repr, WAYS))}"
-                    if glob or not equals
-                    else "the pattern of names is empty",
-                    "give one, or with a pattern of names: 'layers.*=pieces'",
-                )
-            if glob:
-                said.append((glob, way))
-            elif way in ("sum", "mean"):
-                said.insert(0, ("*", way))
-            else:
-                else_ = way
-        return cls((*said,), else_)
-
-    def way(self, name: str) -> str:
-        """Give the way that is said for a name by a pattern; nothing if none is."""
-        fitting = (way for glob, way in reversed(self.said) if fnmatch.fnmatchcase(name, glob))
-        return next(fitting, "")
-
-    def unmatched(self, names: Iterable[str | None]) -> tuple[tuple[str, str], ...]:
-        """Give the patterns that match no name, with what was said of them.
-
-        >>> Ways.of(["a=sum", "b.*=copies"]).unmatched(["a", "c"])
-        (('b.*', 'copies'),)
-        """
-        found = [*names] if self.said else []
-        return tuple(
-            (glob, way)
-            for glob, way in self.said
-            if not any(fnmatch.fnmatchcase(name or "", glob) for name in found)
-        )
 
 
 def related(
@@ -111,8 +52,7 @@ def related(
     repeated = {name: some for name, some in places.items() if len(some) > 1}
     if not repeated:
         return [*files], ()
-    found = [_combined(name, some, files, ways) for name, some in repeated.items()]
-    _check_sure([combined for _, combined in found])
+    found = _found(repeated, files, ways)
     whole = {name: tensor for name, (tensor, _) in zip(repeated, found, strict=True)}
     first = {name: some[0][0] for name, some in repeated.items()}
     kept = [
@@ -169,10 +109,63 @@ def _check_named_once(files: Sequence[DumpFile]) -> None:
             seen.add(tensor.name)
 
 
+def _found(
+    repeated: dict[str | None, list[tuple[int, Tensor]]], files: Sequence[DumpFile], ways: Ways
+) -> list[tuple[Tensor, Combined]]:
+    """Give what each name stands for; a file that is a copy as a whole holds nothing new.
+
+    It is called by the aligned name where the names of its parts differ.
+    """
+    kept = _once(repeated, files, ways)
+    found: list[tuple[Tensor, Combined]] = []
+    for name, some in repeated.items():
+        own = [at for at, (number, _) in enumerate(some) if ways.way(name or "") or number in kept]
+        if len(own) == 1:
+            tensor, one = some[own[0]][1], Combined(name or "", "copies", (), counted=(0,))
+        else:
+            tensor, one = _put_together(name, [some[at] for at in own], files, ways)
+        found.append(
+            (tensor, dataclasses.replace(one, counted=tuple([own[at] for at in one.counted])))
+        )
+    _check_sure([combined for _, combined in found])
+    every = []
+    for (tensor, one), (name, some) in zip(found, repeated.items(), strict=True):
+        parts = tuple([(files[number].source.label, part) for number, part in some])
+        if one.way == "copies":
+            one = dataclasses.replace(one, labels=tuple([label for label, _ in parts]))
+        else:
+            one = dataclasses.replace(one, each=one.each * len(some) // len(one.labels))
+        stored = (*dict.fromkeys(part.name or "" for _, part in parts),)
+        is_one = len(stored) == 1
+        called = some[0][1].name if is_one else name
+        one = dataclasses.replace(
+            one, name=called or "", parts=parts, stored=() if is_one else stored
+        )
+        every.append((dataclasses.replace(tensor, name=called), one))
+    return every
+
+
+def _once(
+    repeated: dict[str | None, list[tuple[int, Tensor]]], files: Sequence[DumpFile], ways: Ways
+) -> set[int]:
+    """Give the files that are no copies of others, of those with names of which nothing is said."""
+    unsaid = [some for name, some in repeated.items() if not ways.way(name or "")]
+    numbers = sorted({number for some in unsaid for number, _ in some})
+    held = [sorted(files[number].tensors, key=lambda one: one.name or "") for number in numbers]
+    if not all(tensor.source.rereadable for tensors in held for tensor in tensors):
+        return {*numbers}
+    from gradclip_cli.formats.replicas import once  # hardly ever needed
+
+    return {numbers[at] for at in once(held)[0]}
+
+
 def _check_sure(found: Sequence[Combined]) -> None:
     """Refuse pieces that may be copies where other tensors are surely such."""
-    unsure = [one for one in found if one.is_unsure]
-    if not unsure or all(one.way == "pieces" for one in found):
+    has_replicas = any(one.each > 1 for one in found)
+    has_copies = has_replicas or any(one.way != "pieces" for one in found)
+    known = {"copies": has_copies, "replicas": has_replicas}
+    unsure = [one for one in found if known.get(one.may_be)]
+    if not unsure:
         return
     import glob  # hardly ever needed
     import shlex
@@ -188,42 +181,39 @@ def _check_sure(found: Sequence[Combined]) -> None:
     )
 
 
-def _combined(
-    name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
-) -> tuple[Tensor, Combined]:
-    """Give the tensor that those of an aligned name are, called by that where theirs differ."""
-    stored = (*dict.fromkeys(tensor.name or "" for _, tensor in some),)
-    tensor, combined = _put_together(name, some, files, ways)
-    if len(stored) == 1:
-        return dataclasses.replace(tensor, name=some[0][1].name), dataclasses.replace(
-            combined, name=stored[0]
-        )
-    return dataclasses.replace(tensor, name=name), dataclasses.replace(combined, stored=stored)
-
-
 def _put_together(
     name: str | None, some: Sequence[tuple[int, Tensor]], files: Sequence[DumpFile], ways: Ways
 ) -> tuple[Tensor, Combined]:
     labels = tuple([files[number].source.label for number, _ in some])
-    tensors = parts = tuple([tensor for _, tensor in some])
+    tensors = [tensor for _, tensor in some]
     way = ways.way(name or "")
-    held = [tensor for tensor in tensors if tensor.size] or tensors[:1]
+    places = tuple([at for at, tensor in enumerate(tensors) if tensor.size]) or (0,)
+    held = [tensors[at] for at in places]
     are_alike = len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) == 1
     if not way and len(held) == 1 and are_alike:
-        return held[0], Combined(name or "", "pieces", labels, parts=parts)
+        return held[0], Combined(name or "", "pieces", labels, counted=places)
     if (way or ways.else_) and not all(tensor.source.rereadable for tensor in tensors):
         raise GradclipError(
             labels[0],
             f"{quoted(name)} stands in several files, of which one is a stream",
             "save it in a file first",
         )
-    is_unsure = False
+    may_be, each = "", 1
     if not way:
-        way, is_unsure = _undecided(name, tensors, labels, ways.else_)
+        way = _undecided(name, tensors, labels, ways.else_)
+        if way == "pieces":
+            from gradclip_cli.formats import replicas  # hardly ever needed
+
+            numbers, each = replicas.once([[tensor] for tensor in held])
+            may_be = replicas.may_be(held)
+            held = [held[number] for number in numbers]
+            places = tuple([places[number] for number in numbers])
     if way == "pieces":
         whole = _joined(name, held, labels)
         is_stacked = len(whole.shape) > len(held[0].shape)
-        return whole, Combined(name or "", way, labels, (), is_stacked, parts, is_unsure=is_unsure)
+        return whole, Combined(
+            name or "", way, labels, (), is_stacked, may_be=may_be, each=each, counted=places
+        )
     if way in ("sum", "mean"):
         from gradclip_cli.formats.summed import fits, summed  # hardly ever needed
 
@@ -231,9 +221,11 @@ def _put_together(
             raise GradclipError(
                 labels[0], f"the parts of {quoted(name)} cannot be added: they {problem}", _HINT
             )
-        return summed(parts, way == "mean"), Combined(name or "", way, labels, parts=parts)
-    differing = _differing(tensors, labels) if way else ()
-    return tensors[0], Combined(name or "", "copies", labels, differing, parts=parts)
+        every = (*range(len(tensors)),)
+        return summed(tensors, way == "mean"), Combined(name or "", way, labels, counted=every)
+    full = [label for one, label in zip(tensors, labels, strict=True) if one.size] or labels[:1]
+    differing = _differing(held, full)
+    return held[0], Combined(name or "", "copies", labels, differing, counted=places[:1])
 
 
 def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> Tensor:
@@ -276,8 +268,8 @@ def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) 
 
 def _undecided(
     name: str | None, tensors: Sequence[Tensor], labels: Sequence[str], else_: str
-) -> tuple[str, bool]:
-    """Give what tensors surely are, or `else_`; and whether that may be wrong of copies.
+) -> str:
+    """Give what tensors surely are, or `else_`.
 
     They surely are copies where bytes are equal that are not all one value, or a number without
     axes, which has no pieces. Raises `RepeatedNameError` where neither says it. What is nearly a
@@ -285,7 +277,6 @@ def _undecided(
     """
     first = tensors[0]
     where = f"tensor {quoted(name)} also stands in {escape(labels[0])}"
-    is_unsure = False
     alike = [(one.dtype, one.shape) == (first.dtype, first.shape) for one in tensors]
     if all(alike) and all(one.source.rereadable for one in tensors):
         from gradclip_cli.formats import copies  # hardly ever needed
@@ -303,11 +294,10 @@ def _undecided(
                 )
             is_same &= found is None
         if is_same and (is_telling or (else_ and not first.shape)):
-            return "copies", False
-        is_unsure = is_same and not copies.is_zero(first)
+            return "copies"
     if not else_:
         raise RepeatedNameError(labels[1], labels[0], where, _HINT)
-    return else_, is_unsure
+    return else_
 
 
 def _differing(tensors: Sequence[Tensor], labels: Sequence[str]) -> tuple[str, ...]:

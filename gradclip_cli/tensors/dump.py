@@ -106,9 +106,11 @@ class Combined:
 
     Their names are `stored` in several forms, if they are but aligned to be one. Of copies that are
     not the same in all files `differing` says which differ from the first, and in what. Pieces of
-    which nobody knows along which axis they lie are `is_stacked` on a new one; those that
-    `is_unsure` are the same in all files, and may be copies. `parts` are the tensors as they stand
-    in the files.
+    which nobody knows along which axis they lie are `is_stacked` on a new one; of one value each
+    they `may_be` copies where they are the same in all files, replicas where in some. What one of
+    the files holds stands in `each` files, of which the others are copies as a whole. `parts` are
+    all tensors of the name, with the labels of their files, in order, and `counted` the places of
+    those that make the whole.
     """
 
     name: str
@@ -116,9 +118,11 @@ class Combined:
     labels: tuple[str, ...]
     differing: tuple[str, ...] = ()
     is_stacked: bool = False
-    parts: tuple[Tensor, ...] = ()
     stored: tuple[str, ...] = ()
-    is_unsure: bool = False
+    may_be: str = ""
+    each: int = 1
+    parts: tuple[tuple[str, Tensor], ...] = ()
+    counted: tuple[int, ...] = ()
 
 
 @frozen

@@ -19,8 +19,8 @@ from tests.frameworks import installed
 from tests.running import TOP, Run, environment
 
 TRUE = {
-    "ddp": {"": "copies"},
-    "ddp-pt": {"": "copies"},
+    "ddp": {},
+    "ddp-pt": {},
     "ddp-before": {"": "mean"},
     "ddp-sum": {"": "sum"},
     "fsdp": {"": "pieces"},
@@ -31,13 +31,22 @@ TRUE = {
     "tp-pt": {"": "pieces"},
     "tp-one": {"": "pieces", "scale": "copies"},
     "tp-one-pt": {"": "pieces", "scale": "copies"},
+    "hsdp": {"": "pieces"},
+    "2d": {"": "pieces", "scale": "copies"},
 }
 """What whoever made a folder knows of its files, by the names that gradclip may ask for."""
 
-by_count = [
-    pytest.param(count, marks=pytest.mark.xdist_group(f"{count} ranks"), id=f"{count}")
-    for count in (2, 4)
-]
+by_count = pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        pytest.param(
+            name, count, marks=pytest.mark.xdist_group(f"{count} ranks"), id=f"{name}, {count}"
+        )
+        for name in TRUE
+        for count in (2, 4)
+        if count == 4 or name not in ("hsdp", "2d")
+    ],
+)
 
 
 @cache
@@ -66,8 +75,7 @@ def asked(run: Run, folder: Path, true: Mapping[str, str]) -> list[str]:
     return options
 
 
-@pytest.mark.parametrize("count", by_count)
-@pytest.mark.parametrize("name", TRUE)
+@by_count
 def test_ranks_give_the_norm_of_one_process_by_what_messages_name(
     name: str, count: int, run: Run
 ) -> None:

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 import gradclip_cli
 from gradclip_cli import GradclipError
 from gradclip_cli.commands.measuring import measured
-from gradclip_cli.formats.relating import WAYS, RepeatedNameError
+from gradclip_cli.formats.relating import RepeatedNameError
+from gradclip_cli.formats.ways import WAYS
 from tests.folders import untouched
 from tests.running import gradclip, norms, real
 
@@ -70,6 +71,48 @@ def test_equal_bytes_are_copies_unless_all_values_are_one(here: Path) -> None:
             rank(number, "plain", bias=values)
         with pytest.raises(RepeatedNameError, match="'bias' also stands in"):
             gradclip_cli.inspect("plain")
+
+
+def test_files_that_are_copies_as_a_whole_are_replicas_of_a_rank(here: Path) -> None:
+    one = np.full(1, 3.5, "<f4")
+    for number in range(3):
+        rank(number, "all", w=FULL, s=one, z=0 * FULL)
+    assert norms("all") == {"w": exact(FULL), "s": 3.5, "z": 0}
+    assert "s, w, z: copies in 3 files, counted once" in gradclip_cli.inspect("all").notes
+    for number in range(6):  # three shards, each twice
+        shard = number % 3
+        rank(number, "hybrid", w=FULL[shard], s=one[: shard == 1], z=0 * FULL[0])
+    report = gradclip_cli.inspect("hybrid", combine="pieces")
+    assert {row.name: row.norm for row in report.tensors} == {
+        "w": exact(FULL[:3]),
+        "s": 3.5,
+        "z": 0,
+    }
+    assert "s, w, z: pieces in 3 files, put together, each in 2 copies" in report.notes
+    report = gradclip_cli.inspect("hybrid", combine=["pieces", "w=pieces"], include="w")
+    assert report.global_norm == exact([FULL[:3], FULL[:3]]), "as was said"
+
+
+def test_a_piece_that_ranks_share_counts_once(here: Path) -> None:
+    one = np.full(1, 3.5, "<f4")
+    for number in range(4):  # split in two directions; the norm is split in but one
+        first = number < 2
+        own = {"w": FULL[number], "norm": FULL[0, :3] if first else FULL[0, 3:], "z": 0 * one}
+        rank(number, **own)
+    report = gradclip_cli.inspect("ranks", combine="pieces")
+    assert {row.name: row.norm for row in report.tensors} == {
+        "w": exact(FULL[:4]),
+        "norm": exact(FULL[0]),
+        "z": 0,
+    }
+    assert "norm: pieces in 4 files, put together, each in 2 copies" in report.notes
+    for number in range(4):
+        rank(number, s=one[: number < 2], w=FULL[number], norm=FULL[0, 2 * (number // 2) :][:2])
+    with pytest.raises(RepeatedNameError, match=r"'s' .* may be a copy, as other tensors"):
+        gradclip_cli.inspect("ranks", combine="pieces")
+    report = gradclip_cli.inspect("ranks", combine=["pieces", "s=copies"])
+    assert report.global_norm == exact([*FULL[:4].ravel(), *FULL[0], *one])
+    assert not any("no copy" in note for note in report.notes)
 
 
 def test_a_bit_that_changed_in_a_copy_is_named(here: Path) -> None:
@@ -307,6 +350,13 @@ def layouts(draw: st.DrawFn, kinds: Sequence[str] = (*WAYS, "alone")) -> Ranks:
             found.files[number][name] = parts[number]
         found.ways.append(f"{name}={'pieces' if way == 'alone' else way}")
         found.whole[name] = whole
+    first, *others = found.files
+    if all(
+        file.keys() == first.keys()
+        and all(np.array_equal(file[name], first[name]) for name in first)
+        for file in others
+    ):  # they are copies as a whole
+        found.asks &= all(values.size == 1 for values in first.values())
     return found
 
 
@@ -402,6 +452,21 @@ def test_it_is_clipped_into_one_file(here: Path) -> None:
     assert done.clipped is not None
     expected = (FULL.astype("f8") * done.clipped.coefficient).astype("f4")
     assert np.array_equal(load_file("clipped.safetensors")["w"].reshape(8, 4), expected)
+
+
+def test_replicas_are_clipped_by_what_one_of_each_holds(here: Path) -> None:
+    for number in range(6):  # three shards, each twice
+        rank(number, w=FULL[number % 3], b=FULL[4], s=np.full(1, 2.5)[: number % 3 == 1])
+    report = gradclip_cli.apply("ranks", clip_norm=1.0, combine="pieces", output="out/")
+    assert report.clipped is not None
+    whole = np.concatenate([FULL[:3].ravel(), FULL[4], [2.5]])
+    assert report.clipped.norm_before == exact(whole)
+    assert report.clipped.norm_after == pytest.approx(1, rel=1e-6)
+    for number in range(6):
+        for name, values in load_file(f"out/rank{number}.safetensors").items():
+            given = load_file(f"ranks/rank{number}.safetensors")[name].astype("f8")
+            expected = (given * report.clipped.coefficient).astype(values.dtype)
+            assert np.array_equal(values, expected)
 
 
 def test_sums_are_clipped_into_one_file_alone(here: Path) -> None:
