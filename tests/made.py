@@ -15,6 +15,7 @@ from gradclip_cli.results import (
     comparison_columns,
     explanation,
     figures,
+    ranging,
     report_columns,
     suggestion,
     trend,
@@ -83,6 +84,7 @@ def made(page: Path) -> str:
         "columns of inspect": columns(
             (*report_columns.COLUMNS, *report_columns.further([one.name for one in STATISTICS]))
         ),
+        "columns of range": columns(ranging.COLUMNS),
         "columns of apply": columns(figures.CLIPPED),
         "columns of diff": columns(comparison_columns.COLUMNS),
         "columns of trend": columns(trend.COLUMNS),

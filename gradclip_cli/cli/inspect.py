@@ -21,6 +21,7 @@ from gradclip_cli.cli.shared import (
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.options import Option, number
 from gradclip_cli.rules.terms import LIMITS_ELSEWHERE, LOSS_SCALE, NORM_TYPE
+from gradclip_cli.tensors.dtypes import RANGES
 
 if TYPE_CHECKING:
     from gradclip_cli.results.gates import Gate
@@ -42,6 +43,14 @@ GROUP_BY = Option(
     metavar="N|REGEX",
     group="Report",
     common=True,
+)
+RANGE = Option(
+    "range_of",
+    "What values would lose as {choices}, at the best loss scale, too.",
+    metavar="DTYPE",
+    flag="--range",
+    choices=RANGES,
+    group="Report",
 )
 FAIL_ABOVE = Option(
     "fail_above",
@@ -139,6 +148,7 @@ def command() -> Command:
             CLIP_NORM,
             *ROWS,
             BAD_ONLY,
+            RANGE,
             GROUP_BY,
             FAIL_ABOVE,
             FAIL_NONFINITE,

@@ -31,6 +31,7 @@ from gradclip_cli.files.staging import staging, write_into
 from gradclip_cli.formats.shards import grown
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.statistics import PRINTS
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.clipping import clipping
 from gradclip_cli.results.figures import Written
@@ -146,7 +147,7 @@ def apply(
             dump.prove()
             decision = decided(rule, terms, dump, dict.fromkeys(chosen))
         else:
-            moments = measured(dump, chosen, workers, progress, terms.norm_type, prints=True)
+            moments = measured(dump, chosen, workers, progress, terms.norm_type, asked=PRINTS)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
             parts = parts if not parts.are_all else Parts(dump, dump)
@@ -307,7 +308,7 @@ def _where(
 def _before(outcomes: Outcomes, chosen: Sequence[int], norm_type: float) -> dict[int, Moments]:
     """Give what was measured while writing; an empty tensor was not touched at all."""
     found = {index: outcomes[index].before for index in chosen if index in outcomes}
-    return {index: found.get(index) or of_nothing(norm_type, prints=True) for index in chosen}
+    return {index: found.get(index) or of_nothing(norm_type, asked=PRINTS) for index in chosen}
 
 
 def _rehearsed(plan: Plan, outputs: Sequence[Output], crew: Crew) -> Outcomes:

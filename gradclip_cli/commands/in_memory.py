@@ -18,6 +18,7 @@ from gradclip_cli.engine.crew import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.layouts import unchanged
 from gradclip_cli.measure.moments import merge
+from gradclip_cli.measure.statistics import PRINTS
 from gradclip_cli.options import Count
 from gradclip_cli.rewrite.memory import MemoryDesk
 from gradclip_cli.rewrite.outputs import Output, Plan
@@ -150,7 +151,7 @@ def _clipped(
     with contextlib.ExitStack() as stack:
         hands = stack.enter_context(crew(1 if few(source.size, len(arrays)) else workers))
         aim = aimed(rule, terms, dump, everything)
-        moments = measured(dump, everything, workers, None, terms.norm_type, prints=True)
+        moments = measured(dump, everything, workers, None, terms.norm_type, asked=PRINTS)
         refuse_nonfinite(dump, moments, terms)
         decision = aim.decided(dump, moments, hands)
         edits = edits_of(dump, everything, decision)

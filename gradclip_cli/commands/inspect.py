@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from inspect import Signature
@@ -11,12 +12,14 @@ from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_sca
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.ways import Ways
 from gradclip_cli.measure.moments import divided
+from gradclip_cli.measure.statistics import EXPONENTS, PRINTS
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
-from gradclip_cli.results.reporting import report
-from gradclip_cli.tensors.dtypes import VoidAs
+from gradclip_cli.results.reporting import ranged, report
+from gradclip_cli.tensors.dtypes import RangeOf, VoidAs
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.renaming import Renaming, renaming
@@ -40,6 +43,7 @@ def inspect(
     norm_type: float | None = None,
     loss_scale: float | None = None,
     clip_norm: float | Sequence[float] | None = None,
+    range_of: RangeOf | None = None,
     fingerprint: bool = False,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -50,11 +54,12 @@ def inspect(
     The steps of a run are none, and refused, unless `one_gradient` says so. `include` and `exclude`
     are shell patterns over whole tensor names. `norm_type` is the p of the norms, 2 if not given,
     infinite for the largest magnitude. Values are divided by `loss_scale`, which the loss was
-    multiplied by. With one or more limits `clip_norm` the report says what
-    clipping to each would do, for which the values are read again; so it does of any rule that is
-    named as `apply` has it, each limit a rule of its own. With `fingerprint` each tensor has one of
-    what is stored. What tensors of one name in several files are to each other `combine` says, as
-    `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
+    multiplied by. With one or more limits `clip_norm` the report says what clipping to each would
+    do, for which the values are read again; so it does of any rule that is named as `apply` has it,
+    each limit a rule of its own. With `range_of` it says of a dtype of few bits how many values it
+    cannot hold, now and at the loss scale that suits best. With `fingerprint` each tensor has one
+    of what is stored. What tensors of one name in several files are to each other `combine` says,
+    as `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
     texts of the form `REGEX=NEW`, align their names first. `void_as` is the dtype of arrays whose
     files say no more than the size of their values. Raises `GradclipError` for a path that is no
     sound dump, and where nothing is selected.
@@ -72,6 +77,10 @@ def inspect(
         from gradclip_cli.rules.terms import loss_scale_of, norm_type_of
 
         p, scale = norm_type_of(norm_type), loss_scale_of(loss_scale)
+        if range_of and math.frexp(scale)[0] != 0.5:
+            raise GradclipError(
+                "--range", f"{scale!r} is no power of two", "give such a --loss-scale, or none"
+            )
         if limits or given:
             terms = {"norm_type": norm_type, "loss_scale": loss_scale}
             chances = each_chosen({"clip_norm": limits, **given, **terms})
@@ -86,13 +95,16 @@ def inspect(
         aims = [aimed(rule, terms, dump, chosen, void_as, aligned) for rule, terms in chances]
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
-        moments = measured(dump, chosen, workers, progress, p, fingerprint)
+        asked = (*(PRINTS if fingerprint else ()), *((EXPONENTS.name,) if range_of else ()))
+        moments = measured(dump, chosen, workers, progress, p, asked)
         unread = [tensor.name for tensor in undecodable(dump, selection)]
         unscaled = {index: divided(part, scale) for index, part in moments.items()}
         if loss_scale is None:
             unscaled = moments
         said = [*notes(dump, chosen, selection, p), *of_loss_scale(loss_scale, dump, moments)]
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
+        if range_of is not None:
+            seen = ranged(seen, range_of)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if

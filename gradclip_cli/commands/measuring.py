@@ -9,6 +9,7 @@ from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.statistics import Asked
 from gradclip_cli.options import Path
 from gradclip_cli.results.phrases import exactly, number, those
 from gradclip_cli.tensors.dump import Dump, Tensor
@@ -51,14 +52,14 @@ def measured(
     workers: int | None,
     progress: Progress | None,
     norm_type: float,
-    prints: bool = False,
+    asked: Asked = (),
 ) -> dict[int, Moments]:
     """Measure the chosen tensors of a dump, reading its streams to their ends."""
     tensors = dump.tensors
     size = sum(tensors[index].size for index in chosen)
     alone = has_stream(dump) or few(size, len(chosen))  # a stream can be read only in order
     with crew(1 if alone else workers, progress) as hands:
-        moments = measure_tensors(tensors, chosen, hands, norm_type, prints)
+        moments = measure_tensors(tensors, chosen, hands, norm_type, asked)
     finish(dump)
     return moments
 

@@ -17,6 +17,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.measure.laws import merged
 from gradclip_cli.measure.moments import Moments, merge
+from gradclip_cli.measure.statistics import PRINTS
 from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.tensors.dump import Dump
@@ -99,7 +100,7 @@ class Parts:
         parts = self.chosen([*moments])
         at = self.whole.origins
         new = [part for part in parts if own[part] is not whole[at[part]]]
-        found = measured(self.own, new, workers, progress, norm_type, prints=True)
+        found = measured(self.own, new, workers, progress, norm_type, asked=PRINTS)
         copies = {one.name for one in self.whole.combined if one.way == "copies"}
         each = [(at[part], [part]) for part in new if whole[at[part]].name in copies]
         for index, some in (*self._by_whole(new).items(), *each):

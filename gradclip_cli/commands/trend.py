@@ -23,9 +23,10 @@ from gradclip_cli.files.source import FileSource
 from gradclip_cli.formats.folders import Found
 from gradclip_cli.formats.opening import STDIN
 from gradclip_cli.formats.relating import RepeatedNameError
+from gradclip_cli.frozen import frozen
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
-from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.measure.statistics import EXPONENTS, PRINTS, STATISTICS, Asked
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.following import trend_of
 from gradclip_cli.results.trend import Trend
@@ -68,6 +69,7 @@ def trend(
     strip_prefix: Sequence[str] = (),
     rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
+    exponents: bool = False,
     workers: Count | None = None,
     progress: Progress | None = None,
     audience: Audience | None = None,
@@ -82,7 +84,8 @@ def trend(
     one name in several files of a step are to each other `combine` says, as in `inspect`.
     `strip_prefix` and `rename`, texts of the form `REGEX=NEW`, align names first, in all steps;
     `include` and `exclude` match aligned names. `void_as` is the dtype of arrays whose files say no
-    more than the size of their values. What cannot be read is `unreadable` in the result. Raises
+    more than the size of their values. With `exponents` it is measured, and kept in the cache, how
+    many values have which exponent. What cannot be read is `unreadable` in the result. Raises
     `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
@@ -100,10 +103,12 @@ def trend(
     selection = Selection(include, exclude)
     aligned = renaming(strip_prefix, rename)
     operands, said = steps_of(paths, step_from, one_gradient, void_as, aligned)
-    places = [_Place(operand, selection, void_as, combine, aligned) for operand in operands]
+    asked = (*PRINTS, *((EXPONENTS.name,) if exponents else ()))
+    wish = _Wish(selection, void_as or "", (*combine,), aligned, asked)
+    places = [_Place(operand, wish) for operand in operands]
     with contextlib.ExitStack() as stack:
         kept = (
-            stack.enter_context(opened_cache(os.fspath(cache), trust_mtime))
+            stack.enter_context(opened_cache(os.fspath(cache), trust_mtime, asked))
             if cache is not None
             else None
         )
@@ -173,29 +178,30 @@ def _without(paths: Sequence[str], cache: str) -> list[str]:
     return rest
 
 
+@frozen
+class _Wish:
+    """What of a step is asked for, and how its files are read."""
+
+    selection: Selection
+    void_as: str
+    combine: tuple[str, ...]
+    aligned: Renaming
+    asked: Asked
+
+
 class _Place:
     """A step before it is measured: where its files lie, as they were when the run was begun.
 
     What is wrong with a folder is told when it is to be measured; another path has to be there.
     """
 
-    def __init__(
-        self,
-        operand: Operand,
-        selection: Selection,
-        void_as: str | None,
-        combine: Sequence[str],
-        aligned: Renaming,
-    ) -> None:
+    def __init__(self, operand: Operand, wish: _Wish) -> None:
         self.operand = operand
         self._found: Found | GradclipError | OSError
-        self._selection = selection
-        self._void_as = void_as or ""
-        self._combine = (*combine,)
-        self._aligned = aligned
+        self._wish = wish
         status: list[tuple[FileKey, int]] = []
         try:
-            self._found = found(operand.all, void_as, combine, aligned)
+            self._found = found(operand.all, wish.void_as, wish.combine, wish.aligned)
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
             status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
@@ -207,36 +213,31 @@ class _Place:
         self.key = self._key(files, changed)
 
     def _key(self, files: tuple[FileKey, ...], changed: tuple[int, ...]) -> Key:
-        return Key.of(
-            self.operand.path,
-            files,
-            self._selection,
-            changed,
-            self._void_as,
-            self._combine,
-            self._aligned,
-        )
+        wish = self._wish
+        more = changed, wish.void_as, wish.combine, wish.aligned
+        return Key.of(self.operand.path, files, wish.selection, *more)
 
     def measure(self, hands: Crew) -> tuple[Key | None, Measured]:
         """Measure it; gives also what it is to be known by, None if it cannot come again."""
+        wish, selection = self._wish, self._wish.selection
         if is_report(self.operand.path):
-            return self.key, read_report(self.operand.path, self._selection, self._aligned)
+            return self.key, read_report(self.operand.path, selection, wish.aligned)
         if isinstance(self._found, Exception):
             raise self._found
         try:
             dump = opened(self._found)
         except RepeatedNameError as error:
             raise _explained(error, self.operand.path) from error
-        dump = all_renamed(dump, self._aligned)
+        dump = all_renamed(dump, wish.aligned)
         if not (self.operand.paths or os.path.isdir(self.operand.path)):
             dump = _unnamed(dump)
-        chosen = gradients(dump, self._selection)
+        chosen = gradients(dump, selection)
         if has_stream(dump):  # which can be read only in order, so by one worker
             with crew(1, hands.progress) as alone:
-                moments = measure_tensors(dump.tensors, chosen, alone, prints=True)
+                moments = measure_tensors(dump.tensors, chosen, alone, asked=wish.asked)
             finish(dump)
-            return None, _measured(dump, moments, self._selection)
-        moments = measure_tensors(dump.tensors, chosen, hands, prints=True)
+            return None, _measured(dump, moments, selection)
+        moments = measure_tensors(dump.tensors, chosen, hands, asked=wish.asked)
         sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
         files = [(source.path, source.size, source.modified_ns) for source in sources]
         changed = [source.changed_ns for source in sources]
@@ -245,9 +246,8 @@ class _Place:
             files.append(file)
             changed.append(at)
         key = self._key((*files,), (*changed,))
-        return None if self.operand.path == STDIN else key, _measured(
-            dump, moments, self._selection
-        )
+        measured = _measured(dump, moments, selection)
+        return None if self.operand.path == STDIN else key, measured
 
 
 def _besides(found: Found) -> list[str]:
@@ -317,6 +317,10 @@ def _measured(dump: Dump, moments: dict[int, Moments], selection: Selection) -> 
         },
         merge(parts).finite_norm,
         tuple(notes(dump, list(moments), selection)),
-        {one.name: [dict(part.further).get(one.name) for part in parts] for one in STATISTICS},
+        {
+            one.name: [dict(part.further).get(one.name) for part in parts]
+            for one in STATISTICS
+            if not parts or one.name in dict(parts[0].further)
+        },
         tuple(tensor.name for tensor in undecodable(dump, selection)),
     )

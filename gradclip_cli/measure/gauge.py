@@ -20,7 +20,7 @@ from gradclip_cli.measure.laws import Sums, exact, exact_sums
 from gradclip_cli.measure.moments import Moments, knowing, merge
 from gradclip_cli.measure.places import IN_ORDER, Places
 from gradclip_cli.measure.rows import DOT, HIGHEST, LOWEST, ROW, widened
-from gradclip_cli.measure.statistics import Further
+from gradclip_cli.measure.statistics import Asked, Further
 from gradclip_cli.tensors.codecs import Floats, Values, magnitudes
 
 _TINY, _HUGE = 2.0**LOWEST, 2.0 ** (HIGHEST - 1)
@@ -34,13 +34,14 @@ def measure(
     lanes: int = 1,
     places: Places = IN_ORDER,
     norm_type: float = 2.0,
+    asked: Asked = (),
 ) -> Moments:
     """Measure a block: float32 or float64, shape `(count * lanes,)`, lanes 2 for complex values.
 
     `places` say where in the tensor its values lie; the first has a position that is a multiple of
     `ROW`.
     """
-    gauge = Gauge(lanes, places, norm_type)
+    gauge = Gauge(lanes, places, norm_type, asked=asked)
     gauge.add(values)
     return gauge.moments()
 
@@ -58,7 +59,9 @@ class Gauge:
         places: Places = IN_ORDER,
         norm_type: float = 2.0,
         first: int = 0,
+        asked: Asked = (),
     ) -> None:
+        self._asked = asked
         self._lanes = lanes
         self._places = places
         self._next = first
@@ -85,8 +88,8 @@ class Gauge:
         are at hand: narrow ones take less time.
         """
         if values.size:
-            if statistics.usual():
-                self._further.append(statistics.measured(values, self._lanes))
+            if statistics.of_values(self._asked):
+                self._further.append(statistics.measured(values, self._lanes, self._asked))
             self._add(values, sizes)
             self._blocks += 1
             if self._blocks == _MANY:
@@ -190,6 +193,7 @@ def measure_each(
     counts: Sequence[int],
     norm_type: float = 2.0,
     further: Sequence[Further] | None = None,
+    asked: Asked = (),
 ) -> list[Moments]:
     """Measure many small tensors that lie next to each other, real, `counts` values each, none 0.
 
@@ -199,7 +203,8 @@ def measure_each(
     """
     wide = widened(values)
     known = further or [()] * len(counts)
-    if len(counts) == 1 and norm_type == 2 and not statistics.usual():
+    is_plain = not statistics.of_values(asked)
+    if len(counts) == 1 and norm_type == 2 and is_plain:
         return [_measure_alone(wide, *known)]
     lengths = np.asarray(counts)
     starts = np.cumsum(lengths) - lengths
@@ -223,7 +228,7 @@ def measure_each(
     found = [
         Moments(count, ((0, (square,)),) if square else (), (size, place), zero, further=own)
         if ordinary
-        else knowing(measure(wide[begin : begin + count], norm_type=norm_type), own)
+        else knowing(measure(wide[begin : begin + count], 1, IN_ORDER, norm_type, asked), own)
         for ordinary, count, square, size, place, zero, begin, own in zip(
             *columns, known, strict=True
         )
@@ -235,10 +240,12 @@ def measure_each(
             else part
             for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
         ]
-    if not statistics.usual():
+    if is_plain:
         return found
     return [
-        knowing(part, statistics.measured(values[begin:][: part.count], 1)) if ordinary else part
+        knowing(part, statistics.measured(values[begin:][: part.count], 1, asked))
+        if ordinary
+        else part
         for part, begin, ordinary in zip(found, columns[-1], columns[0], strict=True)
     ]
 

@@ -152,6 +152,7 @@ def divided(moments: Moments, scale: float) -> Moments:
         squares=_shifted(moments.squares, exponent, mantissa**2),
         powers=_shifted(moments.powers, exponent, mantissa**p if math.isfinite(p) else 1.0),
         largest=largest and (largest[0] / scale, largest[1]),
+        further=statistics.divided(moments.further, exponent if mantissa == 1 else None),
     )
 
 

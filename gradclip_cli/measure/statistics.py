@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradclip_cli.frozen import constant
-from gradclip_cli.measure import fingerprint
+from gradclip_cli.measure import exponents, fingerprint
 from gradclip_cli.measure.laws import Law
 from gradclip_cli.tensors.codecs import Values
 
@@ -23,7 +23,8 @@ class Statistic:
     complex ones, and must not keep it. `name` is that of its column and its key in JSON, `doc` a
     sentence for the reference, `title` its head in a terminal's table, where it stands if there is
     one, written as the `words` of `render.words` that these name. One that is `asked` is measured
-    of stored bytes, by the meter, and only where somebody asks for it.
+    only where somebody asks for it; without `measure` by the meter, of stored bytes. `divided` is
+    what it is of values that are divided by a power of two, where that is known.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Statistic:
     title: str = ""
     words: str = "number"
     asked: bool = False
+    divided: Callable[[Any, int], Any] | None = None
 
 
 Further = tuple[tuple[str, Any], ...]
@@ -47,17 +49,50 @@ FINGERPRINT = Statistic(
     asked=True,
 )
 
-STATISTICS: list[Statistic] = [FINGERPRINT]
+EXPONENTS = Statistic(
+    "exponents",
+    f"how many values have which exponent: pairs of {exponents.ZONES} times the power of two, plus "
+    "a part of the numbers up to the next, and a count; with `--range` alone",
+    exponents.measured,
+    exponents.merged,
+    words="text",
+    asked=True,
+    divided=exponents.divided,
+)
+
+STATISTICS: list[Statistic] = [FINGERPRINT, EXPONENTS]
+
+Asked = tuple[str, ...]
+"""The names of the statistics that somebody asks for."""
+
+PRINTS: Asked = (FINGERPRINT.name,)
 
 
-def usual() -> list[Statistic]:
-    """Give those that are always measured."""
-    return [one for one in STATISTICS if not one.asked]
+def of_values(asked: Asked = ()) -> list[Statistic]:
+    """Give those that are measured of values: always, or because somebody asks for them."""
+    return [one for one in STATISTICS if one.measure and (not one.asked or one.name in asked)]
 
 
-def measured(values: Values, lanes: int) -> Further:
+def measured(values: Values, lanes: int, asked: Asked = ()) -> Further:
     """Give what each statistic says of a block."""
-    return tuple((one.name, one.measure(values, lanes)) for one in usual() if one.measure)
+    found = of_values(asked)
+    return tuple((one.name, one.measure(values, lanes)) for one in found if one.measure)
+
+
+def divided(further: Further, power: int | None) -> Further:
+    """Give what is known of values that are divided by a power of two, None for another number.
+
+    What would be another then, nobody knows how, is left out; a fingerprint is of what is stored.
+    """
+    moved = {one.name: one.divided for one in STATISTICS if one.divided}
+    found = []
+    for name, value in further:
+        move = moved.get(name)
+        if move is None:
+            found.append((name, value))
+        elif power is not None:
+            found.append((name, move(value, power)))
+    return (*found,)
 
 
 def together(parts: list[Further]) -> Further:

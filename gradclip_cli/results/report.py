@@ -27,6 +27,8 @@ from gradclip_cli.results.figures import (
     Written,
 )
 from gradclip_cli.results.gates import Gate, status
+from gradclip_cli.results.ranging import COLUMNS as RANGED
+from gradclip_cli.results.ranging import Ranged, Ranging
 from gradclip_cli.results.ranking import Keys
 from gradclip_cli.results.report_columns import COLUMNS, further
 from gradclip_cli.tensors.dump import Index, Shape, multi_index
@@ -55,6 +57,14 @@ class Row:
     clipped: Clipped | None = None
     together: Moments | None = field(default=None, repr=False, compare=False)
     excluded: bool = False
+    ranging: Ranging | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ranged(self) -> Ranged | None:
+        """What a format that was asked about makes of its values."""
+        if self.ranging is None or self.moments is None:
+            return None
+        return self.ranging.of(self.moments)
 
     @property
     def measured(self) -> bool:
@@ -132,7 +142,7 @@ class Report(Result):
     entry for each rule that `inspect` was asked about. `written` says where `apply` wrote: two
     results that differ in nothing else are equal. Chosen tensors that are `unread` could not be
     decoded; the `verdict` is the sentence to read first, and `gates` are the answers to what a
-    script asked.
+    script asked. `ranging` is a format that was asked about.
     """
 
     rows: tuple[Row, ...]
@@ -152,6 +162,7 @@ class Report(Result):
     gates: tuple[Gate, ...] = ()
     handled: Handled | None = None
     excluded: int = 0
+    ranging: Ranging | None = None
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -222,7 +233,8 @@ class Report(Result):
     def sheet(self) -> Sheet:
         """How it is laid out."""
         known = () if self.clipped else dict(self.moments.further)  # clipping's own use of it
-        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *further(known))
+        ranged = RANGED if self.ranging else ()
+        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *ranged, *further(known))
         if self.what_if:
             unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
             columns = (*columns, *unknown, SUBNORMAL)
@@ -244,7 +256,8 @@ class Report(Result):
     def whole(self) -> Mapping[str, Value]:
         """Give the values of all measured tensors together; what only a tensor has is None."""
         row = Row("group", None, None, None, self.moments.count, "", self.moments)
-        row = dataclasses.replace(row, norm=self.global_norm, clipped=self.clipped)
+        norm, ranging = self.global_norm, self.ranging
+        row = dataclasses.replace(row, norm=norm, clipped=self.clipped, ranging=ranging)
         sheet = self.sheet
         return dict(zip(sheet.names, sheet.values(row), strict=True)) | {"measured": None}
 
@@ -266,6 +279,8 @@ class Report(Result):
             "notes": self.notes,
             **{name: value for name, value in moments.further if name != FINGERPRINT.name},
         }
+        if self.ranging is not None:
+            summary["range"] = self.ranging.values()
         if self.what_if:
             summary["what_if"] = [chance.values() for chance in self.what_if]
         for gate in self.gates:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.results.figures import Clipping
 from gradclip_cli.results.phrases import called, nonfinite, part_of, those
+from gradclip_cli.results.ranging import ranging_of
 from gradclip_cli.results.ranking import worst_first
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.dump import Dump
@@ -68,6 +69,14 @@ def report(
     return dataclasses.replace(found, verdict=say(found))
 
 
+def ranged(report: Report, name: str) -> Report:
+    """Give the report with what a format makes of values, at the best loss scale, too."""
+    ranging = ranging_of(name, report.moments)
+    rows = [dataclasses.replace(row, ranging=ranging) for row in report.rows]
+    notes = (*report.notes, ranging.says(report.moments))
+    return dataclasses.replace(report.with_rows(rows), ranging=ranging, notes=notes)
+
+
 def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
     """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
     p = whole.norm_type
@@ -108,6 +117,7 @@ def _together(name: str | None, rows: list[Row], report: Report) -> Row:
         moments.norm,
         share_of(moments.norm, report.moments, report.global_norm),
         together=report.moments,
+        ranging=report.ranging,
     )
 
 

@@ -22,6 +22,7 @@ from gradclip_cli.measure.meter import Meter
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.prints import Prints
 from gradclip_cli.measure.spans import SPAN_BYTES, blocks, pieces
+from gradclip_cli.measure.statistics import PRINTS
 from gradclip_cli.rewrite.edits import Keep, tabulated
 from gradclip_cli.rewrite.outputs import Copy, Desk, Given, Output, Patch, Places, Plan, Task
 from gradclip_cli.tensors.codecs import Stored, decode, encode, sparse
@@ -187,7 +188,7 @@ def patched(patch: Patch, reader: Reader, room: Room | None) -> Results:
     prints = Prints(span) if patch.prints else None
     before = None
     if patch.measures_before:
-        before = Meter(span, span.dtype, patch.norm_type, prints=True)
+        before = Meter(span, span.dtype, patch.norm_type, asked=PRINTS)
     after = Meter(span, patch.dtype, patch.norm_type)
     saturated = subnormal = 0
     changed = [False] * len(indices)

@@ -21,12 +21,14 @@ from typing import Any
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import locked
 from gradclip_cli.files.system import open_raw, write_at
-from gradclip_cli.measure.statistics import STATISTICS
+from gradclip_cli.measure.statistics import EXPONENTS, STATISTICS, Asked
 from gradclip_cli.series.restored import restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
 from gradclip_cli.tensors.renaming import Renaming
 from gradclip_cli.tensors.selection import Selection
 
+_NAMES = {one.name for one in STATISTICS}
+_OPTIONAL = {EXPONENTS.name}  # what a run measures only where it is asked
 _VERSION = 3  # 2 had no check sums nor all floats, 1 other fingerprints
 _BEGINNINGS = [f'{{"gradclip_trend": {one}, "step": '.encode() for one in (1, 2, _VERSION)]
 _END = ', "crc32": "{:08x}"}}\n'
@@ -87,14 +89,19 @@ class Key:
 class Cache:
     """The steps that a cache file holds; `keep` adds one to it.
 
-    With `trust_mtime` a step whose files have their size and time of modification is known.
+    With `trust_mtime` a step whose files have their size and time of modification is known. One of
+    which not all that is `asked` was measured is not.
     """
 
-    def __init__(self, path: str, descriptor: int, trust_mtime: bool = False) -> None:
+    def __init__(
+        self, path: str, descriptor: int, trust_mtime: bool = False, asked: Asked = ()
+    ) -> None:
         self._path = path
+        self._asked = asked
         self._descriptor = descriptor
         self._trusts = trust_mtime
         self._known: dict[Key, tuple[Key, Measured]] = {}
+        self._looked: dict[Key, set[str]] = {}  # for which statistics, of a report in vain
         self._wishes: set[tuple[object, ...]] = set()
         self._older: set[tuple[object, ...]] = set()
         self._layouts: dict[Layout, Layout] = {}
@@ -104,11 +111,18 @@ class Cache:
     def known(self, key: Key) -> Measured | None:
         """Give what was measured of a step; None if it is not known, or has changed."""
         kept, measured = self._known.get(key, (key, None))
+        if measured is None or not self._has_all(key):
+            return None
         return measured if self._trusts or kept.changed == key.changed else None
+
+    def _has_all(self, key: Key) -> bool:
+        return self._looked.get(key, set()).issuperset(self._asked)
 
     def anew(self, key: Key) -> str | None:
         """Say why a step that is not known has to be measured anew; None if it is a new one."""
         if key in self._known:
+            if not self._has_all(key):
+                return "more is asked of them than was kept"
             return (
                 "copied, restored, or changed behind their times; --trust-mtime takes them as kept"
             )
@@ -118,10 +132,13 @@ class Cache:
 
     def keep(self, key: Key, step: int | str, measured: Measured) -> None:
         """Add a step to the file at once; an `OSError` names the file."""
-        line = signed(json.dumps(_written(key, step, measured), allow_nan=False).encode())
+        found = _written(key, step, measured) | {
+            name: measured.further.get(name) for name in self._asked
+        }
+        line = signed(json.dumps(found, allow_nan=False).encode())
         write_at(self._descriptor, line, self._end, self._path)
         self._end += len(line)
-        self._known[key] = key, measured
+        self._known[key], self._looked[key] = (key, measured), found.keys() & _NAMES
 
     def _read(self) -> None:
         """Read all whole lines; what is torn at the end is cut off."""
@@ -152,7 +169,9 @@ class Cache:
         try:
             found = json.loads(line)
             key = _key(found)
-            if not is_ours or any(one.name not in found for one in STATISTICS):
+            if not is_ours or any(
+                one.name not in found for one in STATISTICS if one.name not in _OPTIONAL
+            ):
                 self._older.add(key.wish)
                 return  # it was written before there was such a statistic
             measured = _measured(found)
@@ -160,6 +179,7 @@ class Cache:
             # Thousands of steps share the names of their tensors.
             layout = self._layouts.setdefault(measured.layout, measured.layout)
             self._known[key] = key, dataclasses.replace(measured, layout=layout)
+            self._looked[key] = found.keys() & _NAMES
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             raise self._foreign(number) from None
 
@@ -173,7 +193,7 @@ class Cache:
 
 
 @contextlib.contextmanager
-def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
+def cache(path: str, trust_mtime: bool = False, asked: Asked = ()) -> Iterator[Cache]:
     """Open a cache, or make it; raises `GradclipError` where it is none, or in use."""
     if path == "-":
         problem = "a cache is read and written, which standard streams cannot be"
@@ -194,7 +214,7 @@ def cache(path: str, trust_mtime: bool = False) -> Iterator[Cache]:
             raise GradclipError(
                 path, "another gradclip is writing to it", "wait until that has finished"
             )
-        yield Cache(path, descriptor, trust_mtime)
+        yield Cache(path, descriptor, trust_mtime, asked)
     finally:
         os.close(descriptor)
 
@@ -234,7 +254,11 @@ def _written(key: Key, step: int | str, measured: Measured) -> dict[str, Any]:
             for tensor, bad in measured.nonfinite.items()
         ],
         # What a report has not got is unknown here, too; it would be kept anew at every look.
-        **{one.name: measured.further.get(one.name) for one in STATISTICS},
+        **{
+            one.name: measured.further.get(one.name)
+            for one in STATISTICS
+            if one.name in measured.further or one.name not in _OPTIONAL
+        },
     }
 
 
@@ -267,6 +291,6 @@ def _measured(line: dict[str, Any]) -> Measured:
         },
         line["finite_norm"],
         line["notes"],
-        {one.name: line[one.name] for one in STATISTICS if line[one.name] is not None},
+        {one.name: line[one.name] for one in STATISTICS if line.get(one.name) is not None},
         line["unread"],
     )

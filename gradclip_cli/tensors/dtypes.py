@@ -217,6 +217,11 @@ VoidAs = Literal[
 
 VOID_AS: tuple[VoidAs, ...] = get_args(VoidAs)
 
+RangeOf = Literal["fp16", "bf16", "e4m3", "e5m2", "fp8"]
+"""Whose range can be asked about, by the names that trainers call them; fp8 is e4m3."""
+
+RANGES: tuple[RangeOf, ...] = get_args(RangeOf)
+
 
 FLOAT64 = DType("float64", "float", 64, "<f8")
 

@@ -32,7 +32,7 @@ NAMED_BY_APPLY = {
     *("params", "agc_layout"),
 }
 # What only a program gives.
-OF_PYTHON = {"audience", "progress", "rule", "fingerprint"}
+OF_PYTHON = {"audience", "progress", "rule", "fingerprint", "exponents"}
 
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:
