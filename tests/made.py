@@ -85,6 +85,7 @@ def made(page: Path) -> str:
             (*report_columns.COLUMNS, *report_columns.further([one.name for one in STATISTICS]))
         ),
         "columns of range": columns(ranging.COLUMNS),
+        "columns of params": columns(report_columns.WEIGHED),
         "columns of apply": columns(figures.CLIPPED),
         "columns of diff": columns(comparison_columns.COLUMNS),
         "columns of trend": columns(trend.COLUMNS),

@@ -44,6 +44,7 @@ GROUP_BY = Option(
     group="Report",
     common=True,
 )
+PARAMS = "params"  # of which the rules have it, too
 RANGE = Option(
     "range_of",
     "What values would lose as {choices}, at the best loss scale, too.",
@@ -67,7 +68,11 @@ def _rules() -> tuple[Option, ...]:
     from gradclip_cli.rules.choosing import options
 
     others = (option for option in options() if option.name != CLIP_NORM.name)
-    return tuple(dataclasses.replace(option, common=False) for option in others)
+    also = {PARAMS: "Parameters, found by name: for the ratio of norms, and for --agc."}
+    return tuple(
+        dataclasses.replace(option, common=False, help=also.get(option.name, option.help))
+        for option in others
+    )
 
 
 def run(given: Given) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.commands.measuring import measured
-from gradclip_cli.commands.opening import found as find
-from gradclip_cli.commands.opening import opened
+from gradclip_cli.commands.opening import opened_parameters
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError, RefusedError
 from gradclip_cli.measure.moments import Moments, divided
@@ -22,7 +21,7 @@ from gradclip_cli.tensors.codecs import Floats
 from gradclip_cli.tensors.dump import Dump, DumpFile, Tensor, multi_index
 from gradclip_cli.tensors.gradients import paired
 from gradclip_cli.tensors.names import plural, quoted
-from gradclip_cli.tensors.renaming import Renaming, renamed
+from gradclip_cli.tensors.renaming import Renaming
 
 _NAMED = 20  # tensors beyond these are counted in a message, not listed
 
@@ -162,8 +161,7 @@ def aimed(
     if rule.parameters is None:
         return Aim(rule, terms, axes)
     align = aligned or Renaming()
-    weights = opened(find([rule.parameters], void_as, (), align))
-    renamed(weights.tensors, align, rule.parameters)
+    weights = opened_parameters(rule.parameters, void_as, align)
     return Aim(rule, terms, axes, weights, paired(dump, chosen, weights, align))
 
 

@@ -9,8 +9,9 @@ from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
-from gradclip_cli.commands.opening import gradient
+from gradclip_cli.commands.opening import gradient, opened_parameters
 from gradclip_cli.commands.spooling import settled, spool
+from gradclip_cli.commands.weighing import weighed
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.ways import Ways
@@ -57,33 +58,35 @@ def inspect(
     multiplied by. With one or more limits `clip_norm` the report says what clipping to each would
     do, for which the values are read again; so it does of any rule that is named as `apply` has it,
     each limit a rule of its own. With `range_of` it says of a dtype of few bits how many values it
-    cannot hold, now and at the loss scale that suits best. With `fingerprint` each tensor has one
-    of what is stored. What tensors of one name in several files are to each other `combine` says,
+    cannot hold, now and at the loss scale that suits best. With `params`, a dump of parameters, it
+    has the ratio of each norm to that of its parameter. With `fingerprint` each tensor has one of
+    what is stored. What tensors of one name in several files are to each other `combine` says,
     as `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
     texts of the form `REGEX=NEW`, align their names first. `void_as` is the dtype of arrays whose
     files say no more than the size of their values. Raises `GradclipError` for a path that is no
     sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
-    p, scale = 2.0, 1.0
-    chances: Sequence[tuple[Rule, Terms]] = ()
     given = {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in options.items()
         if value is not None and value is not False
     }
+    params = given.get("params") if "agc" in given else given.pop("params", None)
+    p, scale = 2.0, 1.0
+    chances: Sequence[tuple[Rule, Terms]] = ()
     if limits or given or (norm_type, loss_scale) != (None, None):  # else no rule is imported
         from gradclip_cli.rules.choosing import each_chosen
         from gradclip_cli.rules.terms import loss_scale_of, norm_type_of
 
         p, scale = norm_type_of(norm_type), loss_scale_of(loss_scale)
-        if range_of and math.frexp(scale)[0] != 0.5:
-            raise GradclipError(
-                "--range", f"{scale!r} is no power of two", "give such a --loss-scale, or none"
-            )
         if limits or given:
             terms = {"norm_type": norm_type, "loss_scale": loss_scale}
             chances = each_chosen({"clip_norm": limits, **given, **terms})
+    if range_of and math.frexp(scale)[0] != 0.5:
+        raise GradclipError(
+            "--range", f"{scale!r} is no power of two", "give such a --loss-scale, or none"
+        )
     aligned = renaming(strip_prefix, rename)
     dump = _dump(paths, one_gradient, void_as, combine, aligned)
     selection = Selection(include, exclude)
@@ -105,6 +108,9 @@ def inspect(
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
         if range_of is not None:
             seen = ranged(seen, range_of)
+        if params is not None:
+            weights = opened_parameters(params, void_as, aligned)
+            seen = weighed(seen, dump, chosen, weights, aligned, workers, progress)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if

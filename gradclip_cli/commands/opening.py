@@ -8,7 +8,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.marks import run_of
 from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
-from gradclip_cli.tensors.renaming import Renaming
+from gradclip_cli.tensors.renaming import Renaming, renamed
 
 
 def gradient(
@@ -75,6 +75,13 @@ def read_by(operands: Iterable[str]) -> Iterator[str]:
             yield from (place.path for _, place in files.aside)
             yield from (one.path for one in files.companions)
             yield from files.parts
+
+
+def opened_parameters(path: str, void_as: str | None, aligned: Renaming) -> Dump:
+    """Open the parameters of a model; raises `GradclipError` where aligned names are the same."""
+    parameters = opened(found([path], void_as, (), aligned))
+    renamed(parameters.tensors, aligned, path)
+    return parameters
 
 
 def opened(files: Found, unreadable: list[Unreadable] | None = None) -> Dump:

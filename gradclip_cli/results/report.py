@@ -30,7 +30,7 @@ from gradclip_cli.results.gates import Gate, status
 from gradclip_cli.results.ranging import COLUMNS as RANGED
 from gradclip_cli.results.ranging import Ranged, Ranging
 from gradclip_cli.results.ranking import Keys
-from gradclip_cli.results.report_columns import COLUMNS, further
+from gradclip_cli.results.report_columns import COLUMNS, WEIGHED, further
 from gradclip_cli.tensors.dump import Index, Shape, multi_index
 from gradclip_cli.tensors.names import escape, natural, plural
 
@@ -42,7 +42,8 @@ class Row:
     `norm` is that of its moments, which is taken once; `share` is its part of the sum of squares
     (of |x|^p for another norm), None where that is zero or not finite; `together` are the moments
     of all measured tensors. A group has no shape, its dtype is that of all its tensors or None;
-    what no pattern matched has no name. What the user's patterns leave out is `excluded`.
+    what no pattern matched has no name. What the user's patterns leave out is `excluded`. It is
+    `weighed` where it has a parameter: moments of the gradients that have one, and of these.
     """
 
     kind: Literal["tensor", "group"]
@@ -58,6 +59,19 @@ class Row:
     together: Moments | None = field(default=None, repr=False, compare=False)
     excluded: bool = False
     ranging: Ranging | None = field(default=None, repr=False, compare=False)
+    weighed: tuple[Moments, Moments] | None = field(default=None, repr=False)
+
+    @property
+    def param_norm(self) -> float | None:
+        """The norm of its parameter, if it has one."""
+        return None if self.weighed is None else self.weighed[1].norm
+
+    @property
+    def grad_to_param(self) -> float | None:
+        """Its norm over that of its parameter; None of a parameter that is zero."""
+        if self.weighed is None or not self.weighed[1].norm:
+            return None
+        return self.weighed[0].norm / self.weighed[1].norm
 
     @property
     def ranged(self) -> Ranged | None:
@@ -142,7 +156,8 @@ class Report(Result):
     entry for each rule that `inspect` was asked about. `written` says where `apply` wrote: two
     results that differ in nothing else are equal. Chosen tensors that are `unread` could not be
     decoded; the `verdict` is the sentence to read first, and `gates` are the answers to what a
-    script asked. `ranging` is a format that was asked about.
+    script asked. `ranging` is a format that was asked about; `weighed` are the moments of all
+    gradients that have parameters, and of these.
     """
 
     rows: tuple[Row, ...]
@@ -163,6 +178,7 @@ class Report(Result):
     handled: Handled | None = None
     excluded: int = 0
     ranging: Ranging | None = None
+    weighed: tuple[Moments, Moments] | None = None
 
     @property
     def tensors(self) -> tuple[Row, ...]:
@@ -233,8 +249,8 @@ class Report(Result):
     def sheet(self) -> Sheet:
         """How it is laid out."""
         known = () if self.clipped else dict(self.moments.further)  # clipping's own use of it
-        ranged = RANGED if self.ranging else ()
-        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *ranged, *further(known))
+        asked = (*(RANGED if self.ranging else ()), *(WEIGHED if self.weighed else ()))
+        columns = (*COLUMNS, *(CLIPPED if self.clipped else ()), *asked, *further(known))
         if self.what_if:
             unknown = (dataclasses.replace(column, value="") for column in CLIPPED)
             columns = (*columns, *unknown, SUBNORMAL)
@@ -257,7 +273,9 @@ class Report(Result):
         """Give the values of all measured tensors together; what only a tensor has is None."""
         row = Row("group", None, None, None, self.moments.count, "", self.moments)
         norm, ranging = self.global_norm, self.ranging
-        row = dataclasses.replace(row, norm=norm, clipped=self.clipped, ranging=ranging)
+        row = dataclasses.replace(
+            row, norm=norm, clipped=self.clipped, ranging=ranging, weighed=self.weighed
+        )
         sheet = self.sheet
         return dict(zip(sheet.names, sheet.values(row), strict=True)) | {"measured": None}
 

@@ -51,6 +51,25 @@ COLUMNS = (
     Column("measured", "measured", "whether the tensor counts"),
 )
 
+WEIGHED = (
+    Column(
+        "param_norm",
+        "param_norm",
+        "norm of the parameter of that name, in `--params`",
+        title="param norm",
+        words="number",
+        rank=3,
+    ),
+    Column(
+        "grad_to_param",
+        "grad_to_param",
+        "the gradient's norm over that; empty where that is zero or unknown",
+        title="grad/param",
+        words="number",
+        rank=1,
+    ),
+)
+
 
 def further(known: Collection[str]) -> tuple[Column, ...]:
     """Give the columns of the table of statistics; of what has to be asked for, if it is known."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.results.figures import Clipping
-from gradclip_cli.results.phrases import called, nonfinite, part_of, those
+from gradclip_cli.results.phrases import called, nonfinite, number, part_of, those
 from gradclip_cli.results.ranging import ranging_of
 from gradclip_cli.results.ranking import worst_first
 from gradclip_cli.results.report import Report, Row
@@ -77,6 +77,31 @@ def ranged(report: Report, name: str) -> Report:
     return dataclasses.replace(report.with_rows(rows), ranging=ranging, notes=notes)
 
 
+def weighed(report: Report, parameters: Mapping[str | None, Moments]) -> Report:
+    """Give the report with the moments of parameters, by the names of their gradients."""
+    rows = [
+        dataclasses.replace(row, weighed=(row.moments, parameters[row.name]))
+        if row.moments is not None and row.name in parameters
+        else row
+        for row in report.rows
+    ]
+    found = [(row.grad_to_param, row.name) for row in rows if row.grad_to_param is not None]
+    notes = report.notes
+    if found:
+        most, name = max(found, key=lambda one: -math.inf if math.isnan(one[0]) else one[0])
+        notes = (*notes, f"gradient over parameter: at most {number(most)}, in {called(name)}")
+    return dataclasses.replace(report.with_rows(rows), weighed=_both(rows), notes=notes)
+
+
+def _both(rows: Iterable[Row]) -> tuple[Moments, Moments] | None:
+    """Give the moments of all gradients that have parameters, and of these."""
+    pairs = [row.weighed for row in rows if row.weighed is not None]
+    if not pairs:
+        return None
+    gradients, parameters = zip(*pairs, strict=True)
+    return merge(gradients), merge(parameters)
+
+
 def share_of(norm: float, whole: Moments, global_norm: float) -> float | None:
     """Give a part's share of the sum of |x|^p; None where that is zero or not finite."""
     p = whole.norm_type
@@ -118,6 +143,7 @@ def _together(name: str | None, rows: list[Row], report: Report) -> Row:
         share_of(moments.norm, report.moments, report.global_norm),
         together=report.moments,
         ranging=report.ranging,
+        weighed=_both(rows),
     )
 
 

@@ -48,19 +48,33 @@ def paired(
 
     Raises `GradclipError` for a gradient without a parameter, or with one of another shape.
     """
-    tensors, others = dump.tensors, parameters.tensors
-    places = {aligned(other.name or ""): place for place, other in enumerate(others)}
-    names = {index: aligned(tensors[index].name or "") for index in chosen}
-    missing = [index for index in chosen if names[index] not in places]
+    found = matched(dump, chosen, parameters, aligned)
+    missing = [index for index in chosen if index not in found]
     if missing:
         raise GradclipError(
             "--params",
             f"{len(missing):,} of {len(chosen):,} gradients have no parameter, the first is "
-            f"{quoted(tensors[missing[0]].name)}",
+            f"{quoted(dump.tensors[missing[0]].name)}",
             "parameters are found by name; leave such gradients out with --exclude 'PATTERN'",
         )
-    found = [places[names[index]] for index in chosen]
-    for index, place in zip(chosen, found, strict=True):
+    return [found[index] for index in chosen]
+
+
+def matched(
+    dump: Dump,
+    chosen: Sequence[int],
+    parameters: Dump,
+    aligned: Callable[[str], str] = str,
+) -> dict[int, int]:
+    """Give the indices of parameters by those of the chosen tensors that have one of their name.
+
+    Names are `aligned` first. Raises `GradclipError` for one of another shape, or without a norm.
+    """
+    tensors, others = dump.tensors, parameters.tensors
+    places = {aligned(other.name or ""): place for place, other in enumerate(others)}
+    names = {index: aligned(tensors[index].name or "") for index in chosen}
+    found = {index: places[name] for index, name in names.items() if name in places}
+    for index, place in found.items():
         tensor, other = tensors[index], others[place]
         if tensor.shape != other.shape:
             raise GradclipError(

@@ -1,0 +1,58 @@
+"""Gradients beside their parameters: the norm of each over that of what it is to change."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gradclip_cli.commands.measuring import measured
+from gradclip_cli.commands.spooling import has_stream
+from gradclip_cli.engine.crew import Progress
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.measure.moments import Moments
+from gradclip_cli.results.report import Report
+from gradclip_cli.results.reporting import weighed as of_parameters
+from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.gradients import matched
+from gradclip_cli.tensors.names import listed, plural
+from gradclip_cli.tensors.renaming import Renaming
+
+
+def weighed(
+    report: Report,
+    dump: Dump,
+    chosen: Sequence[int],
+    parameters: Dump,
+    aligned: Renaming,
+    workers: int | None,
+    progress: Progress | None,
+) -> Report:
+    """Give the report with the norms of parameters, found by the names of gradients.
+
+    What has no partner is counted in a note. Raises `GradclipError` where no gradient has one, or
+    one has another shape.
+    """
+    if has_stream(parameters) and has_stream(dump):
+        raise GradclipError(
+            "--params", "both it and the gradients are streams", "save one in a file first"
+        )
+    partners = matched(dump, chosen, parameters, aligned)
+    if chosen and not partners:
+        raise GradclipError(
+            "--params",
+            f"no gradient has a parameter of its name; the first is called "
+            f"{listed([dump.tensors[chosen[0]].name or ''])}, the first parameter "
+            f"{listed([one.name or '' for one in parameters.tensors[:1]])}",
+            "align names with --strip-prefix and --rename, or name the parameters of this model",
+        )
+    p = report.moments.norm_type
+    moments: Mapping[int, Moments] = measured(
+        parameters, sorted({*partners.values()}), workers, progress, p
+    )
+    names = {dump.tensors[index].name: moments[place] for index, place in partners.items()}
+    alone = [dump.tensors[index].name or "" for index in chosen if index not in partners]
+    said = []
+    if alone:
+        said.append(f"{plural(len(alone), 'gradient')} without a parameter: {listed(alone)}")
+    spare = len(parameters.tensors) - len(partners)
+    if spare:
+        said.append(f"{plural(spare, 'parameter')} without a gradient")
+    return of_parameters(replace(report, notes=(*report.notes, *said)), names)
