@@ -227,7 +227,7 @@ class _Place:
         try:
             dump = opened(self._found)
         except RepeatedNameError as error:
-            raise _explained(error, self.operand.path) from error
+            raise _explained(error, self.operand) from error
         dump = all_renamed(dump, wish.aligned)
         if not (self.operand.paths or os.path.isdir(self.operand.path)):
             dump = _unnamed(dump)
@@ -255,14 +255,17 @@ def _besides(found: Found) -> list[str]:
     return [*(one.path for one in found.companions), *found.parts]
 
 
-def _explained(error: RepeatedNameError, path: str) -> RepeatedNameError:
+def _explained(error: RepeatedNameError, operand: Operand) -> RepeatedNameError:
     """Say what to do about files of one step that have the same tensors."""
-    hint = f"each is one step; if each file is one, give them all: {path.rstrip(os.sep)}/*"
+    hint = error.hint
     if are_ranks(error.subject, error.other):
         hint = (
             "ranks hold parts of a step: say what they are to each other, --combine pieces, "
             "copies, sum or mean; or give the files of one rank alone, with rank0 for rank*"
         )
+    elif not operand.paths:
+        path = operand.path.rstrip(os.sep)
+        hint = f"each is one step; if each file is one, give them all: {path}/*"
     return RepeatedNameError(error.subject, error.other, error.problem, hint)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.paths import is_counted, number_of
+from gradclip_cli.formats.paths import is_counted, number_of, ranks_of
 from gradclip_cli.formats.registry import suffixes
 from gradclip_cli.tensors.names import escape, natural
 from gradclip_cli.tensors.patterns import Pattern, shown
@@ -16,7 +16,6 @@ _NUMBER = re.compile("[0-9]+")
 _BEHIND_THE_WORD = re.compile("step[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
 _EPOCH = re.compile("epochs?[^0-9/]{0,2}([0-9]+)", re.IGNORECASE)
 _EPOCH_ENDS = re.compile("epochs?[^0-9a-z/]{0,2}$", re.IGNORECASE)
-_RANK = re.compile("(?:rank|shard|worker|device|gpu)s?[^0-9a-z/]{0,2}$", re.IGNORECASE)
 _LONGEST = 18  # digits: what is longer is no count of steps, and int() refuses 4,300
 
 
@@ -70,7 +69,7 @@ def are_ranks(one: str, other: str) -> bool:
     >>> are_ranks("step_9/rank0.npy", "step_9/rank1.npy"), are_ranks("step_9.npy", "step_8.npy")
     (True, False)
     """
-    return any(_RANK.search(words) for words, _ in _columns([one, other]))
+    return ranks_of(one) != ranks_of(other)
 
 
 def _check_different(operands: Sequence[Operand]) -> None:
@@ -133,11 +132,10 @@ def _columns(paths: Sequence[str]) -> list[tuple[str, list[int | str]]]:
 
 
 def _check_ranks(paths: Sequence[str]) -> None:
-    for words, column in _columns(paths):
-        if _RANK.search(words):
-            other = next(at for at, number in enumerate(column) if number != column[0])
+    for path in paths:
+        if are_ranks(path, paths[0]):
             raise GradclipError(
-                paths[other],
+                path,
                 f"is of another rank than {escape(paths[0])}: ranks are no steps",
                 "give the files of one rank alone, as with rank0 in place of rank*",
             )
