@@ -37,7 +37,7 @@ def _refuse_steps(files: Found) -> None:
 
     for run in series(files.files):
         common = run.common(files.aligned)
-        if common is None or not common.tensors:
+        if common is None or (common.files and not common.tensors):
             continue
         if len({*map(os.path.realpath, run.steps)}) < len(run.steps):
             continue  # one that is given twice is told as such
