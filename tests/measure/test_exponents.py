@@ -45,7 +45,8 @@ def expected(values: NDArray[Any], name: str) -> tuple[int, int, int]:
     kept = values[np.isfinite(values)].astype("f4")
     with np.errstate(over="ignore", invalid="ignore"):
         cast = kept.astype(DTYPES[name]).astype("f8")
-    smallest = float(ml_dtypes.finfo(DTYPES[name]).smallest_normal)
+    info: Any = ml_dtypes.finfo
+    smallest = float(info(DTYPES[name]).smallest_normal)
     return (
         int(np.count_nonzero(~np.isfinite(cast))),
         int(np.count_nonzero((np.abs(cast) < smallest) & (cast != 0))),
