@@ -5,6 +5,7 @@ import typer
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
+    ALIGNED,
     ALL,
     COMBINE,
     ONE_GRADIENT,
@@ -48,7 +49,7 @@ def command() -> Command:
     return Command(
         "explain",
         (PATHS,),
-        (LOGGED, *SELECTION, ONE_GRADIENT, COMBINE, VOID_AS, ALL, *REPORT, WORKERS),
+        (LOGGED, *SELECTION, ONE_GRADIENT, COMBINE, *ALIGNED, VOID_AS, ALL, *REPORT, WORKERS),
         (
             "gradclip explain grads.safetensors --logged 11.011",
             "gradclip explain ranks/ --combine pieces --logged 7.7862 --json | jq .says",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gradclip_cli.commands.measuring import few, listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import has_stream
+from gradclip_cli.commands.tying import tied
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.hypotheses.evidence import Counted, Evidence, Held, joint
 from gradclip_cli.hypotheses.logged import Logged
@@ -16,9 +17,8 @@ from gradclip_cli.results.explanation import Explanation
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Combined, Dump, Tensor
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.renaming import renaming
 from gradclip_cli.tensors.selection import Selection
-
-_LEAST = 16  # values: fewer are the same by chance
 
 
 def explain(
@@ -28,6 +28,8 @@ def explain(
     exclude: Sequence[str] = (),
     one_gradient: bool = False,
     combine: Sequence[str] = (),
+    strip_prefix: Sequence[str] = (),
+    rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
     progress: Progress | None = None,
@@ -40,7 +42,8 @@ def explain(
     where nothing is selected, and for a number that is no norm.
     """
     number = Logged.of(logged if isinstance(logged, str) else repr(logged))
-    dump = gradient(listed(paths), one_gradient, void_as, combine)
+    aligned = renaming(strip_prefix, rename)
+    dump = gradient(listed(paths), one_gradient, void_as, combine, aligned)
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     moments = measured(dump, chosen, workers, progress, 2.0)
@@ -52,10 +55,11 @@ def explain(
         for index, file in _with_files(dump)
         if index in moments
     ]
+    of = dict(zip(chosen, counted, strict=True))
     evidence = Evidence(
         tuple(counted),
         tuple([file.source.label for file in dump.files]),
-        tuple(_tied([(tensors[index], moments[index]) for index in chosen], counted)),
+        tuple([tuple([of[index] for index in same]) for same in tied(dump, moments)]),
         parts.otherwise(counted),
         None
         if has_stream(dump)
@@ -156,30 +160,6 @@ class _Parts:
         if any(map(fits, parts)):
             return []
         return [one.norm for one in self._measured([summed(some, False) for some in parts])]
-
-
-def _tied(
-    tensors: Sequence[tuple[Tensor, Moments]], counted: Sequence[Counted]
-) -> list[tuple[Counted, ...]]:
-    """Find tensors of several names that hold the same values: first by moments, then by bytes."""
-    alike: dict[object, list[tuple[Tensor, Counted]]] = {}
-    for (tensor, moments), one in zip(tensors, counted, strict=True):
-        if tensor.count >= _LEAST and moments.norm:
-            key = tensor.dtype, tensor.shape, moments
-            alike.setdefault(key, []).append((tensor, one))
-    found = []
-    for some in alike.values():
-        first = some[0][0]
-        same = [one for tensor, one in some if tensor is first or _are_same(first, tensor)]
-        if len(same) > 1:
-            found.append(tuple(same))
-    return found
-
-
-def _are_same(one: Tensor, other: Tensor) -> bool:
-    from gradclip_cli.formats.copies import unlike  # hardly ever needed
-
-    return one.source.rereadable and other.source.rereadable and unlike(one, other, True) is None
 
 
 def _singly(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient, opened_parameters
 from gradclip_cli.commands.spooling import settled, spool
+from gradclip_cli.commands.tying import ties
 from gradclip_cli.commands.weighing import weighed
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
@@ -105,6 +106,7 @@ def inspect(
         if loss_scale is None:
             unscaled = moments
         said = [*notes(dump, chosen, selection, p), *of_loss_scale(loss_scale, dump, moments)]
+        said += ties(dump, unscaled)
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
         if range_of is not None:
             seen = ranged(seen, range_of)
