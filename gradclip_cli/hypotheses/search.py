@@ -12,6 +12,9 @@ from gradclip_cli.hypotheses.evidence import Evidence
 from gradclip_cli.hypotheses.logged import Logged
 from gradclip_cli.hypotheses.table import ALTERATIONS, HYPOTHESES
 
+ITSELF = "the exact norm of the dump"
+_SOURCES = {one.name: one.source for one in (*HYPOTHESES, *ALTERATIONS)}
+
 Grade = Literal["likely", "possible"]
 
 # How many of all that were tried may be expected to fit by chance where one is called likely: of
@@ -35,6 +38,16 @@ class Fit:
     account: Account
     by_chance: float
     grade: Grade
+
+    @property
+    def says(self) -> str:
+        """What the trainer may have done."""
+        return self.account.says or ITSELF
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where somebody met it."""
+        return tuple([_SOURCES[name] for name in self.hypotheses])
 
 
 @frozen

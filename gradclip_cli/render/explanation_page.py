@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
+from gradclip_cli.hypotheses.search import Fit
 from gradclip_cli.render.grid import page
 from gradclip_cli.render.page import Page
 from gradclip_cli.render.words import facts, flowed, wrapped
 from gradclip_cli.results.columns import Result
-from gradclip_cli.results.explanation import Explained, Explanation
+from gradclip_cli.results.explanation import Explanation
 from gradclip_cli.results.phrases import number
 from gradclip_cli.tensors.names import escape, plural
 
@@ -44,14 +45,15 @@ class ExplanationPage(Page):
         yield from (Text(line, "dim") for line in facts(told, width))
 
 
-def _fit(fit: Explained, width: int) -> Iterator[Text]:
+def _fit(fit: Fit, width: int) -> Iterator[Text]:
     style = "bold" if fit.grade == "likely" else ""
     widest = len("exact norm")
     first, *rest = wrapped(fit.says, width - widest - len(_INDENT))
     yield Text.assemble((fit.grade.ljust(widest), style), _INDENT, (first, style))
-    shown = f"{fit.arithmetic} = {fit.value!r}"
-    if fit.low < fit.high:
-        shown = f"{fit.arithmetic} = {number(fit.low, 6)} to {number(fit.high, 6)}"
+    account = fit.account
+    shown = f"{account.arithmetic} = {account.value!r}"
+    if account.low < account.high:
+        shown = f"{account.arithmetic} = {number(account.low, 6)} to {number(account.high, 6)}"
     for line in (*rest, *flowed([shown], width - widest - len(_INDENT))):
         yield Text(" " * (widest + len(_INDENT)) + line)
 

@@ -7,77 +7,21 @@ from gradclip_cli.errors import Status
 from gradclip_cli.frozen import frozen
 from gradclip_cli.hypotheses.logged import Logged
 from gradclip_cli.hypotheses.search import Fit, Search
-from gradclip_cli.hypotheses.table import ALTERATIONS, HYPOTHESES
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.tensors.names import escape, plural
-
-ITSELF = "the exact norm of the dump"
-_SOURCES = {one.name: one.source for one in (*HYPOTHESES, *ALTERATIONS)}
 
 COLUMNS = (
     Column("hypothesis", "says", "what the trainer may have done", words="text"),
     Column("grade", "grade", "`likely`, or `possible` where others fit by chance as well"),
-    Column("gives", "value", "the number that comes of it"),
-    Column("low", "low", "the least that it can be, where it is known only within bounds"),
-    Column("high", "high", "the most that it can be"),
-    Column("arithmetic", "arithmetic", "how that comes about"),
+    Column("gives", "account.value", "the number that comes of it"),
+    Column("low", "account.low", "the least that it can be, where it is known only within bounds"),
+    Column("high", "account.high", "the most that it can be"),
+    Column("arithmetic", "account.arithmetic", "how that comes about"),
     Column("by_chance", "by_chance", "how many as simple or simpler would fit by chance"),
     Column("hypotheses", "hypotheses", "the names of the one or two hypotheses"),
     Column("sources", "sources", "where somebody met them"),
 )
 SHEET = Sheet("explanation", COLUMNS, "hypothesis", {"hypothesis": "fits"}, last="explanation")
-
-
-@frozen
-class Explained:
-    """A hypothesis, or two together, that give the logged number."""
-
-    fit: Fit
-
-    @property
-    def says(self) -> str:
-        """What the trainer may have done."""
-        return self.fit.account.says or ITSELF
-
-    @property
-    def grade(self) -> str:
-        """How likely it is the true one."""
-        return self.fit.grade
-
-    @property
-    def value(self) -> float:
-        """The number that comes of it."""
-        return self.fit.account.value
-
-    @property
-    def low(self) -> float:
-        """The least that it can be."""
-        return self.fit.account.low
-
-    @property
-    def high(self) -> float:
-        """The most that it can be."""
-        return self.fit.account.high
-
-    @property
-    def arithmetic(self) -> str:
-        """How it comes about."""
-        return self.fit.account.arithmetic
-
-    @property
-    def by_chance(self) -> float:
-        """How many as simple or simpler would fit by chance."""
-        return self.fit.by_chance
-
-    @property
-    def hypotheses(self) -> tuple[str, ...]:
-        """The names of the hypotheses."""
-        return self.fit.hypotheses
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Where somebody met them."""
-        return tuple([_SOURCES[name] for name in self.hypotheses])
 
 
 @frozen
@@ -99,12 +43,12 @@ class Explanation(Result):
     unread: tuple[str | None, ...] = ()
 
     @property
-    def fits(self) -> tuple[Explained, ...]:
+    def fits(self) -> tuple[Fit, ...]:
         """What gives the logged number, best first."""
-        return tuple([Explained(fit) for fit in self.search.fits])
+        return self.search.fits
 
     @property
-    def best(self) -> tuple[Explained, ...]:
+    def best(self) -> tuple[Fit, ...]:
         """Those that are likely, else all."""
         fits = self.fits
         return tuple(fit for fit in fits if fit.grade == "likely") or fits
@@ -150,7 +94,7 @@ class Explanation(Result):
         """How it is laid out."""
         return SHEET
 
-    def told(self) -> Iterator[tuple[str, Explained]]:
+    def told(self) -> Iterator[tuple[str, Fit]]:
         """Give each row with its kind."""
         return (("hypothesis", fit) for fit in self.fits)
 

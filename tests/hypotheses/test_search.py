@@ -197,7 +197,8 @@ def test_what_float32_loses_is_explained_within_bounds(here: Path) -> None:
     found = gradclip_cli.explain("ones.safetensors", logged="5792.6")
     assert found.fits[0].hypotheses == ("float32",)
     assert found.fits[0].says == "squares summed in float32, in 2 sums a tensor"
-    assert found.fits[0].low < found.fits[0].value < found.fits[0].high
+    account = found.fits[0].account
+    assert account.low < account.value < account.high
     assert found.explained
 
 
