@@ -90,6 +90,12 @@ def inspect(
         )
     aligned = renaming(strip_prefix, rename)
     dump = _dump(paths, one_gradient, void_as, combine, aligned)
+    weights = None
+    if params is not None:
+        weights = opened_parameters(params, void_as, aligned, combine)
+        both = [*dump.unaligned, *weights.unaligned]
+        unaligned = [one for one in dict.fromkeys(both) if both.count(one) > 1]
+        dump = dataclasses.replace(dump, unaligned=(*unaligned,))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
@@ -110,8 +116,7 @@ def inspect(
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
         if range_of is not None:
             seen = ranged(seen, range_of)
-        if params is not None:
-            weights = opened_parameters(params, void_as, aligned)
+        if weights is not None:
             seen = weighed(seen, dump, chosen, weights, aligned, workers, progress)
         if not aims:
             return seen

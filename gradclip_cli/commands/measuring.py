@@ -90,6 +90,8 @@ def notes(
     said += selection.misses([tensor.name for tensor in tensors])
     said += unmatched(dump)
     said += dump.unaligned
+    if writing and any(one.way in ("sum", "mean") for one in dump.combined):
+        said.append("sums and means are float64")
     if holds_only_integers(dump):
         said.append("integers taken as gradients" + (", written as float64" if writing else ""))
     said += factors([tensors[index] for index in chosen])
@@ -173,12 +175,15 @@ def combined(dump: Dump) -> list[str]:
     if aligned:
         what = names([one.name for one in aligned])
         said.append(f"{what}: names that are aligned, stored as {names(aligned[0].stored)}")
-    said += [
-        f"{names([one.name])}: no copy of that in {names(one.labels[:1])}, as was said: "
-        f"{'; '.join(one.differing[:_SHOWN])}{' …' if one.differing[_SHOWN:] else ''}"
-        for one in dump.combined
-        if one.differing
-    ]
+    other = [one for one in dump.combined if one.differing]
+    if other:
+        first = other[0]
+        what = "no copy of that" if len(other) == 1 else "no copies of those"
+        said.append(
+            f"{names([one.name for one in other])}: {what} in {names(first.labels[:1])}, as was "
+            f"said: {'' if len(other) == 1 else f'{names([first.name])} in '}"
+            f"{'; '.join(first.differing[:_SHOWN])}{' …' if first.differing[_SHOWN:] else ''}"
+        )
     return said
 
 

@@ -26,11 +26,11 @@ def gradient(
     """
     files = found(operands, void_as, combine, aligned)
     if not one_gradient and len(files.files) > 1:
-        _refuse_steps(files)
+        _refuse_steps(files, combine)
     return opened(files)
 
 
-def _refuse_steps(files: Found) -> None:
+def _refuse_steps(files: Found, combine: Sequence[str]) -> None:
     import shlex
 
     from gradclip_cli.formats.steps import series  # one file needs none of it, and should not wait
@@ -47,6 +47,9 @@ def _refuse_steps(files: Found) -> None:
         hint = "give the same files to gradclip trend"
         if run.folder:
             hint = f"follow them: gradclip trend {shlex.quote(run.folder.rstrip(os.sep))}"
+            if combine:
+                asked = " ".join(f"--combine {shlex.quote(one)}" for one in combine)
+                hint += f"; say {asked} there, too"
         if not common.has_names:
             hint += "; --one-gradient takes them for one all the same"
         raise GradclipError(
@@ -79,9 +82,11 @@ def read_by(operands: Iterable[str]) -> Iterator[str]:
             yield from files.parts
 
 
-def opened_parameters(path: str, void_as: str | None, aligned: Renaming) -> Dump:
+def opened_parameters(
+    path: str, void_as: str | None, aligned: Renaming, combine: Sequence[str] = ()
+) -> Dump:
     """Open the parameters of a model; raises `GradclipError` where aligned names are the same."""
-    parameters = opened(found([path], void_as, (), aligned))
+    parameters = opened(found([path], void_as, combine, aligned))
     renamed(parameters.tensors, aligned, path)
     return parameters
 

@@ -52,7 +52,8 @@ def weighed(
     said = []
     if alone:
         said.append(f"{plural(len(alone), 'gradient')} without a parameter: {listed(alone)}")
-    spare = len(parameters.tensors) - len(partners)
+    known = {aligned(one.name or "") for one in dump.tensors}
+    spare = sum(aligned(one.name or "") not in known for one in parameters.tensors)
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
     return of_parameters(replace(report, notes=(*report.notes, *said)), names)

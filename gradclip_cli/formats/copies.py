@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 
 from gradclip_cli.formats.pieces import in_c_order
 from gradclip_cli.frozen import frozen
+from gradclip_cli.tensors.codecs import decode
 from gradclip_cli.tensors.dump import Tensor, multi_index
 
 _PIECE = 1 << 20
 _HEAD = 1 << 12
 _FEW = 1000  # one value of so many may differ in what was a copy
+_SAMPLE = 1 << 16  # values that tell whether a tensor is nearly a copy
+_NEAR, _MOST = 0.01, 0.9
 _LEAST = 16  # values of a tensor in which one that differs is few
 
 
@@ -67,6 +70,27 @@ def are_few(found: Unlike, tensor: Tensor) -> bool:
     return found.count <= max(tensor.count // _FEW, 1) and tensor.count >= _LEAST
 
 
+def near(one: Tensor, other: Tensor) -> str:
+    """Say how nearly a tensor is a copy of another of the same dtype and shape; nothing if not.
+
+    It is where nine of ten values that are not 0 are within a hundredth of the other's, among the
+    first ones: those of two pieces hardly ever are.
+    """
+    item = max(one.dtype.size_of(1), 1)
+    pairs = zip(_pieces(one, item, _SAMPLE), _pieces(other, item, _SAMPLE), strict=True)
+    for stored in pairs:  # only the first
+        mine, its = (decode(part.reshape(-1), one.dtype).astype(np.float64) for part in stored)
+        with np.errstate(invalid="ignore"):
+            sizes = np.maximum(np.abs(mine), np.abs(its))
+            is_near = np.abs(mine - its) <= sizes * _NEAR
+        filled = np.count_nonzero(sizes)
+        close = np.count_nonzero(is_near & (sizes > 0))
+        if filled >= _LEAST and close >= _MOST * filled:
+            return f"{close:,} of {filled:,} values that are not 0 are within 1 %"
+        break
+    return ""
+
+
 def is_plain(tensor: Tensor) -> bool:
     """Say whether all values are one, as in what was never computed."""
     head: NDArray[np.uint8] | None = None
@@ -91,11 +115,11 @@ def is_zero(tensor: Tensor) -> bool:
     return not any(piece.any() for piece in _pieces(tensor, max(tensor.dtype.size_of(1), 1)))
 
 
-def _pieces(tensor: Tensor, item: int) -> Iterator[NDArray[np.uint8]]:
+def _pieces(tensor: Tensor, item: int, count: int = _PIECE) -> Iterator[NDArray[np.uint8]]:
     """Give the bytes of values in C order, a row for each, some at a time."""
     tensor = in_c_order(tensor)
     with tensor.source.opened() as reader:
-        for begin in range(0, tensor.size, _PIECE * item):
-            data = np.empty(min(_PIECE * item, tensor.size - begin), np.uint8)
+        for begin in range(0, tensor.size, count * item):
+            data = np.empty(min(count * item, tensor.size - begin), np.uint8)
             reader.read_exactly(data.data, tensor.offset + begin)
             yield data[: data.size // item * item].reshape(-1, item)

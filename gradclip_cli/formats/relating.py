@@ -16,8 +16,8 @@ from gradclip_cli.tensors.renaming import Renaming, renamed
 
 _HINT = (
     "if they are parts of one gradient, say what they are to each other: --combine pieces, "
-    "copies, sum or mean; else make one run per file, or follow the steps of a run with "
-    "gradclip trend"
+    "copies, sum or mean (shards; replicas; before an all-reduce); else make one run per file, or "
+    "follow the steps of a run with gradclip trend"
 )
 
 
@@ -167,18 +167,23 @@ def _check_sure(found: Sequence[Combined]) -> None:
     unsure = [one for one in found if known.get(one.may_be)]
     if not unsure:
         return
-    import glob  # hardly ever needed
-    import shlex
-
     name, (first, second, *_) = unsure[0].name, unsure[0].labels
-    ways = (shlex.quote(f"{glob.escape(escape(name))}={way}") for way in ("copies", "pieces"))
     raise RepeatedNameError(
         second,
         first,
         f"tensor {quoted(name)} also stands in {escape(first)}: both are but one value, so that it "
         "may be a copy, as other tensors here are, or a piece",
-        f"say which: --combine {' or '.join(ways)}",
+        _either(name),
     )
+
+
+def _either(name: str | None, which: str = "which") -> str:
+    """Say how to say that tensors of a name are copies, or pieces."""
+    import glob  # hardly ever needed
+    import shlex
+
+    ways = (shlex.quote(f"{glob.escape(escape(name or ''))}={way}") for way in ("copies", "pieces"))
+    return f"say {which}: --combine {' or '.join(ways)}"
 
 
 def _put_together(
@@ -291,6 +296,13 @@ def _undecided(
                     labels[0],
                     f"{where}, a copy but for {found.said(one)}",
                     f"has memory or a disk failed there? {_HINT}",
+                )
+            if found is not None and else_ == "pieces" and (how := copies.near(first, one)):
+                raise RepeatedNameError(
+                    label,
+                    labels[0],
+                    f"{where}, nearly a copy: {how}",
+                    _either(name, "whether these are copies that have drifted, or pieces"),
                 )
             is_same &= found is None
         if is_same and (is_telling or (else_ and not first.shape)):

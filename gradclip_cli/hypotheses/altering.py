@@ -21,7 +21,7 @@ def loss_scale(_evidence: Evidence) -> Iterator[Change]:
     for power in _LOSS_SCALES:
         scale = 2**power
         yield _times(scale, f"a loss scale of 2^{power} left in")
-        yield _divided(scale, f"divided by a loss scale of 2^{power} that the dump has not")
+        yield _divided(scale, f"a loss scale of 2^{power} taken out, which the dump may still hold")
 
 
 def world_size(evidence: Evidence) -> Iterator[Change]:

@@ -159,6 +159,7 @@ def _found(logged: Logged, floors: Sequence[Sequence[_Trial]]) -> Search:
     for floor, tried in enumerate(floors):
         by_chance += _expected(logged, tried, known)
         likely = by_chance <= (_LIKELY if floor < _GUESSES else _LIKELY_GUESS)
+        likely &= floor < _PAIRS or not any(fit.grade == "likely" for fit in fits)
         simpler = [fit.account.value for fit in fits]
         fits += [
             Fit(trial.names, trial.account, by_chance, "likely" if likely else "possible")
@@ -175,12 +176,17 @@ def _are_same(one: float, other: float) -> bool:
 
 
 def _different(fits: Iterable[Fit]) -> Iterator[Fit]:
-    """Give the fits, each that is said in the same words once."""
-    said = set()
+    """Give the fits: what is said in the same words once, and of pairs that are one number one."""
+    said: set[str] = set()
+    pairs: list[float] = []
     for fit in fits:
-        if fit.account.says not in said:
-            said.add(fit.account.says)
-            yield fit
+        value = fit.account.value
+        is_pair = len(fit.hypotheses) > 1
+        if fit.says in said or (is_pair and any(_are_same(value, one) for one in pairs)):
+            continue
+        said.add(fit.says)
+        pairs += [value] if is_pair else []
+        yield fit
 
 
 def _expected(logged: Logged, trials: Iterable[_Trial], known: list[float]) -> float:

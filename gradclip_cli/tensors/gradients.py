@@ -74,9 +74,12 @@ def matched(
     places = {aligned(other.name or ""): place for place, other in enumerate(others)}
     names = {index: aligned(tensors[index].name or "") for index in chosen}
     found = {index: places[name] for index, name in names.items() if name in places}
+    # Of pieces that are stacked nobody knows the shape of the whole.
+    stacked = {one.name for part in (dump, parameters) for one in part.combined if one.is_stacked}
     for index, place in found.items():
         tensor, other = tensors[index], others[place]
-        if tensor.shape != other.shape:
+        is_whole = not {tensor.name, other.name} & stacked
+        if tensor.count != other.count or (is_whole and tensor.shape != other.shape):
             raise GradclipError(
                 "--params",
                 f"{quoted(tensor.name)} has shape {list(tensor.shape)}, its parameter "

@@ -108,3 +108,27 @@ def test_a_terminal_shows_both(here: Path) -> None:
     head = shown.lines[0].split()
     assert head[-1] == "grad/param"
     assert all(len(line) <= 80 for line in shown.lines)
+
+
+def test_shards_of_both_are_put_together_and_what_is_left_out_has_a_parameter(here: Path) -> None:
+    whole = NUMBERS.standard_normal((8, 6)).astype("f4")
+    for place in ("gradients", "parameters"):
+        Path(place).mkdir()
+        for rank in range(4):
+            rows = {"w": whole[2 * rank : 2 * rank + 2], "b": whole[rank]}
+            save_file(rows, f"{place}/rank{rank}.safetensors")
+    save_file({"w": whole, "b": whole[:4].ravel()}, "whole.safetensors")
+    for params in ("parameters", "whole.safetensors"):
+        report = gradclip_cli.inspect("gradients", params=params, combine="pieces", include="w")
+        assert [row.grad_to_param for row in report.tensors if row.measured] == [
+            pytest.approx(1, rel=1e-12)
+        ]
+        assert not any("without a" in note for note in report.notes)
+
+
+def test_a_prefix_that_only_parameters_have_is_no_miss(here: Path) -> None:
+    save_file({f"model.{name}": values for name, values in PARAMETERS.items()}, "p.safetensors")
+    report = gradclip_cli.inspect("g.safetensors", params="p.safetensors", strip_prefix="model.")
+    assert not any("strip-prefix" in note or "strip_prefix" in note for note in report.notes)
+    other = gradclip_cli.inspect("g.safetensors", params="g.safetensors", strip_prefix="model.")
+    assert any("model." in note for note in other.notes)

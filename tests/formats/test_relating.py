@@ -454,6 +454,29 @@ def test_it_is_clipped_into_one_file(here: Path) -> None:
     assert np.array_equal(load_file("clipped.safetensors")["w"].reshape(8, 4), expected)
 
 
+@pytest.mark.parametrize("kind", ["bit", "noise"])
+def test_what_is_nearly_a_copy_is_no_piece_without_a_word(kind: str, here: Path) -> None:
+    numbers = np.random.default_rng(3)
+    norm = numbers.standard_normal(64).astype("f4")
+    for number in range(4):
+        mine = norm.copy()
+        if kind == "noise":
+            mine *= (1 + 1e-6 * numbers.standard_normal(64)).astype("f4")
+        elif number == 2:
+            mine.view("u4")[5] ^= 1 << 30
+        rank(number, norm=mine, w=numbers.standard_normal((4, 8)), table=np.eye(1, 99, number))
+    with pytest.raises(RepeatedNameError, match=r"'norm' also .* nearly a copy: 6\d of 64") as one:
+        gradclip_cli.inspect("ranks", combine="pieces")
+    assert one.value.hint == (
+        "say whether these are copies that have drifted, or pieces: "
+        "combine norm=copies or norm=pieces"
+    )
+    for way in ("copies", "pieces"):
+        report = gradclip_cli.inspect("ranks", combine=["pieces", f"norm={way}"])
+        assert math.isfinite(report.global_norm)
+        assert any("no copy" in note for note in report.notes) == (way == "copies")
+
+
 def test_replicas_are_clipped_by_what_one_of_each_holds(here: Path) -> None:
     for number in range(6):  # three shards, each twice
         rank(number, w=FULL[number % 3], b=FULL[4], s=np.full(1, 2.5)[: number % 3 == 1])

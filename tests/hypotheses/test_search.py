@@ -104,7 +104,7 @@ def test_two_hypotheses_are_put_together_and_the_simplest_comes_first() -> None:
     assert says(repr(value), known)[0] == ("a loss scale of 2^16 left in", "likely")
     mean = sum(NORMS) / len(NORMS) / 65536
     assert says(f"{mean:.9g}", known)[0] == (
-        "tensor norms averaged; divided by a loss scale of 2^16 that the dump has not",
+        "tensor norms averaged; a loss scale of 2^16 taken out, which the dump may still hold",
         "likely",
     )
     assert says(repr(rounded), known)[0][0] != ""

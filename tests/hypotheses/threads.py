@@ -295,7 +295,7 @@ THREADS = (
         {"full": {"a": 0.07462712 * 65536}},
         4890.763,
         "0.07462712",
-        "divided by a loss scale of 2^16 that the dump has not",
+        "a loss scale of 2^16 taken out, which the dump may still hold",
     ),
     Thread(
         "world-size",
