@@ -47,7 +47,7 @@ GROUP_BY = Option(
 PARAMS = "params"  # of which the rules have it, too
 RANGE = Option(
     "range_of",
-    "What values would lose as {choices}, at the best loss scale, too.",
+    "What values would lose as fp16, bf16, e4m3 or e5m2, at the best loss scale, too.",
     metavar="DTYPE",
     flag="--range",
     choices=RANGES,

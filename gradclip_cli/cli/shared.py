@@ -38,6 +38,7 @@ COMBINE = Option(
     "One name in two files: pieces, copies, sum or mean.",
     metavar="[GLOB=]WAY",
     group="What counts",
+    common=True,
     many=True,
 )
 

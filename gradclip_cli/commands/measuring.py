@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.formats.paths import missing_ranks
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.statistics import Asked
@@ -75,6 +76,9 @@ def notes(
     said = []
     if len(dump.files) > 1:
         said.append(f"one gradient from {len(dump.files):,} files")
+        missing = missing_ranks([file.relative for file in dump.files])
+        if missing:
+            said.append(f"no file of rank {names(missing)}: is it missing?")
     if dump.ignored:
         said.append(f"{plural(dump.ignored, 'other file')} ignored")
     said += left_out(dump.links)

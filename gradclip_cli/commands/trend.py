@@ -41,6 +41,7 @@ from gradclip_cli.series.unreadable import Unreadable, unreadable
 from gradclip_cli.tensors.dtypes import VoidAs
 from gradclip_cli.tensors.dump import Dump, multi_index
 from gradclip_cli.tensors.gradients import gradients, undecodable
+from gradclip_cli.tensors.names import listed as listed_names
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.renaming import Renaming, all_renamed, renaming
 from gradclip_cli.tensors.selection import NothingSelectedError, Selection
@@ -115,7 +116,7 @@ def trend(
         told = progress or Progress()
         hands = stack.enter_context(crew(workers, _Passed(told.advance)))
         run = _followed(places, rule, kept, hands, told, audience or Audience())
-    return dataclasses.replace(run, notes=(*run.notes, *said))
+    return dataclasses.replace(run, notes=(*run.notes, *said, *_fewer(places)))
 
 
 def _followed(
@@ -169,6 +170,17 @@ def _followed(
     return dataclasses.replace(run, notes=(*run.notes, *anew))
 
 
+def _fewer(places: Sequence["_Place"]) -> list[str]:
+    """Say which steps have fewer files than most, as where that of a rank is missing."""
+    ((usual, most),) = Counter(place.files for place in places).most_common(1)
+    fewer = [place for place in places if 0 < place.files < usual]
+    if not fewer or most <= len(fewer):
+        return []
+    steps = listed_names([str(place.operand.step) for place in fewer])
+    which = "step" if len(fewer) == 1 else "steps"
+    return [f"{which} {steps}: fewer files than the {usual:,} of others; is one missing?"]
+
+
 def _without(paths: Sequence[str], cache: str) -> list[str]:
     """Leave the cache out where a pattern such as `run/*` has named it among the steps."""
     here = os.path.realpath(cache)
@@ -208,6 +220,7 @@ class _Place:
             if not any(map(os.path.isdir, operand.all)):
                 raise
             self._found = error
+        self.files = 0 if isinstance(self._found, Exception) else len(self._found.files)
         files, changed = zip(*status, strict=True) if status else ((), ())
         self.size = sum(size for _, size, _ in files)
         self.key = self._key(files, changed)

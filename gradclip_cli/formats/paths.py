@@ -6,12 +6,14 @@ name; tools that write a file for each tensor spell it in ways of their own.
 
 import functools
 import itertools
+import math
 import os
 import re
 from collections.abc import Sequence
 
 from gradclip_cli.formats.registry import ending_of
 
+_MOST_RANKS = 1 << 16
 _COUNTS = "(?:global[_-]?)?step|it(?:er(?:ation)?)?|checkpoint|ckpt|update|batch"
 _WORD = f"(?:{_COUNTS}|epoch)s?"
 STEP = re.compile(
@@ -91,6 +93,24 @@ def ranks_of(path: str) -> tuple[str, ...]:
     (('00_001',), ('3', '01'), ())
     """
     return tuple(_digits(found) for found in _RANK.finditer(path))
+
+
+def missing_ranks(paths: Sequence[str]) -> list[str]:
+    """Give the ranks of which there is no file, as paths count them: those up to the last.
+
+    >>> missing_ranks(["rank0.pt", "rank1.pt", "rank3.pt"]), missing_ranks(["a.pt", "rank7.pt"])
+    (['2'], [])
+    """
+    found = {tuple(map(int, re.findall(r"[0-9]+", "_".join(ranks_of(path))))) for path in paths}
+    if len({*map(len, found)}) != 1 or not min(found):
+        return []
+    sides = [range(max(column) + 1) for column in zip(*found, strict=True)]
+    several = [side for side, column in enumerate(zip(*found, strict=True)) if len({*column}) > 1]
+    if not several or math.prod(map(len, sides)) > _MOST_RANKS:
+        return []
+    others = {tuple(one[side] for side in several) for one in found}
+    every = itertools.product(*(sides[side] for side in several))
+    return ["_".join(map(str, one)) for one in every if one not in others]
 
 
 def starred(path: str) -> str:

@@ -13,7 +13,7 @@ from gradclip_cli.measure.exponents import CUTS, ZONES, Counts, pairs
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.statistics import EXPONENTS
 from gradclip_cli.results.columns import Column
-from gradclip_cli.results.phrases import exactly, steps
+from gradclip_cli.results.phrases import steps
 
 
 @constant
@@ -41,9 +41,10 @@ FORMATS = {
     "e4m3": Format("float8_e4m3fn", (8, 1.8125 + 2.0**-52), (-7, 1.875), -10),
     "e5m2": Format("float8_e5m2", (15, 1.875), (-15, 1.75), -17),
 }
-FORMATS["fp8"] = FORMATS["e4m3"]
+FORMATS |= {"fp8": FORMATS["e4m3"], **{one.name: one for one in FORMATS.values()}}
 """By the names that `--range` takes."""
 
+_LEGIBLE = 31  # powers of two that are as well written out
 _SCALES = range(-64, 65)  # powers of two that are tried as loss scales
 
 
@@ -94,7 +95,9 @@ class Ranging:
         said = f"in {self.format.name}: {found.now.says}"
         if not self.power:
             return f"{said}; no loss scale would do better"
-        scale = exactly(math.ldexp(1.0, self.power))
+        scale = f"2^{self.power}"
+        if 0 <= self.power < _LEGIBLE:
+            scale = f"{1 << self.power:,}"
         return f"{said}; with a loss scale of {scale}: {found.scaled.says}"
 
     def values(self) -> dict[str, object]:

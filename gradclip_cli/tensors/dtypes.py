@@ -217,8 +217,10 @@ VoidAs = Literal[
 
 VOID_AS: tuple[VoidAs, ...] = get_args(VoidAs)
 
-RangeOf = Literal["fp16", "bf16", "e4m3", "e5m2", "fp8"]
-"""Whose range can be asked about, by the names that trainers call them; fp8 is e4m3."""
+RangeOf = Literal[
+    "fp16", "bf16", "e4m3", "e5m2", "fp8", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"
+]
+"""Whose range can be asked about, as trainers and dtypes are called; fp8 is e4m3."""
 
 RANGES: tuple[RangeOf, ...] = get_args(RangeOf)
 

@@ -477,6 +477,21 @@ def test_what_is_nearly_a_copy_is_no_piece_without_a_word(kind: str, here: Path)
         assert any("no copy" in note for note in report.notes) == (way == "copies")
 
 
+def test_a_rank_that_is_missing_is_named(here: Path) -> None:
+    for step in (1, 2, 3):
+        for number in range(4):
+            if (step, number) != (2, 3):
+                rank(number, f"run/step-{step}", w=FULL[number])
+    run = gradclip_cli.trend("run", combine="pieces")
+    assert "step 2: fewer files than the 4 of others; is one missing?" in run.notes
+    Path("run/step-1/rank2.safetensors").unlink()
+    report = gradclip_cli.inspect("run/step-1", combine="pieces")
+    assert "no file of rank 2: is it missing?" in report.notes
+    assert not any(
+        "no file" in one for one in gradclip_cli.inspect("run/step-3", combine="pieces").notes
+    )
+
+
 def test_replicas_are_clipped_by_what_one_of_each_holds(here: Path) -> None:
     for number in range(6):  # three shards, each twice
         rank(number, w=FULL[number % 3], b=FULL[4], s=np.full(1, 2.5)[: number % 3 == 1])

@@ -122,14 +122,14 @@ def dump(here: Path) -> Path:
     return here / "g.safetensors"
 
 
-@pytest.mark.parametrize("name", [*DTYPES, "fp8"])
+@pytest.mark.parametrize("name", [*DTYPES, "fp8", "float16", "float8_e5m2"])
 def test_a_report_has_the_share_of_each_tensor(dump: Path, name: Any) -> None:
     report = gradclip_cli.inspect(dump, range_of=name)
     assert report.ranging is not None
     scale = math.ldexp(1.0, report.ranging.power)
     for row in report.tensors:
         values = load_file(dump)[row.name or ""].astype("f4")
-        real = "e4m3" if name == "fp8" else name
+        real = {"fp8": "e4m3", "float16": "fp16", "float8_e5m2": "e5m2"}.get(name, name)
         assert row.ranged is not None
         shares = [of / values.size for of in expected(values, real)]
         shares += [of / values.size for of in expected(values * np.float32(scale), real)]
