@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from gradclip_cli.formats.registry import ending_of
+from gradclip_cli.tensors.names import natural
 
 _MOST_RANKS = 1 << 16
 _COUNTS = "(?:global[_-]?)?step|it(?:er(?:ation)?)?|checkpoint|ckpt|update|batch"
@@ -120,6 +121,20 @@ def starred(path: str) -> str:
     ('run/rank_*/grads_7.npz', 'ddp4.*_gp1.*_step10')
     """
     return _RANK.sub(lambda found: _without_digits(found, "*"), path)
+
+
+def by_rank(paths: Sequence[str]) -> list[int]:
+    """Give the order of paths by their ranks if they differ in these alone, else as they are.
+
+    A shell gives rank10 before rank2.
+
+    >>> by_rank(["rank0.pt", "rank10.pt", "rank2.pt"]), by_rank(["b.pt", "a.pt"])
+    ([0, 2, 1], [0, 1])
+    """
+    numbers = [*range(len(paths))]
+    if len({*map(starred, paths)}) > 1:
+        return numbers
+    return sorted(numbers, key=lambda at: natural("/".join(ranks_of(paths[at]))))
 
 
 def token(path: str) -> str:

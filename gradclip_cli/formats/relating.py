@@ -214,7 +214,10 @@ def _put_together(
             held = [held[number] for number in numbers]
             places = tuple([places[number] for number in numbers])
     if way == "pieces":
-        whole = _joined(name, held, labels)
+        from gradclip_cli.formats.paths import by_rank  # hardly ever needed
+
+        ordered = by_rank([labels[at] for at in places])
+        whole = _joined(name, [held[at] for at in ordered], labels)
         is_stacked = len(whole.shape) > len(held[0].shape)
         return whole, Combined(
             name or "", way, labels, (), is_stacked, may_be=may_be, each=each, counted=places

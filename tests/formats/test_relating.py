@@ -93,6 +93,19 @@ def test_files_that_are_copies_as_a_whole_are_replicas_of_a_rank(here: Path) -> 
     assert report.global_norm == exact([FULL[:3], FULL[:3]]), "as was said"
 
 
+def test_ranks_are_put_together_by_their_numbers_however_a_shell_sorts_them(here: Path) -> None:
+    for number in range(12):
+        rank(number, w=FULL[:1] + number, v=FULL[0, : number % 3] + number)
+    given = sorted(str(path) for path in Path("ranks").iterdir())
+    assert given[1].endswith("rank1.safetensors")
+    assert given[2].endswith("rank10.safetensors")
+    gradclip_cli.apply(given, combine="pieces", clip_norm=1e9, output="whole.safetensors")
+    whole = load_file("whole.safetensors")
+    np.testing.assert_array_equal(whole["w"], [FULL[:1] + number for number in range(12)])
+    parts = [FULL[0, : number % 3] + number for number in range(12)]
+    np.testing.assert_array_equal(whole["v"], np.concatenate(parts))
+
+
 def test_a_piece_that_ranks_share_counts_once(here: Path) -> None:
     one = np.full(1, 3.5, "<f4")
     for number in range(4):  # split in two directions; the norm is split in but one
