@@ -101,6 +101,12 @@ def is_plain(tensor: Tensor) -> bool:
     return True
 
 
+def is_sparse(tensor: Tensor) -> bool:
+    """Say whether most values are 0, so that two tensors may be nearly the same by chance."""
+    pieces = _pieces(tensor, max(tensor.dtype.size_of(1), 1))
+    return 2 * sum(int(piece.any(axis=1).sum()) for piece in pieces) < tensor.count
+
+
 def head(tensor: Tensor) -> bytes:
     """Give the bytes of the first values, a few thousand at most."""
     tensor = in_c_order(tensor)

@@ -173,17 +173,19 @@ def _check_sure(found: Sequence[Combined]) -> None:
         first,
         f"tensor {quoted(name)} also stands in {escape(first)}: both are but one value, so that it "
         "may be a copy, as other tensors here are, or a piece",
-        _either(name),
+        _which(name),
     )
 
 
-def _either(name: str | None, which: str = "which") -> str:
-    """Say how to say that tensors of a name are copies, or pieces."""
+def _which(name: str | None, which: str = "which") -> str:
+    """Give the hint that asks whether a tensor is a copy or a piece."""
     import glob  # hardly ever needed
     import shlex
 
-    ways = (shlex.quote(f"{glob.escape(escape(name or ''))}={way}") for way in ("copies", "pieces"))
-    return f"say {which}: --combine {' or '.join(ways)}"
+    pattern = glob.escape(escape(name or ""))
+    ways = (f"{pattern}={way}" for way in ("copies", "pieces"))
+    quotes = (shlex.quote(way) if "'" in way else f"'{way}'" for way in ways)
+    return f"say {which}: --combine {' or '.join(quotes)}"
 
 
 def _put_together(
@@ -281,7 +283,7 @@ def _undecided(
 
     They surely are copies where bytes are equal that are not all one value, or a number without
     axes, which has no pieces. Raises `RepeatedNameError` where neither says it. What is nearly a
-    copy is named there: a bit of memory may have changed.
+    copy is named there, and is no piece unless a pattern says so: a bit of memory may have changed.
     """
     first = tensors[0]
     where = f"tensor {quoted(name)} also stands in {escape(labels[0])}"
@@ -292,21 +294,19 @@ def _undecided(
         is_same, is_telling = True, not copies.is_plain(first)
         for one, label in zip(tensors[1:], labels[1:], strict=True):
             found = copies.unlike(first, one, few=True)
-            is_known = is_same and is_telling and not else_
+            is_known = is_same and is_telling and else_ != "copies"
             if found is not None and is_known and copies.are_few(found, one):
-                raise RepeatedNameError(
-                    label,
-                    labels[0],
-                    f"{where}, a copy but for {found.said(one)}",
-                    f"has memory or a disk failed there? {_HINT}",
-                )
+                said = f"{where}, a copy but for {found.said(one)}"
+                if not else_:
+                    raise RepeatedNameError(
+                        label, labels[0], said, f"has memory or a disk failed there? {_HINT}"
+                    )
+                if not copies.is_sparse(first):
+                    raise RepeatedNameError(label, labels[0], said, _which(name))
             if found is not None and else_ == "pieces" and (how := copies.near(first, one)):
-                raise RepeatedNameError(
-                    label,
-                    labels[0],
-                    f"{where}, nearly a copy: {how}",
-                    _either(name, "whether these are copies that have drifted, or pieces"),
-                )
+                drifted = "whether these are copies that have drifted, or pieces"
+                said = f"{where}, nearly a copy: {how}"
+                raise RepeatedNameError(label, labels[0], said, _which(name, drifted))
             is_same &= found is None
         if is_same and (is_telling or (else_ and not first.shape)):
             return "copies"

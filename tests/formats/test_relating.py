@@ -141,6 +141,15 @@ def test_a_bit_that_changed_in_a_copy_is_named(here: Path) -> None:
         note for note in gradclip_cli.inspect("ranks", combine="copies").notes if "no copy" in note
     ]
     assert note.endswith("ranks/rank2.safetensors: 1 of 32 values, at [5, 2], bit 20")
+    with pytest.raises(RepeatedNameError, match="a copy but for 1 of 32 values") as asked:
+        gradclip_cli.inspect("ranks", combine="pieces")
+    assert asked.value.hint == "say which: combine='w=copies' or 'w=pieces'"
+    report = gradclip_cli.inspect("ranks", combine="w=pieces")
+    assert report.global_norm == exact([FULL, FULL, changed])
+    rows = np.tri(2, 32)  # pieces that are mostly 0 are much alike
+    for number, values in enumerate(rows):
+        rank(number, "sparse", w=values)
+    assert gradclip_cli.inspect("sparse", combine="pieces").global_norm == exact(rows)
     for first, second in ((FULL, FULL + 1), (FULL[0, :2], FULL[0, 1:3] - [0, 1])):
         rank(0, "many", w=first)
         rank(1, "many", w=second.astype("f4"))
@@ -478,12 +487,10 @@ def test_what_is_nearly_a_copy_is_no_piece_without_a_word(kind: str, here: Path)
         elif number == 2:
             mine.view("u4")[5] ^= 1 << 30
         rank(number, norm=mine, w=numbers.standard_normal((4, 8)), table=np.eye(1, 99, number))
-    with pytest.raises(RepeatedNameError, match=r"'norm' also .* nearly a copy: 6\d of 64") as one:
+    said = {"bit": r"a copy but for 1 of 64 values, at \[5\], bit 30", "noise": "64 of 64 values"}
+    with pytest.raises(RepeatedNameError, match=rf"'norm' also .* {said[kind]}") as one:
         gradclip_cli.inspect("ranks", combine="pieces")
-    assert one.value.hint == (
-        "say whether these are copies that have drifted, or pieces: "
-        "combine norm=copies or norm=pieces"
-    )
+    assert one.value.hint.endswith(": combine='norm=copies' or 'norm=pieces'")
     for way in ("copies", "pieces"):
         report = gradclip_cli.inspect("ranks", combine=["pieces", f"norm={way}"])
         assert math.isfinite(report.global_norm)
