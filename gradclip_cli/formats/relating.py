@@ -148,15 +148,37 @@ def _found(
 def _once(
     repeated: dict[str | None, list[tuple[int, Tensor]]], files: Sequence[DumpFile], ways: Ways
 ) -> set[int]:
-    """Give the files that are no copies of others, of those with names of which nothing is said."""
+    """Give the files that are no copies of others, of those with names of which nothing is said.
+
+    All files of a rank are one there, as where each tensor has a file.
+    """
     unsaid = [some for name, some in repeated.items() if not ways.way(name or "")]
-    numbers = sorted({number for some in unsaid for number, _ in some})
-    held = [sorted(files[number].tensors, key=lambda one: one.name or "") for number in numbers]
+    numbers = {number for some in unsaid for number, _ in some}
+    ranks = [some for some in _by_ranks(files) if not numbers.isdisjoint(some)]
+    held = [
+        sorted(
+            [tensor for number in some for tensor in files[number].tensors],
+            key=lambda one: one.name or "",
+        )
+        for some in ranks
+    ]
     if not all(tensor.source.rereadable for tensors in held for tensor in tensors):
-        return {*numbers}
+        return numbers
     from gradclip_cli.formats.replicas import once  # hardly ever needed
 
-    return {numbers[at] for at in once(held)[0]}
+    return {number for at in once(held)[0] for number in ranks[at]}
+
+
+def _by_ranks(files: Sequence[DumpFile]) -> list[list[int]]:
+    """Give the numbers of the files of each rank that paths name; a file of none by itself."""
+    from gradclip_cli.formats.paths import ranks_of  # hardly ever needed
+
+    named = [ranks_of(file.source.path or "") for file in files]
+    are_several = len({*named}) > 1
+    found: dict[object, list[int]] = {}
+    for number, ranks in enumerate(named):
+        found.setdefault(ranks if ranks and are_several else number, []).append(number)
+    return [*found.values()]
 
 
 def _check_sure(found: Sequence[Combined]) -> None:

@@ -93,6 +93,19 @@ def test_files_that_are_copies_as_a_whole_are_replicas_of_a_rank(here: Path) -> 
     assert report.global_norm == exact([FULL[:3], FULL[:3]]), "as was said"
 
 
+def test_a_rank_with_a_file_for_each_tensor_is_a_copy_as_a_whole_or_not_at_all(here: Path) -> None:
+    for number in range(2):
+        Path(f"ranks/rank{number}").mkdir(parents=True)
+        for name, values in {"w": FULL, "z": 0 * FULL, "s": np.ones(1, "f4")}.items():
+            np.save(f"ranks/rank{number}/{name}.npy", values)
+    assert norms("ranks") == {"w": exact(FULL), "z": 0, "s": 1}
+    np.save("ranks/rank0/own.npy", FULL)
+    with pytest.raises(RepeatedNameError, match="tensor 's' also stands in"):
+        gradclip_cli.inspect("ranks")
+    with pytest.raises(RepeatedNameError, match=r"'s' .* may be a copy, as other tensors"):
+        gradclip_cli.inspect("ranks", combine="pieces")
+
+
 def test_ranks_are_put_together_by_their_numbers_however_a_shell_sorts_them(here: Path) -> None:
     for number in range(12):
         rank(number, w=FULL[:1] + number, v=FULL[0, : number % 3] + number)
