@@ -158,12 +158,14 @@ def _found(logged: Logged, floors: Sequence[Sequence[_Trial]]) -> Search:
     known: list[float] = []
     for floor, tried in enumerate(floors):
         by_chance += _expected(logged, tried, known)
-        likely = by_chance <= (_LIKELY if floor < _GUESSES else _LIKELY_GUESS)
-        likely &= floor < _PAIRS or not any(fit.grade == "likely" for fit in fits)
+        most = _LIKELY if floor < _GUESSES else _LIKELY_GUESS
+        if floor == _PAIRS and any(fit.grade == "likely" for fit in fits):
+            most = -1.0  # what is simpler is likely
         simpler = [fit.account.value for fit in fits]
         fits += [
-            Fit(trial.names, trial.account, by_chance, "likely" if likely else "possible")
+            Fit(trial.names, trial.account, chance, "likely" if chance <= most else "possible")
             for trial in tried
+            for chance in [by_chance if logged.value or trial.value else 0.0]
             if logged.is_given_by(trial.low, trial.high)
             and not any(_are_same(trial.value, value) for value in simpler)
         ]
@@ -193,9 +195,12 @@ def _expected(logged: Logged, trials: Iterable[_Trial], known: list[float]) -> f
     """Give how many accounts a number would fit by chance that is anything near the logged one.
 
     Such a number is as likely to lie in any part of the window, of so many times its own size. What
-    is `known` already counts no more: other words for it are no other number.
+    is `known` already counts no more: other words for it are no other number. Whatever is small
+    fits a number that was printed as 0.
     """
-    if not math.isfinite(logged.value) or not logged.value:
+    if not logged.value:
+        return sum(0.0 < trial.low <= logged.high for trial in trials)
+    if not math.isfinite(logged.value):
         return 0.0
     low, high = logged.value / _WINDOW, logged.value * _WINDOW
     width = (logged.high - logged.low) / logged.value / math.log(_WINDOW**2)

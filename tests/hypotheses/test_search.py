@@ -125,6 +125,15 @@ def test_not_finite_numbers_are_explained_by_what_is_not_finite_alone() -> None:
     )
 
 
+def test_what_is_printed_as_0_may_be_anything_small() -> None:
+    for logged in ("0", "0.0", "-0.00"):
+        fits = says(logged, evidence(5.0, 3.0))
+        assert fits
+        assert {grade for _, grade in fits} == {"possible"}
+    assert says("0.000", evidence(3e-5)) == [("", "possible")]
+    assert says("0.000", evidence(0.0)) == [("", "likely")]
+
+
 def test_a_dump_of_nothing_has_norm_zero() -> None:
     assert says("0.0", Evidence((), ("empty.safetensors",))) == [("", "likely")]
     assert says("1.234", Evidence((), ("empty.safetensors",))) == []
