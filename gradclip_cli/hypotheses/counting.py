@@ -92,12 +92,16 @@ def tensors(evidence: Evidence) -> Iterator[Account]:
 def _put_together(norms: Sequence[float], what: str) -> Iterator[Account]:
     count = len(norms)
     total = math.fsum(norms) if all(map(math.isfinite, norms)) else sum(norms)
-    terms = " + ".join(map(figure, norms[:3])) + (" + …" if count > 3 else "")
+    terms = _terms(norms)
     yield Account(f"{what} averaged", total / count, f"({terms}) / {count:,}")
     yield Account(f"{what} added, not their squares", total, terms)
     yield Account(f"the largest of {what}", max(norms), f"max({_some(norms)})")
     mean = joint(norms) / math.sqrt(count)
     yield Account(f"squares of {what} averaged", mean, f"{figure(joint(norms))} / √{count:,}")
+
+
+def _terms(norms: Sequence[float]) -> str:
+    return " + ".join(map(figure, norms[:3])) + (" + …" if len(norms) > 3 else "")
 
 
 def _some(norms: Iterable[float]) -> str:
@@ -151,7 +155,7 @@ def experts(evidence: Evidence) -> Iterator[Account]:
             yield Account(says, joint([dense, norm]), shown)
         ranked = [joint([dense, norm]) for norm in norms]
         says = f"norms of {groups} groups of experts averaged"
-        yield Account(says, math.fsum(ranked) / groups, f"({_some(ranked)}) / {groups}")
+        yield Account(says, math.fsum(ranked) / groups, f"({_terms(ranked)}) / {groups}")
 
 
 def _expert(name: str) -> int | None:

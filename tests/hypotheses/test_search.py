@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from gradclip_cli.formats.opening import open_file
 from gradclip_cli.hypotheses.evidence import Counted, Evidence, Held, joint
 from gradclip_cli.hypotheses.logged import Logged
 from gradclip_cli.hypotheses.search import search
+from gradclip_cli.hypotheses.table import HYPOTHESES
 from gradclip_cli.measure.single import SUMS, summed_singly
 from tests.running import TOP, Run, gradclip, on_terminal
 from tests.written import plain
@@ -171,6 +173,29 @@ def test_few_random_numbers_are_called_likely(kind: str) -> None:
         found = [search(Logged.of(draw()), known).fits for _ in range(count)]
         likely = sum(any(fit.grade == "likely" for fit in fits) for fits in found)
         assert likely <= count / 20
+
+
+def test_arithmetic_that_is_written_out_gives_the_number() -> None:
+    experts = [
+        Counted(f"layers.0.experts.{at}.w1", 1.0 + at, 1.0 + at, 0.5, 100, 2, (Held(at, 1.0 + at),))
+        for at in range(2)
+    ]
+    shared = Counted("norm", 7.0, 7.0, 2.0, 50, 1, (Held(0, 7.0), Held(1, 7.0)), "copies")
+    known = Evidence((*experts, shared), ("rank0", "rank1"), otherwise={"pieces": 3.5})
+    written_out = re.compile(r"[0-9. +()/√×²−]+")
+    words = {"√": "sqrt", "×": "*", "²": "**2", "−": "-"}
+    done = set()
+    for one in HYPOTHESES:
+        for account in one.accounts(known) if not one.slow else ():
+            text = re.sub("√([0-9]+)", r"√(\1)", account.arithmetic)
+            for word, typed in words.items():
+                text = text.replace(word, typed)
+            if written_out.fullmatch(account.arithmetic):
+                value = eval(text, {"sqrt": math.sqrt})
+                assert value == pytest.approx(account.value, rel=1e-4), account
+                done.add(account.says)
+    assert "norms of 2 groups of experts averaged" in done
+    assert len(done) > 20
 
 
 def test_every_factor_that_was_left_in_is_found() -> None:
