@@ -37,13 +37,12 @@ def explain(
     """Find which way of counting a dump's L2 norm gives the number that a trainer `logged`.
 
     It is best given as the text that stands in the log, for that says how many of its digits are
-    known. At most two hypotheses are put together. What the files are to each other, and which
-    tensors count, is said as to `inspect`. Raises `GradclipError` for a path that is no sound dump,
-    where nothing is selected, and for a number that is no norm.
+    known. At most two hypotheses are put together. What the files are to each other, how their
+    names are aligned, and which tensors count, is said as to `inspect`. Raises `GradclipError` for
+    a path that is no sound dump, where nothing is selected, and for a number that is no norm.
     """
     number = Logged.of(logged if isinstance(logged, str) else repr(logged))
-    aligned = renaming(strip_prefix, rename)
-    dump = gradient(listed(paths), one_gradient, void_as, combine, aligned)
+    dump = gradient(listed(paths), one_gradient, void_as, combine, renaming(strip_prefix, rename))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     moments = measured(dump, chosen, workers, progress, 2.0)

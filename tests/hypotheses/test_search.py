@@ -271,6 +271,18 @@ def test_no_line_is_wider_than_the_terminal(width: int, here: Path) -> None:
     assert shown.raw.count("\n") == len([line for line in lines if line.strip()]) + 2
 
 
+def test_copies_of_several_names_are_found_once_these_are_aligned(here: Path) -> None:
+    values = np.arange(1, 26, dtype="f4")
+    for rank, name in enumerate(("module.w", "_orig_mod.module.w", "w")):
+        save_file({name: values, f"own.{rank}": values + rank}, f"rank{rank}.safetensors")
+    prefixes = ["module.", "_orig_mod."]
+    norm = gradclip_cli.inspect(".", strip_prefix=prefixes).global_norm
+    assert gradclip_cli.explain(".", logged="1", strip_prefix=prefixes).norm == norm
+    counted = f"{gradclip_cli.inspect('.').global_norm:.6g}"
+    answer = gradclip_cli.explain(".", logged=counted, strip_prefix=prefixes)
+    assert str(answer).count("copies counted 3 times") == 2
+
+
 def test_a_pipe_is_read_once_and_explained() -> None:
     data = Path(SAMPLE).read_bytes()
     said = gradclip("explain", "--logged", "16075600", stdin=data)
