@@ -204,7 +204,8 @@ def _which(name: str | None, which: str = "which") -> str:
     import glob  # hardly ever needed
     import shlex
 
-    pattern = glob.escape(escape(name or ""))
+    seen = [(one, escape(one) == one) for one in name or ""]
+    pattern = "".join(glob.escape(one) if is_seen else "?" for one, is_seen in seen)
     ways = (f"{pattern}={way}" for way in ("copies", "pieces"))
     quotes = (shlex.quote(way) if "'" in way else f"'{way}'" for way in ways)
     return f"say {which}: --combine {' or '.join(quotes)}"

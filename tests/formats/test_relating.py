@@ -240,6 +240,13 @@ def test_one_value_alone_is_asked_for_where_other_tensors_are_copies(here: Path)
         report = gradclip_cli.inspect("ranks", combine=["pieces", f"s[[]0]={way}"])
         assert {row.name: row.norm for row in report.tensors} == {**known, "s[0]": exact(values)}
     for number in range(2):
+        rank(number, "odd", w=FULL[number], b=FULL[0], **{"s\n\x1b*": one})
+    with pytest.raises(RepeatedNameError) as other:
+        gradclip_cli.inspect("odd", combine="pieces")
+    assert other.value.hint == "say which: combine='s??[*]=copies' or 's??[*]=pieces'"
+    report = gradclip_cli.inspect("odd", combine=["pieces", "s??[*]=copies"])
+    assert report.global_norm == exact([*FULL[0], *FULL[1], *FULL[0], *one])
+    for number in range(2):
         rank(number, "sharded", w=FULL[number], s=one)
     report = gradclip_cli.inspect("sharded", combine="pieces")
     assert report.global_norm == exact([*FULL[0], *FULL[1], *one, *one])
