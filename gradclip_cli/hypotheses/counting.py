@@ -15,7 +15,7 @@ _EMBEDDING = re.compile(
     re.IGNORECASE,
 )
 _LIMITS = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-_MOST_FILES = 64  # of which each alone is thought of
+_MOST = 64  # files of which each alone is thought of, and embeddings
 
 
 def copies(evidence: Evidence) -> Iterator[Account]:
@@ -57,9 +57,13 @@ def tied(evidence: Evidence) -> Iterator[Account]:
         rest = _without(same[1:], evidence)
         yield Account(f"counted once: {names}", rest, root(square(rest)))
     known = {one.name for same in evidence.tied for one in same}
-    for one in evidence.tensors:
-        if _EMBEDDING.search(one.name) and one.way != "copies" and one.name not in known:
-            yield from _times((one,), evidence, 2, f"the tied embedding {escape(one.name)}")
+    found = [
+        one
+        for one in evidence.tensors
+        if _EMBEDDING.search(one.name) and one.way != "copies" and one.name not in known
+    ]
+    for one in found if len(found) <= _MOST else ():  # else the word is that of a whole model
+        yield from _times((one,), evidence, 2, f"the tied embedding {escape(one.name)}")
 
 
 def _times(
@@ -111,7 +115,7 @@ def _some(norms: Iterable[float]) -> str:
 
 def one_rank(evidence: Evidence) -> Iterator[Account]:
     """Count what one rank holds, as where nothing is reduced."""
-    if 1 < len(evidence.files) <= _MOST_FILES:
+    if 1 < len(evidence.files) <= _MOST:
         for label, norm in zip(evidence.files, evidence.of_files(), strict=True):
             yield Account(f"one rank only: {escape(label)}", norm, figure(norm))
 

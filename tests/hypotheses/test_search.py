@@ -198,6 +198,17 @@ def test_arithmetic_that_is_written_out_gives_the_number() -> None:
     assert len(done) > 20
 
 
+def test_names_that_are_all_of_embeddings_are_not_tried_one_by_one() -> None:
+    def tried(count: int) -> int:
+        tensors = [
+            Counted(f"text_embeddings.{at}.w", 1.0, 1.0, 0.5, 100, 2, (Held(0, 1.0),))
+            for at in range(count)
+        ]
+        return search(Logged.of("123.4"), Evidence((*tensors,), ("full",))).alone
+
+    assert tried(65) < tried(64) - 60
+
+
 def test_every_factor_that_was_left_in_is_found() -> None:
     known = evidence(*NORMS)
     for power in (5, 16, 24):
