@@ -60,7 +60,7 @@ class Parts:
         return [part for part, at in enumerate(self.whole.origins) if at in some]
 
     def check(self, rule: Rule, chosen: Sequence[int]) -> None:
-        """Refuse streams, and a rule of slices for tensors whose slices go through files."""
+        """Refuse streams, copies that differ, and slices that go through files."""
         if self.are_all:
             return
         if has_stream(self.own):
@@ -69,10 +69,19 @@ class Parts:
                 "a stream cannot be clipped beside files whose tensors are put together",
                 "write one file: -o clipped.safetensors, or save the stream first",
             )
-        if rule.by != "units":
-            return
         whole, own = self.whole.tensors, self.own.tensors
         some = {*chosen}
+        names = {whole[at].name for at in some}
+        for differing in (one for one in self.whole.combined if one.differing):
+            if differing.name in names:
+                raise NotWrittenError(
+                    differing.labels[0],
+                    f"{quoted(differing.name)} has copies that differ from it, so that they would "
+                    f"not be clipped by their own norms: {differing.differing[0]}",
+                    "write one file, which has the first: -o clipped.safetensors",
+                )
+        if rule.by != "units":
+            return
         for part, at in enumerate(self.whole.origins):
             one, other = own[part], whole[at]
             if at in some and (one.shape, one.fortran) != (other.shape, other.fortran):

@@ -650,6 +650,21 @@ def test_each_rank_is_clipped_in_its_own_file_by_the_joint_norm(here: Path) -> N
     assert "exist" in said.err
 
 
+def test_copies_that_differ_are_not_clipped_in_their_places(here: Path) -> None:
+    for number in range(2):
+        rank(number, w=FULL + number, v=FULL)
+    before = {path: path.read_bytes() for path in Path("ranks").iterdir()}
+    with pytest.raises(GradclipError, match="'w' has copies that differ from it") as caught:
+        gradclip_cli.apply("ranks", combine="copies", clip_norm=1, in_place=True)
+    assert caught.value.problem.endswith(
+        "ranks/rank1.safetensors: 32 of 32 values, first at [0, 0]"
+    )
+    assert {path: path.read_bytes() for path in Path("ranks").iterdir()} == before
+    gradclip_cli.apply("ranks", combine="copies", clip_norm=1, in_place=True, exclude="w")
+    gradclip_cli.apply("ranks", combine="copies", clip_norm=1, output="one.safetensors")
+    assert gradclip_cli.inspect("one.safetensors").global_norm == pytest.approx(1)
+
+
 def test_slices_that_may_go_through_files_are_refused(here: Path) -> None:
     for number in range(2):
         rank(number, w=FULL[4 * number :][: 4 - number], b=FULL)
