@@ -113,6 +113,55 @@ def in_c_order(tensor: Tensor) -> Tensor:
     return Tensor(tensor.name, tensor.dtype, tensor.shape, apart, 0, tensor.size)
 
 
+def in_a_row(
+    name: str | None, tensors: Sequence[Tensor], labels: Sequence[str], among: Sequence[Tensor]
+) -> Tensor:
+    """Give pieces as one tensor: along the axis in which they differ, else as rows of a new one.
+
+    Those `among` which they are, and which hold nothing, tell the axis, too.
+    """
+    first = tensors[0]
+    if len(tensors) == 1:
+        return first
+    if len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) > 1:
+        raise GradclipError(
+            labels[0],
+            f"the pieces of {quoted(name)} have several dtypes or numbers of axes",
+            "are they pieces of one tensor?",
+        )
+    parts = [in_c_order(tensor) for tensor in tensors]
+    axes = _differing_axes([tensor.shape for tensor in tensors])
+    if not axes:
+        alike = [tensor.shape for tensor in among if len(tensor.shape) == len(first.shape)]
+        told = _differing_axes(alike)
+        axes = told if len(told) == 1 else []
+    if len(axes) > 1:
+        raise GradclipError(
+            labels[0],
+            f"the pieces of {quoted(name)} differ along several axes",
+            "are they pieces of one tensor?",
+        )
+    if axes or len(first.shape) == 1:
+        axis = axes[0] if axes else 0
+        boxes, begin = [], 0
+        for part in parts:
+            low = tuple(begin if one == axis else 0 for one in range(len(part.shape)))
+            boxes.append((low, part.shape, part))
+            begin += part.shape[axis]
+        shape = tuple(begin if one == axis else side for one, side in enumerate(first.shape))
+    else:
+        boxes = [
+            ((row, *(0 for _ in part.shape)), (1, *part.shape), part)
+            for row, part in enumerate(parts)
+        ]
+        shape = (len(parts), *first.shape)
+    return joined(name, shape, boxes, labels[0])
+
+
+def _differing_axes(shapes: Sequence[Shape]) -> list[int]:
+    return [axis for axis, sides in enumerate(zip(*shapes, strict=True)) if len({*sides}) > 1]
+
+
 def joined(
     name: str | None, shape: Shape, parts: Sequence[tuple[Shape, Shape, Tensor]], label: str
 ) -> Tensor:

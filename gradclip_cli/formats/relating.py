@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.formats.pieces import in_c_order, joined
+from gradclip_cli.formats.pieces import in_a_row
 from gradclip_cli.formats.ways import Ways
 from gradclip_cli.tensors.dump import Combined, DumpFile, Tensor
 from gradclip_cli.tensors.names import escape, quoted
@@ -242,7 +242,7 @@ def _put_together(
         from gradclip_cli.formats.paths import by_rank  # hardly ever needed
 
         ordered = by_rank([labels[at] for at in places])
-        whole = _joined(name, [held[at] for at in ordered], labels)
+        whole = in_a_row(name, [held[at] for at in ordered], labels, tensors)
         is_stacked = len(whole.shape) > len(held[0].shape)
         return whole, Combined(
             name or "", way, labels, (), is_stacked, may_be=may_be, each=each, counted=places
@@ -259,44 +259,6 @@ def _put_together(
     full = [label for one, label in zip(tensors, labels, strict=True) if one.size] or labels[:1]
     differing = _differing(held, full)
     return held[0], Combined(name or "", "copies", labels, differing, counted=places[:1])
-
-
-def _joined(name: str | None, tensors: Sequence[Tensor], labels: Sequence[str]) -> Tensor:
-    """Give pieces as one tensor: along the axis in which they differ, else as rows of a new one."""
-    first = tensors[0]
-    if len({(tensor.dtype, len(tensor.shape)) for tensor in tensors}) > 1:
-        raise GradclipError(
-            labels[0],
-            f"the pieces of {quoted(name)} have several dtypes or numbers of axes",
-            "are they pieces of one tensor?",
-        )
-    parts = [in_c_order(tensor) for tensor in tensors]
-    axes = [
-        axis
-        for axis, sides in enumerate(zip(*(t.shape for t in tensors), strict=True))
-        if len(set(sides)) > 1
-    ]
-    if len(axes) > 1:
-        raise GradclipError(
-            labels[0],
-            f"the pieces of {quoted(name)} differ along several axes",
-            "are they pieces of one tensor?",
-        )
-    if axes or len(first.shape) == 1:
-        axis = axes[0] if axes else 0
-        boxes, begin = [], 0
-        for part in parts:
-            low = tuple(begin if one == axis else 0 for one in range(len(part.shape)))
-            boxes.append((low, part.shape, part))
-            begin += part.shape[axis]
-        shape = tuple(begin if one == axis else side for one, side in enumerate(first.shape))
-    else:
-        boxes = [
-            ((row, *(0 for _ in part.shape)), (1, *part.shape), part)
-            for row, part in enumerate(parts)
-        ]
-        shape = (len(parts), *first.shape)
-    return joined(name, shape, boxes, labels[0])
 
 
 def _undecided(

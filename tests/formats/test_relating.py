@@ -183,6 +183,21 @@ def test_a_piece_of_nothing_needs_no_word(here: Path) -> None:
 # What is said
 
 
+def test_pieces_of_nothing_tell_the_axis(here: Path) -> None:
+    flat = FULL[0, :0]
+    rank(0, w=FULL[:2], one=FULL, flat=FULL, most=flat)
+    rank(1, w=FULL[2:4], one=FULL[:0], flat=flat, most=FULL[:0])
+    rank(2, w=FULL[:0], one=FULL[:0], flat=flat, most=FULL[:4])
+    rank(3, w=FULL[:0], one=FULL[:0], flat=flat, most=FULL[4:])
+    for combine in ("pieces", "*=pieces"):
+        gradclip_cli.apply("ranks", combine=combine, clip_norm=1e9, output="whole.npz", force=True)
+        whole = np.load("whole.npz")
+        np.testing.assert_array_equal(whole["w"], FULL[:4])
+        np.testing.assert_array_equal(whole["one"], FULL)
+        np.testing.assert_array_equal(whole["flat"], FULL)
+        np.testing.assert_array_equal(whole["most"], FULL)
+
+
 def test_the_last_match_wins_and_what_is_said_is_obeyed(here: Path) -> None:
     for number in range(2):
         rank(number, w=FULL[4 * number :][:4], b=FULL[0], n=FULL[number])
