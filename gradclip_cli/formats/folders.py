@@ -157,7 +157,7 @@ class Found:
             combined,
             self.parts,
             self.ways.unmatched(name and self.aligned(name) for name in names),
-            (*self.aligned.misses(names),),
+            (*self.aligned.misses(names), *self.ways.idle([one.name for one in combined])),
             () if are_same else (*stored,),
             () if are_same else origins(stored, files, combined, self.aligned),
         )

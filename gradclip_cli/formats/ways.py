@@ -1,7 +1,7 @@
 """What a user says of tensors of one name in several files: how they are put together."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.frozen import frozen
@@ -52,6 +52,13 @@ class Ways:
         """Give the way that is said for a name by a pattern; nothing if none is."""
         fitting = (way for glob, way in reversed(self.said) if fnmatch.fnmatchcase(name, glob))
         return next(fitting, "")
+
+    def idle(self, combined: Collection[str]) -> list[str]:
+        """Say that nothing was put together where a way was said of all names."""
+        is_of_all = self.else_ or any(glob == "*" for glob, _ in self.said)
+        if combined or not is_of_all:
+            return []
+        return ["no name stands in several files, so that --combine has put nothing together"]
 
     def unmatched(self, names: Iterable[str | None]) -> tuple[tuple[str, str], ...]:
         """Give the patterns that match no name, with what was said of them.

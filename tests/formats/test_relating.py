@@ -334,6 +334,20 @@ def test_a_pattern_that_matches_no_tensor_is_told(here: Path) -> None:
     assert not [note for note in notes if "no tensor matches" in note]
 
 
+def test_it_is_told_where_no_name_stands_in_several_files(here: Path) -> None:
+    for number in range(2):
+        Path(f"cluster/part{number}").mkdir(parents=True)
+        np.save(f"cluster/part{number}/w.npy", FULL)
+        rank(number, w=FULL + number)
+    said = "no name stands in several files, so that --combine has put nothing together"
+    for way in ("pieces", "sum"):
+        report = gradclip_cli.inspect("cluster", combine=way)
+        assert {row.name for row in report.tensors} == {"part0.w", "part1.w"}
+        assert said in report.notes
+        assert said not in gradclip_cli.inspect("ranks", combine=way).notes
+    assert said not in gradclip_cli.inspect("cluster").notes
+
+
 def test_diff_says_what_was_combined_and_what_does_not_count(here: Path) -> None:
     for number in range(2):
         rank(number, w=FULL[4 * number :][:4], b=FULL[0])
