@@ -28,12 +28,13 @@ _COUNTED = re.compile(rf"(?<![a-z])(?:{_COUNTS})s?[^0-9a-z\n/]{{0,2}}$", re.IGNO
 _KIND = "(?:zero|global|local|world|data|model|tensor|pipeline|expert|fsdp|[a-z]p)[_-]"
 _RANK = re.compile(
     rf"(?<![a-z0-9])(?:(?:{_KIND})*?mp_rank[_-]?(?P<model>[0-9]+(?:_[0-9]+)?)"
-    rf"|(?:{_KIND})*(?:rank|shard|worker|device|gpu|proc)s?[_=-]?(?P<one>[0-9]+)"
+    rf"|(?:{_KIND})*(?:rank|shard|worker|device|gpu|cuda|proc)s?[_=: -]?(?P<one>[0-9]+)"
+    r"|(?:tp|pp|dp)[_=-]?(?P<group>[0-9]+)"
     r"|(?:ddp|gp)[0-9]+\.(?P<of>[0-9]+)"
     r"|(?<=__)(?P<file>[0-9]+_[0-9]+)(?=[./]|$))(?![a-z0-9])",
     re.IGNORECASE,
 )
-_RANKED = ("rank", "shard", "worker", "device", "gp", "proc", "ddp", "__")
+_RANKED = ("rank", "shard", "worker", "device", "gp", "cuda", "proc", "tp", "pp", "dp", "__")
 _BETWEEN = "._-= "
 
 SAMPLES = "samples of gradients, beside these"
@@ -92,6 +93,8 @@ def ranks_of(path: str) -> tuple[str, ...]:
 
     >>> ranks_of("mp_rank_00_001/w.npy"), ranks_of("zero_pp_rank_3_mp_rank_01_g"), ranks_of("w_1")
     (('00_001',), ('3', '01'), ())
+    >>> ranks_of("dp0_tp1/w.npy"), ranks_of("cuda:3/w.npy"), ranks_of("http2/w.npy")
+    (('0', '1'), ('3',), ())
     """
     return tuple(_digits(found) for found in _RANK.finditer(path))
 

@@ -435,6 +435,8 @@ def layouts(draw: st.DrawFn, kinds: Sequence[str] = (*WAYS, "alone")) -> Ranks:
 STYLES = (
     "rank{rank}",
     "rank_{rank:05}",
+    "dp0_tp{rank}",
+    "cuda:{rank}",
     "mp_rank_{rank:02}_000/grads",
     "zero_pp_rank_{rank}_mp_rank_00",
     "ddp5.{rank}_gp1.0",
