@@ -173,7 +173,7 @@ def _followed(
         yield work.indices, (span,), (_part(tensor, span.start, span.counts[0]),)
         return
     for (_, dtype), group in itertools.groupby(
-        work.indices, key=lambda index: (following[index].source.path, following[index].dtype)
+        work.indices, key=lambda index: (id(following[index].source), following[index].dtype)
     ):
         indices = tuple(group)
         if dtype.lanes == 1:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 import gradclip_cli
 from gradclip_cli.compare.likeness import ALL, likeness, likeness_each, words
@@ -41,6 +42,25 @@ def write(path: Path, **tensors: Stored) -> str:
 def values(seed: int, count: int = 300) -> list[float]:
     found = np.random.default_rng(seed).normal(size=count).astype(np.float32)
     return [float(value) for value in found]
+
+
+def test_small_arrays_that_lie_in_sources_of_their_own_are_compared_each(here: Path) -> None:
+    arrays: dict[str, Any] = {
+        name: np.array(values(seed, 9), "f4") for seed, name in enumerate("abcd")
+    }
+    np.savez_compressed("packed.npz", **arrays)
+    save_file(arrays, "whole.safetensors")
+    Path("ranks").mkdir()
+    for rank in range(3):
+        part = {name: some[3 * rank :][:3] for name, some in arrays.items()}
+        save_file(part, f"ranks/rank{rank}.safetensors")
+    for other in ("packed.npz", "ranks"):
+        for pair in (("whole.safetensors", other), (other, "whole.safetensors")):
+            assert gradclip_cli.diff(*pair, combine="pieces").same
+    arrays["c"][4] += 1
+    np.savez_compressed("packed.npz", **arrays)
+    found = gradclip_cli.diff("whole.safetensors", "packed.npz")
+    assert [row.name for row in found.rows if row.changed] == ["c"]
 
 
 @pytest.mark.parametrize("code", COARSE)
