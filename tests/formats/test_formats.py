@@ -233,6 +233,7 @@ def test_any_number_of_files_in_a_folder_are_one_gradient(
     faces = [{name: (a.shape, a.tobytes()) for name, a in shard.items()} for shard in shards]
     # Whole files that are copies have a test of their own.
     assume(all(len(face) < 2 or faces.count(face) == 1 for face in faces))
+    assume(faces.count({}) < 2)  # they read as steps, being alike
     seen: list[Seen | None] = []
     for stem, array in arrays.items():
         path = folder / f"{stem}.npy"
