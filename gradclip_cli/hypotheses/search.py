@@ -108,10 +108,11 @@ def search(logged: Logged, evidence: Evidence) -> Search:
     elif not math.isfinite(logged.value):  # no factor makes a number so
         floors = floors[:_GUESSES]
     found = _found(logged, floors)
-    slow = [one for one in HYPOTHESES if one.slow]
     if len(floors) > _GUESSES and not any(fit.grade == "likely" for fit in found.fits):
-        floors[_GUESSES] += _asked(slow, evidence)
-        found = _found(logged, floors)
+        further = [*_asked([one for one in HYPOTHESES if one.slow], evidence)]
+        if further:
+            floors[_GUESSES] += further
+            found = _found(logged, floors)
     return found
 
 
