@@ -36,7 +36,8 @@ def may_be(tensors: Sequence[Tensor]) -> str:
     found = _groups([[tensor] for tensor in tensors])
     if not any(len(group) > 1 and not is_zero(tensors[group[0]]) for group in found):
         return ""
-    return "copies" if len(found) == 1 else "replicas"
+    is_one = all(tensor.count == 1 for tensor in tensors)  # two of which are hardly ever equal
+    return "copies" if len(found) == 1 or is_one else "replicas"
 
 
 def _groups(some: Some) -> list[list[int]]:

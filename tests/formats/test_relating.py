@@ -563,6 +563,18 @@ def test_a_rank_that_is_missing_is_named(here: Path) -> None:
     )
 
 
+def test_single_values_of_which_two_are_equal_are_asked_for_beside_copies(here: Path) -> None:
+    for number in range(4):
+        rank(number, w=FULL, s=np.full(1, 3.5 + number % 2, "f4"))
+    with pytest.raises(RepeatedNameError, match="tensor 's' also stands in"):
+        gradclip_cli.inspect("ranks", combine="pieces")
+    report = gradclip_cli.inspect("ranks", combine=["pieces", "s=pieces"])
+    assert {row.name: row.norm for row in report.tensors} == {
+        "w": exact(FULL),
+        "s": exact([3.5, 4.5] * 2),
+    }
+
+
 def test_replicas_are_clipped_by_what_one_of_each_holds(here: Path) -> None:
     for number in range(6):  # three shards, each twice
         rank(number, w=FULL[number % 3], b=FULL[4], s=np.full(1, 2.5)[: number % 3 == 1])
