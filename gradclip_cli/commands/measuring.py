@@ -120,14 +120,26 @@ def of_loss_scale(
             yield f"{plural(others, 'other tensor')} left as stored, loss scale and all"
         return
     norm = math.hypot(*(part.finite_norm for part in moments.values()))
-    if norm >= _SCALED and all(tensors[index].dtype.name == "float16" for index in moments):
-        yield (
-            f"float16 values of norm {number(norm)}: is a loss scale still in them? "
-            "--loss-scale S divides by it"
-        )
+    if norm >= _SCALED and (what := _computed_in_float16([tensors[index] for index in moments])):
+        yield f"{what} of norm {number(norm)}: is a loss scale still in them? " + _DIVIDES
 
 
 _SCALED = 1024.0  # a norm of gradients in float16 that is hardly one without a loss scale
+_DIVIDES = "--loss-scale S divides by it"
+_LOOKED_AT = 8  # tensors, the largest
+
+
+def _computed_in_float16(tensors: Sequence[Tensor]) -> str:
+    """Say of which kind values are that were computed in float16; nothing where others may be."""
+    names = {tensor.dtype.name for tensor in tensors}
+    if names == {"float16"}:
+        return "float16 values"
+    if names != {"float32"}:
+        return ""
+    from gradclip_cli.measure.digits import are_of_float16  # hardly ever needed
+
+    largest = sorted(tensors, key=lambda tensor: -tensor.count)[:_LOOKED_AT]
+    return "float32 values with the digits of float16" if any(map(are_of_float16, largest)) else ""
 
 
 def factors(tensors: Iterable[Tensor]) -> list[str]:

@@ -161,6 +161,19 @@ def test_float16_gradients_of_a_large_norm_get_a_hint(here: Path, run: Run) -> N
     assert hint not in run("inspect", "scaled.safetensors", "--json").out
 
 
+def test_so_do_float32_gradients_that_were_computed_in_float16(here: Path, run: Run) -> None:
+    hint = "float32 values with the digits of float16 of norm"
+    half = (VALUES * 1024).astype("f2").astype("f4")
+    for values, is_told in (
+        (half, True),
+        (half / 1024, False),  # unscaled
+        (VALUES * 1024, False),
+        ((half.view("u4") & 0xFFFF0000).view("f4"), False),  # as bfloat16
+    ):
+        save_file({"w": values, "norm.weight": VALUES[0]}, "mixed.safetensors")
+        assert (hint in run("inspect", "mixed.safetensors", "--json").out) == is_told
+
+
 def test_json_has_the_scale_among_the_notes(here: Path, run: Run) -> None:
     scaled(64.0)
     done = run(
