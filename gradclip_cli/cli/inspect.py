@@ -47,7 +47,7 @@ GROUP_BY = Option(
 PARAMS = "params"  # of which the rules have it, too
 RANGE = Option(
     "range_of",
-    "What values would lose as fp16, bf16, e4m3 or e5m2, at the best loss scale, too.",
+    "What values would lose as fp16, bf16, e4m3 or e5m2.",
     metavar="DTYPE",
     flag="--range",
     choices=RANGES,
@@ -68,7 +68,7 @@ def _rules() -> tuple[Option, ...]:
     from gradclip_cli.rules.choosing import options
 
     others = (option for option in options() if option.name != CLIP_NORM.name)
-    also = {PARAMS: "Parameters, found by name: for the ratio of norms, and for --agc."}
+    also = {PARAMS: "Parameters, by name: for ratios of norms, and --agc."}
     return tuple(
         dataclasses.replace(option, common=False, help=also.get(option.name, option.help))
         for option in others

@@ -35,7 +35,7 @@ ONE_GRADIENT = Option(
 
 COMBINE = Option(
     "combine",
-    "One name in two files: pieces, copies, sum or mean.",
+    "Names in several files: pieces (shards), copies, sum, mean.",
     metavar="[GLOB=]WAY",
     group="What counts",
     common=True,

@@ -48,7 +48,7 @@ LIKE = Option(
 )
 LOSS_SCALE = Option(
     "loss_scale",
-    "What the loss was multiplied by: values are divided by it first.",
+    "The loss was multiplied by S: divide values first.",
     metavar="S",
     parse=number("loss_scale", "65536"),
     group="What counts",
