@@ -143,6 +143,7 @@ def apply(
             and _rewrites_all(decided(rule, terms, dump, dict.fromkeys(chosen)))
         )
         hands = stack.enter_context(crew(workers, progress))
+        scaled: list[str] = []
         if one_pass:
             dump.prove()
             decision = decided(rule, terms, dump, dict.fromkeys(chosen))
@@ -153,6 +154,7 @@ def apply(
             parts = parts if not parts.are_all else Parts(dump, dump)
             dump.prove()
             decision = aim.decided(dump, moments, hands)
+            scaled += of_loss_scale(loss_scale, dump, moments, writing=True)
             known = parts.moments(moments, workers, progress, terms.norm_type)
         watched = () if one_pass or dry_run else frozenset(parts.chosen(chosen))
         edits = parts.each(edits_of(dump, chosen, decision))
@@ -173,7 +175,7 @@ def apply(
     if spare:
         said.append(f"{plural(spare, 'parameter')} without a gradient")
     said += _missed(lost, target)
-    said += of_loss_scale(loss_scale, dump, moments, writing=True)
+    said += scaled
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(parts.own, target, way, outcomes))
 

@@ -174,6 +174,21 @@ def test_so_do_float32_gradients_that_were_computed_in_float16(here: Path, run: 
         assert (hint in run("inspect", "mixed.safetensors", "--json").out) == is_told
 
 
+def test_values_are_looked_at_while_they_are_there(here: Path) -> None:
+    save_file({"w": (VALUES * 1024).astype("f2").astype("f4")}, "mixed.safetensors")
+    data = (here / "mixed.safetensors").read_bytes()
+    hint = b"is a loss scale still in them?"
+    options = ("apply", "--clip-norm", "1", "-o", "-", "--json")
+    done = gradclip(*options, stdin=data)
+    assert (done.returncode, hint in done.stderr) == (0, True)
+    known = gradclip(*options, "--use-norm", "30000", stdin=data)
+    assert known.returncode == 0
+    assert gradclip("inspect", stdin=data).returncode == 0
+    place = ("apply", "mixed.safetensors", "--clip-norm", "1", "--json", "--in-place")
+    placed = gradclip(*place, cwd=here)
+    assert (placed.returncode, hint in placed.stdout) == (0, True)
+
+
 def test_json_has_the_scale_among_the_notes(here: Path, run: Run) -> None:
     scaled(64.0)
     done = run(
