@@ -146,7 +146,7 @@ def test_a_dump_of_nothing_has_norm_zero() -> None:
     [
         ("ranks", 10),
         *(
-            pytest.param(kind, 100, marks=pytest.mark.heavy)
+            pytest.param(kind, 50, marks=pytest.mark.heavy)
             for kind in ("tensors", "ranks", "copies")
         ),
     ],
