@@ -108,9 +108,9 @@ def inspect(
         asked = (*(PRINTS if fingerprint else ()), *((EXPONENTS.name,) if range_of else ()))
         moments = measured(dump, chosen, workers, progress, p, asked)
         unread = [tensor.name for tensor in undecodable(dump, selection)]
-        unscaled = {index: divided(part, scale) for index, part in moments.items()}
-        if loss_scale is None:
-            unscaled = moments
+        unscaled = moments
+        if loss_scale is not None:
+            unscaled = {index: divided(part, scale) for index, part in moments.items()}
         said = [*notes(dump, chosen, selection, p), *of_loss_scale(loss_scale, dump, moments)]
         said += ties(dump, unscaled)
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
