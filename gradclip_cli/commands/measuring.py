@@ -119,7 +119,7 @@ def of_loss_scale(
         if others and writing:
             yield f"{plural(others, 'other tensor')} left as stored, loss scale and all"
         return
-    norm = math.hypot(*(part.finite_norm for part in moments.values()))
+    norm = math.hypot(*[part.finite_l2_norm for part in moments.values()])  # of whatever type
     if norm >= _SCALED and (what := _computed_in_float16([tensors[index] for index in moments])):
         yield f"{what} of norm {number(norm)}: is a loss scale still in them? " + _DIVIDES
 

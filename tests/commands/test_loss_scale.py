@@ -161,6 +161,17 @@ def test_float16_gradients_of_a_large_norm_get_a_hint(here: Path, run: Run) -> N
     assert hint not in run("inspect", "scaled.safetensors", "--json").out
 
 
+def test_the_hint_goes_by_the_l2_norm_whatever_norm_is_asked_for(here: Path) -> None:
+    save_file({"w": np.tile(VALUES, (2, 1)).astype("f2")}, "scaled.safetensors")
+    for norm_type in (0, 1, 2, np.inf):
+        report = gradclip_cli.inspect("scaled.safetensors", norm_type=norm_type)
+        assert not any("loss scale" in note for note in report.notes), norm_type
+    scaled(1024.0, "f2")
+    for norm_type in (0, 1, 2, np.inf):
+        report = gradclip_cli.inspect("scaled.safetensors", norm_type=norm_type)
+        assert any("loss scale" in note for note in report.notes), norm_type
+
+
 def test_so_do_float32_gradients_that_were_computed_in_float16(here: Path, run: Run) -> None:
     hint = "float32 values with the digits of float16 of norm"
     half = (VALUES * 1024).astype("f2").astype("f4")
