@@ -11,7 +11,7 @@ from gradclip_cli.hypotheses.evidence import Counted, Evidence, Held, joint
 from gradclip_cli.hypotheses.logged import Logged
 from gradclip_cli.hypotheses.search import search
 from gradclip_cli.measure.meter import measure_tensors
-from gradclip_cli.measure.moments import Moments
+from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.explanation import Explanation
 from gradclip_cli.tensors.dtypes import VoidAs
@@ -63,6 +63,7 @@ def explain(
         None
         if has_stream(dump)
         else _singly([tensors[index] for index in chosen], counted, workers),
+        merge(moments.values()).norm,
     )
     return Explanation(
         number,

@@ -53,11 +53,12 @@ class Evidence:
     tied: tuple[tuple[Counted, ...], ...] = ()
     otherwise: Mapping[str, float] = field(default_factory=dict)
     singly: Callable[[], Mapping[int, Sequence[float]]] | None = None
+    exact: float | None = None
 
     @property
     def norm(self) -> float:
-        """The exact norm of all tensors together."""
-        return joint(one.norm for one in self.tensors)
+        """The norm of all tensors together, which may be known more exactly than from theirs."""
+        return joint(one.norm for one in self.tensors) if self.exact is None else self.exact
 
     @property
     def copies(self) -> tuple[Counted, ...]:
@@ -80,11 +81,4 @@ def joint(norms: Iterable[float]) -> float:
     (5.0, 5.0, 0.0)
     """
     found = [*norms]
-    largest = max(found, default=0.0)
-    if any(map(math.isnan, found)):
-        return math.nan
-    if not largest or math.isinf(largest):
-        return largest
-    power = math.frexp(largest)[1]
-    scaled = math.fsum(math.ldexp(norm, -power) ** 2 for norm in found)
-    return math.ldexp(math.sqrt(scaled), power)
+    return math.nan if any(map(math.isnan, found)) else math.hypot(*found)

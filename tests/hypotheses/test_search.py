@@ -268,6 +268,15 @@ def test_what_torch_lost_of_100_million_values_is_explained(here: Path) -> None:
 # What a person sees
 
 
+def test_the_exact_norm_is_that_of_inspect_to_the_last_digit(here: Path) -> None:
+    numbers = np.random.default_rng(6)
+    for at in range(60):
+        arrays = {f"w{at}": numbers.standard_normal(37) for at in range(40)}
+        save_file(arrays, f"{at}.safetensors")
+        found = gradclip_cli.explain(f"{at}.safetensors", logged="nan")
+        assert found.norm == gradclip_cli.inspect(f"{at}.safetensors").global_norm
+
+
 @pytest.mark.parametrize("logged", ["12.34", "245.3", "15.331", "1.0", "16075600", "nan", "0"])
 def test_every_form_of_the_answer_tells_the_same(logged: str) -> None:
     found = gradclip_cli.explain(SAMPLE, logged=logged)
