@@ -12,13 +12,13 @@ _LEAST = 16  # values: fewer are the same by chance
 
 
 def tied(dump: Dump, moments: Mapping[int, Moments]) -> list[list[int]]:
-    """Give the indices of tensors that hold the same values: by their moments, then by bytes."""
+    """Give the indices of tensors that hold the same values: by sums of squares, then by bytes."""
     tensors = dump.tensors
     alike: dict[object, list[int]] = {}
     for index, part in moments.items():
         tensor = tensors[index]
         if tensor.count >= _LEAST and part.norm:
-            alike.setdefault((tensor.dtype, tensor.shape, part), []).append(index)
+            alike.setdefault((tensor.dtype, tensor.shape, part.squares), []).append(index)
     found = []
     for some in alike.values():
         first = tensors[some[0]]
