@@ -93,9 +93,9 @@ def inspect(
     weights = None
     if params is not None:
         weights = opened_parameters(params, void_as, aligned, combine)
-        both = [*dump.unaligned, *weights.unaligned]
-        unaligned = [one for one in dict.fromkeys(both) if both.count(one) > 1]
-        dump = dataclasses.replace(dump, unaligned=(*unaligned,))
+        both = [*dump.idle, *weights.idle]
+        idle = [one for one in dict.fromkeys(both) if both.count(one) > 1]
+        dump = dataclasses.replace(dump, idle=(*idle,))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
     aims: Sequence[Aim] = ()
@@ -142,7 +142,7 @@ def _dump(
         ways = Ways.of(combine)
         names = [tensor.name for tensor in dump.tensors]
         return dataclasses.replace(
-            dump, unmatched=ways.unmatched(names), unaligned=(*aligned.misses(names),)
+            dump, unmatched=ways.unmatched(names), idle=(*aligned.misses(names),)
         )
     return gradient(listed(paths), one_gradient, void_as, combine, aligned)
 

@@ -93,7 +93,7 @@ def notes(
         said.append(f"norm of {len(chosen):,} of {len(tensors):,} tensors")
     said += selection.misses([tensor.name for tensor in tensors])
     said += unmatched(dump)
-    said += dump.unaligned
+    said += dump.idle
     if writing and any(one.way in ("sum", "mean") for one in dump.combined):
         said.append("sums and means are float64")
     if holds_only_integers(dump):

@@ -145,7 +145,7 @@ class Dump:
     `aside` are dumps of folders that do not count, because of what stands beside them, and why;
     `combined` are tensors that were put together from several files, `parts` the paths of files
     that make up the dump with those that are named as files. `unmatched` are patterns of names, and
-    what was said of these, that no tensor has; `unaligned` says what was to align names and met
+    what was said of these, that no tensor has; `idle` says what was asked of names and met
     none. Where tensors were put together the files are `stored` as they are, and `origins` are the
     indices of what their tensors, one after the other, have become.
     """
@@ -158,7 +158,7 @@ class Dump:
     combined: tuple[Combined, ...] = ()
     parts: tuple[str, ...] = ()
     unmatched: tuple[tuple[str, str], ...] = ()
-    unaligned: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     stored: tuple[DumpFile, ...] = ()
     origins: tuple[int, ...] = ()
 
