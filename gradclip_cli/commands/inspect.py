@@ -12,7 +12,7 @@ from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_sca
 from gradclip_cli.commands.opening import gradient, opened_parameters
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.commands.tying import ties
-from gradclip_cli.commands.weighing import weighed
+from gradclip_cli.commands.weighing import partners_of, weighed
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.ways import Ways
@@ -98,6 +98,7 @@ def inspect(
         dump = dataclasses.replace(dump, idle=(*idle,))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
+    partners = {} if weights is None else partners_of(dump, chosen, weights, aligned)
     aims: Sequence[Aim] = ()
     if chances:
         from gradclip_cli.commands.deciding import aimed
@@ -117,7 +118,7 @@ def inspect(
         if range_of is not None:
             seen = ranged(seen, range_of)
         if weights is not None:
-            seen = weighed(seen, dump, chosen, weights, aligned, workers, progress)
+            seen = weighed(seen, dump, weights, partners, aligned, workers, progress)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if

@@ -7,7 +7,6 @@ from gradclip_cli.commands.measuring import measured
 from gradclip_cli.commands.spooling import has_stream
 from gradclip_cli.engine.crew import Progress
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.measure.moments import Moments
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import weighed as of_parameters
 from gradclip_cli.tensors.dump import Dump
@@ -16,19 +15,12 @@ from gradclip_cli.tensors.names import listed, plural
 from gradclip_cli.tensors.renaming import Renaming
 
 
-def weighed(
-    report: Report,
-    dump: Dump,
-    chosen: Sequence[int],
-    parameters: Dump,
-    aligned: Renaming,
-    workers: int | None,
-    progress: Progress | None,
-) -> Report:
-    """Give the report with the norms of parameters, found by the names of gradients.
+def partners_of(
+    dump: Dump, chosen: Sequence[int], parameters: Dump, aligned: Renaming
+) -> dict[int, int]:
+    """Give the indices of parameters by those of gradients, which have the same names.
 
-    What has no partner is counted in a note. Raises `GradclipError` where no gradient has one, or
-    one has another shape.
+    Raises `GradclipError` where no gradient has one, or one has another shape: headers tell.
     """
     if has_stream(parameters) and has_stream(dump):
         raise GradclipError(
@@ -43,12 +35,24 @@ def weighed(
             f"{listed([one.name or '' for one in parameters.tensors[:1]])}",
             "align names with --strip-prefix and --rename, or name the parameters of this model",
         )
+    return partners
+
+
+def weighed(
+    report: Report,
+    dump: Dump,
+    parameters: Dump,
+    partners: Mapping[int, int],
+    aligned: Renaming,
+    workers: int | None,
+    progress: Progress | None,
+) -> Report:
+    """Give the report with the norms of parameters; what has no partner is counted in a note."""
     p = report.moments.norm_type
-    moments: Mapping[int, Moments] = measured(
-        parameters, sorted({*partners.values()}), workers, progress, p
-    )
+    places = sorted({*partners.values()})
+    moments = measured(parameters, places, workers, progress, p)
     names = {dump.tensors[index].name: moments[place] for index, place in partners.items()}
-    alone = [dump.tensors[index].name or "" for index in chosen if index not in partners]
+    alone = [row.name or "" for row in report.tensors if row.measured and row.name not in names]
     said = []
     if alone:
         said.append(f"{plural(len(alone), 'gradient')} without a parameter: {listed(alone)}")

@@ -87,6 +87,19 @@ def test_another_shape_is_another_model(run: Run) -> None:
     assert "--params: 'a.w' has shape [5, 3], its parameter [3, 5]" in said.err
 
 
+def test_what_headers_tell_is_told_before_a_value_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("values were read")
+
+    monkeypatch.setattr("gradclip_cli.commands.inspect.measured", read)
+    save_file(PARAMETERS | {"a.w": np.ones((3, 5), "f4")}, "p.safetensors")
+    with pytest.raises(gradclip_cli.GradclipError, match="has shape"):
+        gradclip_cli.inspect("g.safetensors", params="p.safetensors")
+    save_file({"z": np.ones(3)}, "p.safetensors")
+    with pytest.raises(gradclip_cli.GradclipError, match="no gradient has a parameter"):
+        gradclip_cli.inspect("g.safetensors", params="p.safetensors")
+
+
 def test_it_goes_beside_limits_and_the_rule_that_needs_it() -> None:
     plain = gradclip_cli.inspect("g.safetensors", params="p.safetensors", clip_norm=1.0)
     assert plain.what_if[0].coefficient == 1 / plain.global_norm
