@@ -98,12 +98,12 @@ def inspect(
         dump = dataclasses.replace(dump, idle=(*idle,))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
-    partners = {} if weights is None else partners_of(dump, chosen, weights, aligned)
     aims: Sequence[Aim] = ()
     if chances:
         from gradclip_cli.commands.deciding import aimed
 
         aims = [aimed(rule, terms, dump, chosen, void_as, aligned) for rule, terms in chances]
+    partners = {} if weights is None else partners_of(dump, chosen, weights, aligned)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
         asked = (*(PRINTS if fingerprint else ()), *((EXPONENTS.name,) if range_of else ()))
