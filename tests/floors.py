@@ -44,6 +44,8 @@ ROOMS: dict[str, set[str]] = {
     "msgpack": {"formats.flax.reader"},
     "h5py": {"formats.hdf5.reader"},
     "hdf5plugin": {"formats.hdf5.reader"},
+    "fsspec": {"files.stores"},
+    "aiohttp": {"files.stores"},
     "matplotlib": {"render.plot"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
@@ -64,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
     "xxhash": {"measure.fingerprint"},
     # of the standard library
     "ast": {"formats.npy"},
-    "concurrent": {"engine.crew", "files.writing"},
+    "concurrent": {"engine.crew", "files.objects", "files.stores", "files.writing"},
     "fcntl": {"files.system"},
     "importlib": {"", "formats.zarr.reader", "cli.declared", "formats.registry", "registry"},
     "json": {

@@ -25,6 +25,7 @@ from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.places import Target, check_room
 from gradclip_cli.files.staging import staging, write_into
@@ -236,7 +237,7 @@ def _written(
         if not way.in_place or output.changes(plan.edits)
     ]
     if way.dry_run:
-        others = [(place.path, os.stat(one.path).st_size) for one, place in target.companions]
+        others = [(place.path, tree.known_by(one.path)[0]) for one, place in target.companions]
         check_room([*((place.path, output.space) for output, place in due), *others])
         yield _rehearsed(plan, outputs, crew)
         return
@@ -265,15 +266,12 @@ def _indexes(
 ) -> Iterator[tuple[Target, bytes]]:
     """Give the shard indexes that are to be written: the same, but for the size of what grows."""
     growth = {
-        os.path.realpath(output.source.path): output.growth
-        for output in outputs
-        if output.layout.is_new
+        tree.real(output.source.path): output.growth for output in outputs if output.layout.is_new
     }
     for companion, place in target.companions:
         data = grown(companion.path, growth) if growth else None
         if data is None and not in_place:
-            with open(companion.path, "rb") as stream:
-                data = stream.read()
+            data = tree.whole(companion.path)
         if data is not None:
             yield place, data
 
@@ -300,7 +298,7 @@ def _where(
     places = zip(target.labels, target.files, spans, strict=False)  # indexes may follow
     done = [(path, place) for path, place, span in places if _changed(span, outcomes)]
     backups = (
-        (place.path if os.path.islink(path) else path) + way.suffix
+        (place.path if tree.is_link(path) else path) + way.suffix
         for path, place in (done if way.suffix else ())
     )
     paths = tuple(path for path, _ in done)

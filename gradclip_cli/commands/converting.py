@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gradclip_cli.files import tree
 from gradclip_cli.files.places import is_special
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import reopened
@@ -23,7 +24,7 @@ def target_of(dump: Dump, operands: Sequence[str], output: Any) -> Format | None
     if isinstance(output, str | os.PathLike) and _is_file(os.fspath(output)):
         form = _promised(os.fspath(output))
         is_same = form and len(dump.files) == 1 and dump.files[0].format == form.name
-        if form is not None and not (is_same and not any(map(os.path.isdir, operands))):
+        if form is not None and not (is_same and not any(map(tree.is_folder, operands))):
             return form
     for one in dump.combined:
         if one.way in ("sum", "mean"):
@@ -44,7 +45,7 @@ def target_of(dump: Dump, operands: Sequence[str], output: Any) -> Format | None
 
 
 def _is_file(output: str) -> bool:
-    return not (output.endswith(os.sep) or os.path.isdir(output) or is_special(output))
+    return not (output.endswith(os.sep) or tree.is_folder(output) or is_special(output))
 
 
 def _promised(output: str) -> Format | None:

@@ -23,6 +23,8 @@ from gradclip_cli.compare.pairs import Pair, is_mixed
 from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
+from gradclip_cli.files.urls import named
 from gradclip_cli.formats.folders import Unreadable
 from gradclip_cli.formats.opening import STDIN, name_by_file
 from gradclip_cli.measure.meter import measure_tensors
@@ -69,7 +71,7 @@ def diff(
     """
     tolerance = Tolerance(rtol, atol)
     aligned = renaming(strip_prefix, rename)
-    operands = os.fspath(a), os.fspath(b)
+    operands = named(os.fspath(a)), named(os.fspath(b))
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])
@@ -141,7 +143,7 @@ def _reasons(
 def _own(dump: Dump, operand: str) -> list[Tensor]:
     """Give a dump's tensors under their own names; one that a single file names has none."""
     tensors = dump.tensors
-    if [file.is_named_by_file for file in dump.files] == [True] and not os.path.isdir(operand):
+    if [file.is_named_by_file for file in dump.files] == [True] and not tree.is_folder(operand):
         return [dataclasses.replace(tensor, name=None) for tensor in tensors]
     return [*tensors]
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.marks import run_of
 from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
@@ -39,11 +40,11 @@ def _refuse_steps(files: Found, combine: Sequence[str]) -> None:
         common = run.common(files.aligned)
         if common is None or (common.files and not common.tensors):
             continue
-        if len({*map(os.path.realpath, run.steps)}) < len(run.steps):
+        if len({*map(tree.real, run.steps)}) < len(run.steps):
             continue  # one that is given twice is told as such
         first, *_, last = run.steps
         if run.folder:
-            first, last = (os.path.relpath(step, run.folder) for step in (first, last))
+            first, last = (tree.below(step, run.folder) for step in (first, last))
         hint = "give the same files to gradclip trend"
         if run.folder:
             hint = f"follow them: gradclip trend {shlex.quote(run.folder.rstrip(os.sep))}"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.formats.folders import NoDumpsError, Place, find
 from gradclip_cli.formats.opening import STDIN, is_no_dump, open_regular
 from gradclip_cli.formats.paths import number_of
@@ -70,7 +71,7 @@ def _is_none(path: str) -> bool:
     """Say whether a path is surely no step."""
     if path == STDIN or is_report(path):
         return False
-    if not os.path.isdir(path):
+    if not tree.is_folder(path):
         return is_no_dump(path)
     try:
         find([path])
@@ -104,7 +105,7 @@ def _that_hold(paths: Sequence[str]) -> tuple[str, ...]:
     empty = {
         path
         for path in paths
-        if os.path.isdir(path) and not any(names for _, _, names in os.walk(path))
+        if tree.is_folder(path) and not any(names for _, _, names in tree.walk(path))
     }
     return tuple(path for path in paths if path not in empty or len(empty) == len(paths))
 
@@ -112,7 +113,7 @@ def _that_hold(paths: Sequence[str]) -> tuple[str, ...]:
 def _names_none(path: str) -> bool:
     """Say whether a file names none of its tensors; what cannot be read says nothing."""
     try:
-        return not os.path.isdir(path) and open_regular(path, path).is_named_by_file
+        return not tree.is_folder(path) and open_regular(path, path).is_named_by_file
     except (GradclipError, OSError):
         return False
 
@@ -124,7 +125,7 @@ def _held(
 
     Each step has the paths that make it.
     """
-    if not os.path.isdir(path):
+    if not tree.is_folder(path):
         return {path: (path,)}, [], ()
     try:
         found = find([path], void_as)
@@ -142,7 +143,7 @@ def _held(
 
 def _paths(step: str, places: Sequence[Place]) -> tuple[str, ...]:
     """Give the paths that make a step: its own, or those of its files."""
-    return (step,) if os.path.lexists(step) else tuple(place.path for place in places)
+    return (step,) if tree.exists(step) else tuple(place.path for place in places)
 
 
 def _again(steps: Sequence[str]) -> list[str]:
@@ -153,7 +154,7 @@ def _again(steps: Sequence[str]) -> list[str]:
     first: dict[str, int] = {}
     again = []
     for number, step in sorted(enumerate(steps), key=lambda one: _is_link(one[1])):
-        real = step if step == STDIN else os.path.realpath(step)
+        real = step if step == STDIN else tree.real(step)
         if first.setdefault(real, number) == number:
             continue
         other = steps[first[real]]
@@ -164,11 +165,11 @@ def _again(steps: Sequence[str]) -> list[str]:
 
 
 def _is_link(path: str) -> bool:
-    return os.path.islink(path.rstrip(os.sep))
+    return tree.is_link(path.rstrip(os.sep))
 
 
 def _told(path: str, operands: Sequence[Operand]) -> str:
     """Say which steps a folder holds, and how their names were read."""
-    first, last = (os.path.relpath(operands[at].path, path) for at in (0, -1))
+    first, last = (tree.below(operands[at].path, path) for at in (0, -1))
     steps = " to ".join(escape(str(operands[at].step)) for at in (0, -1))
     return f"{escape(path)}: {escape(first)} to {escape(last)} are steps {steps}"

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import stat
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError, together
-from gradclip_cli.files.source import FileSource
+from gradclip_cli.files import tree
+from gradclip_cli.files.source import WholeSource
 from gradclip_cli.formats.folders import Found
 from gradclip_cli.formats.opening import STDIN
 from gradclip_cli.formats.relating import RepeatedNameError
@@ -183,8 +183,8 @@ def _fewer(places: Sequence["_Place"]) -> list[str]:
 
 def _without(paths: Sequence[str], cache: str) -> list[str]:
     """Leave the cache out where a pattern such as `run/*` has named it among the steps."""
-    here = os.path.realpath(cache)
-    rest = [path for path in paths if os.path.realpath(path) != here]
+    here = tree.real(cache)
+    rest = [path for path in paths if tree.real(path) != here]
     if not rest:
         raise GradclipError(cache, "is the cache, not a step", "name the steps as well")
     return rest
@@ -217,7 +217,7 @@ class _Place:
             status += [_status(place.path) for place in self._found.files if place.path != STDIN]
             status += [*map(_status, _besides(self._found))]
         except (GradclipError, OSError) as error:
-            if not any(map(os.path.isdir, operand.all)):
+            if not any(map(tree.is_folder, operand.all)):
                 raise
             self._found = error
         self.files = 0 if isinstance(self._found, Exception) else len(self._found.files)
@@ -242,7 +242,7 @@ class _Place:
         except RepeatedNameError as error:
             raise _explained(error, self.operand) from error
         dump = all_renamed(dump, wish.aligned)
-        if not (self.operand.paths or os.path.isdir(self.operand.path)):
+        if not (self.operand.paths or tree.is_folder(self.operand.path)):
             dump = _unnamed(dump)
         chosen = gradients(dump, selection)
         if has_stream(dump):  # which can be read only in order, so by one worker
@@ -251,7 +251,7 @@ class _Place:
             finish(dump)
             return None, _measured(dump, moments, selection)
         moments = measure_tensors(dump.tensors, chosen, hands, asked=wish.asked)
-        sources = [file.source for file in dump.files if isinstance(file.source, FileSource)]
+        sources = [file.source for file in dump.files if isinstance(file.source, WholeSource)]
         files = [(source.path, source.size, source.modified_ns) for source in sources]
         changed = [source.changed_ns for source in sources]
         for path in _besides(self._found):
@@ -294,10 +294,8 @@ class _Passed(Progress):
 
 def _status(path: str) -> tuple[FileKey, int]:
     """Give what a file is known by, and when anything of it changed last."""
-    status = os.stat(path)
-    regular = stat.S_ISREG(status.st_mode)
-    key = path, status.st_size if regular else 0, status.st_mtime_ns
-    return key, status.st_ctime_ns
+    size, modified, changed = tree.known_by(path)
+    return (path, size, modified), changed
 
 
 def _unnamed(dump: Dump) -> Dump:

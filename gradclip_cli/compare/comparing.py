@@ -11,7 +11,8 @@ from gradclip_cli.compare.difference import (
     rounding,
     unchanged,
 )
-from gradclip_cli.compare.pairs import Both, Box, Pair, Readers, Spans, cut_alike, read
+from gradclip_cli.compare.pairs import Both, Box, Pair, Spans, cut_alike, read
+from gradclip_cli.compare.sides import Readers
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.measure.gauge import measure, measure_each

@@ -6,7 +6,6 @@ order, no run of values is adjacent in both: there boxes are read, long both in 
 last index, and put into C order.
 """
 
-import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.compare.difference import Mask, differing
+from gradclip_cli.compare.sides import Files, Readers
 from gradclip_cli.engine.scratch import scratch
-from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.files.source import Reader
 from gradclip_cli.measure.places import BoxPlaces
 from gradclip_cli.measure.spans import BLOCK, Span, Work, cut
 from gradclip_cli.tensors.codecs import Floats, Stored, decode
@@ -34,28 +34,6 @@ _WHOLE = 1 << 62  # bytes a span, where a source is best read in order
 _BYTE = numeric("u", 8)
 
 Words = NDArray[np.unsignedinteger[Any]]
-
-Readers = tuple[Reader, Reader]
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of both sides, and whose name is told while they are read."""
-
-    a: Source
-    b: Source
-    b_leads: bool
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Readers]:
-        """Give a reader of each."""
-        with self.a.opened() as a, self.b.opened() as b:
-            yield a, b
-
-    @property
-    def label(self) -> str:
-        """What the leading one is called."""
-        return (self.b if self.b_leads else self.a).label
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +58,12 @@ class Spans:
     def place(self) -> Files:
         """The two files."""
         return Files(self.a[0].source, self.b[0].source, self.b_leads)
+
+    def expect(self, readers: Readers) -> None:
+        """Tell both readers which bytes will be read."""
+        for reader, spans in zip(readers, (self.a, self.b), strict=True):
+            for span in spans:
+                reader.expect(span.offset, span.size)
 
     @property
     def label(self) -> str:
@@ -107,6 +91,9 @@ class Box:
     def place(self) -> Files:
         """The two files."""
         return Files(self.a.source, self.b.source, self.b_leads)
+
+    def expect(self, readers: Readers) -> None:
+        """Tell nothing: its runs lie apart."""
 
     @property
     def label(self) -> str:

@@ -41,6 +41,9 @@ class Task(Protocol):
     def place(self) -> Place:
         """What has to be open for it."""
 
+    def expect(self, given: Any) -> None:
+        """Tell what is given when the place is opened which bytes it will read."""
+
 
 Work = TypeVar("Work", bound=Task)
 Part = TypeVar("Part")
@@ -70,7 +73,10 @@ def _done(visitor: Visitor[Work, Part], batch: tuple[Work, ...]) -> list[Part]:
     with np.errstate(all="ignore"):
         for place, tasks in itertools.groupby(batch, key=operator.attrgetter("place")):
             with place.opened() as given:
-                for task in tasks:
+                due = [*tasks]
+                for task in due:
+                    task.expect(given)
+                for task in due:
                     parts += visitor(task, given)
     return parts
 

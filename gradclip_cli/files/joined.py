@@ -68,6 +68,10 @@ class _JoinedReader(Reader):
         self._stack = stack
         self._open: dict[Source, Reader] = {}
         self._piece: Piece | None = None
+        self._until = 0
+
+    def expect(self, offset: int, size: int) -> None:
+        self._until, self._piece = max(self._until, offset + size), None
 
     def read_into(self, view: memoryview, offset: int) -> int:
         source = self._source
@@ -79,11 +83,15 @@ class _JoinedReader(Reader):
         if piece is None or not piece.holds(index):
             at = bisect_right(source.pieces, index, key=lambda one: one.low)
             piece = next(one for one in source.pieces[at - 1 :: -1] if one.holds(index))
-            self._piece = piece
         at, run = _run(index, piece, source.shape)
-        size = min(len(view), run * source.item - within)
+        left = run * source.item - within
+        size = min(len(view), left)
         begin = piece.offset + at * source.item + within
-        return self._reader(piece.source).read_into(view[:size], begin)
+        reader = self._reader(piece.source)
+        if piece is not self._piece:
+            reader.expect(begin, max(min(left, self._until - offset), size))
+            self._piece = piece
+        return reader.read_into(view[:size], begin)
 
     def _reader(self, source: Source) -> Reader:
         if source not in self._open:

@@ -17,7 +17,7 @@ from typing import ClassVar
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.checksums import Tally
 from gradclip_cli.files.derived import DerivedSource
-from gradclip_cli.files.source import FileSource, Reader, Source, ended
+from gradclip_cli.files.source import Reader, Source, WholeSource, ended
 from gradclip_cli.frozen import frozen
 
 _PIECE = 1 << 20
@@ -68,6 +68,9 @@ class _CheckedReader(Reader):
             self._take(view[:got], offset - self._member.start)
         return got
 
+    def expect(self, offset: int, size: int) -> None:
+        self._reader.expect(offset, size)
+
     def _take(self, data: memoryview, begin: int) -> None:
         size = self._member.size
         if begin != self._end or begin + len(data) > size:
@@ -87,27 +90,36 @@ class _CheckedReader(Reader):
 
 
 @frozen
-class StoredSource(FileSource):
+class StoredSource(DerivedSource):
     """A file of which a member is a range that has a checksum; offsets are those of the file."""
 
-    member: Member = field(kw_only=True)
-    tally: Tally = field(kw_only=True, compare=False, repr=False)
+    base: WholeSource
+    member: Member
+    tally: Tally = field(compare=False, repr=False)
 
     @classmethod
-    def within(cls, file: FileSource, member: Member, head: bytes = b"") -> "StoredSource":
+    def within(cls, file: WholeSource, member: Member, head: bytes = b"") -> "StoredSource":
         """Give the source of a member, the first bytes of which have been read."""
         tally = Tally(member.size)
         tally.add(0, len(head), zlib.crc32(head))
-        return cls(file.path, file.label, *file.stamp, member=member, tally=tally)
+        return cls(file, member, tally)
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Number of bytes of the file."""
+        return self.base.size
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:
         """Give a reader; raises `GradclipError` if the file is no longer the same."""
-        # Python's own super() does not know a class that was made anew to have slots.
-        with FileSource.opened(self) as reader:
+        with self.base.opened() as reader:
             checked = _CheckedReader(reader, self.member, self.tally)
             yield checked
             checked.settle()
+
+    def over(self, reader: Reader) -> Reader:
+        """Give a reader of a copy, whose checksum may be another."""
+        return self.base.over(reader)
 
     def prove(self) -> None:
         """Read what nobody has read; raises `GradclipError` where the checksum is wrong."""
@@ -129,7 +141,7 @@ class PackedSource(DerivedSource):
     seeks: ClassVar[bool] = False
 
     @classmethod
-    def within(cls, file: FileSource, member: Member) -> "PackedSource":
+    def within(cls, file: WholeSource, member: Member) -> "PackedSource":
         """Give the source of a member."""
         return cls(file, member, Tally(member.size))
 
@@ -151,11 +163,16 @@ class PackedSource(DerivedSource):
 class _PackedReader(Reader):
     def __init__(self, reader: Reader, source: PackedSource) -> None:
         super().__init__(source.label)
+        self._reader = reader
         self._raw = RangeStream(reader, source.member.start, source.member.packed)
+        self._is_expected = False
         self._member = source.member
         self._tally = source.tally
         self._stream: io.BufferedIOBase | None = None
         self._at = 0
+
+    def expect(self, offset: int, size: int) -> None:
+        self._is_expected = True
 
     def read_into(self, view: memoryview, offset: int) -> int:
         if self._stream is None or offset < self._at:
@@ -171,6 +188,8 @@ class _PackedReader(Reader):
         about.compress_type, about.CRC = member.method, member.checksum or 0
         about.compress_size, about.file_size = member.packed, member.size
         self._raw.seek(0)
+        if self._is_expected:
+            self._reader.expect(member.start, member.packed)
         if member.method == zipfile.ZIP_LZMA:
             self._check_dictionary()
         self._stream = zipfile.ZipExtFile(self._raw, "r", about)
@@ -259,6 +278,9 @@ class _PartReader(Reader):
         view = view[: max(self._end - self._begin - offset, 0)]
         return self._reader.read_into(view, self._begin + offset) if view else 0
 
+    def expect(self, offset: int, size: int) -> None:
+        self._reader.expect(self._begin + offset, min(size, self._end - self._begin - offset))
+
 
 @frozen
 class Part(DerivedSource):
@@ -281,6 +303,7 @@ def _read_through(source: Source, begin: int, end: int) -> None:
     """Read a range of a source for the sake of its checksum alone."""
     piece = memoryview(bytearray(_PIECE))
     with source.opened() as reader:
+        reader.expect(begin, end - begin)
         while begin < end:
             view = piece[: end - begin]
             reader.read_exactly(view, begin)

@@ -67,6 +67,12 @@ class _PackingReader(Reader):
         self._reader = reader
         self._source = source
 
+    def expect(self, offset: int, size: int) -> None:
+        source = self._source
+        each, packed = packing(source.bits)
+        first, last = offset // packed, -(-(offset + size) // packed)
+        self._reader.expect(source.start + first * each, (last - first) * each)
+
     def read_into(self, view: memoryview, offset: int) -> int:
         source = self._source
         each, size = packing(source.bits)

@@ -39,6 +39,9 @@ class Reader:
         """Fill a buffer, or some of it, with the bytes at an offset; 0 only at the end."""
         raise NotImplementedError
 
+    def expect(self, offset: int, size: int) -> None:
+        """Be told what is read soon, in order: where each answer takes long, many are got."""
+
     def read_exactly(self, view: memoryview, offset: int) -> None:
         """Fill a buffer with the bytes at an offset; raises `GradclipError` if there are fewer."""
         done = 0
@@ -80,7 +83,7 @@ class Source:
     sampled: ClassVar[bool] = False
 
     @property
-    def identity(self) -> tuple[int, int] | None:
+    def identity(self) -> tuple[int | str, ...] | None:
         """What two names of one file have in common."""
         return None
 
@@ -109,6 +112,16 @@ class Source:
 # Files
 
 
+class WholeSource(Source):
+    """A file or an object; `modified_ns` and `changed_ns` say when, or number what it is now."""
+
+    __slots__ = ()
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
 class _FileReader(Reader):
     def __init__(self, label: str, descriptor: int) -> None:
         super().__init__(label)
@@ -119,7 +132,7 @@ class _FileReader(Reader):
 
 
 @frozen
-class FileSource(Source):
+class FileSource(WholeSource):
     """A regular file, as it was when its header was read: opened anew by each worker.
 
     Device, inode, size and times are compared before and after the reading: that of modification,

@@ -11,6 +11,7 @@ from gradclip_cli.tensors.codecs import decode
 from gradclip_cli.tensors.dump import Tensor, multi_index
 
 _PIECE = 1 << 20
+_SOON = 32 << 20  # bytes; copies mostly differ, or not, in what is read first
 _HEAD = 1 << 12
 _FEW = 1000  # one value of so many may differ in what was a copy
 _SAMPLE = 1 << 16  # values that tell whether a tensor is nearly a copy
@@ -125,6 +126,7 @@ def _pieces(tensor: Tensor, item: int, count: int = _PIECE) -> Iterator[NDArray[
     """Give the bytes of values in C order, a row for each, some at a time."""
     tensor = in_c_order(tensor)
     with tensor.source.opened() as reader:
+        reader.expect(tensor.offset, min(tensor.size, _SOON))
         for begin in range(0, tensor.size, count * item):
             data = np.empty(min(count * item, tensor.size - begin), np.uint8)
             reader.read_exactly(data.data, tensor.offset + begin)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from gradclip_cli.errors import GradclipError, worded
+from gradclip_cli.files import tree
+from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import STDIN, foreign_in, open_file, open_regular
 from gradclip_cli.formats.pieces import put_together
@@ -115,7 +117,7 @@ class Found:
     @property
     def folders(self) -> set[str]:
         """The folders in which the files really lie."""
-        paths = (place.path for place in self.files if place.path != STDIN)
+        paths = (one.path for one in self.files if one.path != STDIN and not is_url(one.path))
         folders = {
             os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path)
             for path in paths
@@ -185,12 +187,12 @@ def find(
     if operands.count(STDIN) > 1:
         raise GradclipError(STDIN, "standard input can be read only once", "give - once")
     for operand in operands:
-        if is_index(operand) and not os.path.isdir(operand):
+        if is_index(operand) and not tree.is_folder(operand):
             folder, name = os.path.split(operand)
             companions.append(companion(operand, name))
             files += _sharded(folder, name, void_as).values()
             continue
-        if not os.path.isdir(operand):
+        if not tree.is_folder(operand):
             name = "" if operand == STDIN else os.path.basename(operand)
             files.append(Place(operand, name, False, void_as))
             if registry.marked(operand):
@@ -322,7 +324,7 @@ def _sharded(folder: str, index: str, void_as: str) -> dict[str, Place]:
 
 
 def _check_different(files: Sequence[DumpFile]) -> None:
-    inodes: dict[tuple[int, int], DumpFile] = {}
+    inodes: dict[tuple[int | str, ...], DumpFile] = {}
     for file in files:
         if file.source.identity is not None:
             other = inodes.setdefault(file.source.identity, file)

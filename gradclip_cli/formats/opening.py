@@ -5,19 +5,14 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import (
-    FileSource,
-    Front,
-    Source,
-    Stream,
-    StreamSource,
-    check_regular,
-)
+from gradclip_cli.files import tree
+from gradclip_cli.files.source import Front, Source, Stream, StreamSource, WholeSource
 from gradclip_cli.files.spools import Spool, spool_file
-from gradclip_cli.files.system import open_fifo, open_raw, path_of, read_at
+from gradclip_cli.files.system import open_fifo, path_of
+from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.endings import DUMPS
 from gradclip_cli.formats.registry import Format
@@ -63,12 +58,8 @@ def is_no_dump(path: str) -> bool:
     """Say whether a file is surely none: text, a picture or nothing, and not named as a dump."""
     if ends_in(path, (*registry.suffixes(), *DUMPS)) or registry.is_of_package(path):
         return False
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError:
+    head = tree.head(path, _HEAD)
+    if head is None:
         return False
     if any(form.recognised(head) for form in registry.formats()):
         return False
@@ -95,29 +86,38 @@ def open_file(operand: str, relative: str, void_as: str = "") -> DumpFile:
         if path and stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0:
             return open_regular(path, "", "standard input", void_as)
         return _open_stream(Stream(0), "standard input", "", void_as)
-    if stat.S_ISFIFO(os.stat(operand).st_mode):
+    if not is_url(operand) and stat.S_ISFIFO(os.stat(operand).st_mode):
         return _open_stream(Stream(open_fifo(operand)), operand, relative, void_as)
     return open_regular(operand, relative, void_as=void_as)
 
 
 def open_regular(path: str, relative: str, label: str | None = None, void_as: str = "") -> DumpFile:
     """Read the header of a regular file; what is none is not waited for."""
-    label = label or (path if registry.marked(path) is None else os.path.dirname(path) or os.curdir)
-    check_regular(os.stat(path).st_mode, label)  # before opening: a FIFO would wait for its writer
-    descriptor = open_raw(path, os.O_RDONLY)
-    try:
-        source = FileSource.of(descriptor, path, label)
-        head = read_at(descriptor, _HEAD, 0)  # nearly always the whole header
-        front = Front(lambda count, position: read_at(descriptor, count, position), head)
+    label = label or (path if registry.marked(path) is None else tree.folder_of(path))
+    with tree.beginning(path, label) as (source, front, head):
         form = registry.marked(path) or _format(head, label)
         tensors = _read(form, front, source, relative, void_as)
-    finally:
-        os.close(descriptor)
-    if not form.anywhere:
-        _check_size(tensors, source, front.position)
-    if form.confirm is not None:
-        form.confirm(path, label)
+        if not form.anywhere:
+            _check_size(tensors, source, front.position)
+        if form.confirm is not None and not is_url(path):
+            form.confirm(path, label)
+        elif form.confirm is not None:
+            header = bytearray(front.position)
+            with source.opened() as reader:
+                reader.read_exactly(memoryview(header), 0)
+            _confirm(form.confirm, bytes(header), tensors, label)
     return _file(source, relative, form, tensors, front)
+
+
+def _confirm(
+    confirm: Callable[[str, str], None], header: bytes, tensors: Sequence[Tensor], label: str
+) -> None:
+    """Ask a library, which reads only files: it is given the header and a hole for the values."""
+    with spool_file() as (stand_in, path):
+        stand_in.write(header)
+        stand_in.truncate(end_of(tensors, len(header)))
+        stand_in.flush()
+        confirm(path, label)
 
 
 def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> DumpFile:
@@ -127,12 +127,7 @@ def _open_stream(stream: Stream, label: str, relative: str, void_as: str) -> Dum
         return _open_kept(stream, label, relative, void_as)
     tensors = _read(form, stream, source, relative, void_as)
     if form.confirm is not None:
-        # A library reads only files: it is given the header and a hole for the values.
-        with spool_file() as (stand_in, path):
-            stand_in.write(stream.header)
-            stand_in.truncate(end_of(tensors, len(stream.header)))
-            stand_in.flush()
-            form.confirm(path, label)
+        _confirm(form.confirm, stream.header, tensors, label)
     return _file(source, relative, form, tensors, stream)
 
 
@@ -258,13 +253,8 @@ def _format(head: bytes, path: str, is_stream: bool = False) -> Format:
 
 def foreign_in(path: str) -> tuple[str, str] | None:
     """Say what a file that is no dump is, and what to do with it; None where it is not known."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        with open(path, "rb") as stream:
-            return _foreign(stream.read(_HEAD))
-    except OSError:
-        return None
+    head = tree.head(path, _HEAD)
+    return None if head is None else _foreign(head)
 
 
 def _foreign(head: bytes) -> tuple[str, str] | None:
@@ -274,7 +264,7 @@ def _foreign(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _check_size(tensors: Sequence[Tensor], source: FileSource, data_start: int) -> None:
+def _check_size(tensors: Sequence[Tensor], source: WholeSource, data_start: int) -> None:
     own = [tensor for tensor in tensors if tensor.source is source]
     if tensors and not own:
         return  # they lie in sources of their own, whose sizes are the format's business

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.joined import JoinedSource, Piece
 from gradclip_cli.formats.strict_json import parsed
 from gradclip_cli.tensors.dump import DumpFile, Tensor
@@ -76,7 +77,7 @@ def put_together(files: Sequence[DumpFile]) -> list[DumpFile]:
 
 def _perhaps_alone(file: DumpFile) -> DumpFile:
     folder, own = os.path.split(file.source.path or "")
-    others = [name for name in os.listdir(folder or os.curdir) if name.endswith(".safetensors")]
+    others = [name for name in tree.names_in(folder or os.curdir) if name.endswith(".safetensors")]
     if others == [own] or not own:
         return file
     said = "tensors that may go on in the files beside it, which only their folder counts"

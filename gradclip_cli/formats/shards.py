@@ -13,9 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.places import leads_out
-from gradclip_cli.files.source import FileSource, check_regular
-from gradclip_cli.files.system import NO_WAIT, open_raw
 from gradclip_cli.formats.strict_json import RepeatedKeyError, parsed
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Companion, DumpFile
@@ -86,9 +85,7 @@ def shards_of(path: str) -> dict[str, Shard]:
 
 
 def _weight_map(path: str) -> Mapping[str, object]:
-    check_regular(os.stat(path).st_mode, path)
-    with open(path, "rb") as stream:
-        raw = stream.read()
+    raw = tree.whole(path)
     if raw.startswith(b"version https://git-lfs"):
         raise GradclipError(
             path,
@@ -147,11 +144,9 @@ def grown(path: str, growth: Mapping[str, int]) -> bytes | None:
     """
     folder = os.path.dirname(path)
     more = sum(
-        growth.get(os.path.realpath(os.path.join(folder, relative)), 0)
-        for relative in shards_of(path)
+        growth.get(tree.real(os.path.join(folder, relative)), 0) for relative in shards_of(path)
     )
-    with open(path, encoding="utf-8") as stream:
-        index: Any = parsed(stream.read())
+    index: Any = parsed(tree.whole(path).decode("utf-8"))
     metadata = index.get("metadata")
     if not more or not isinstance(metadata, dict) or type(metadata.get("total_size")) is not int:
         return None
@@ -162,11 +157,7 @@ def grown(path: str, growth: Mapping[str, int]) -> bytes | None:
 def companion(path: str, relative: str) -> Companion:
     """Give an index as it is now; what is wrong with it is said where it is read."""
     with suppress(GradclipError, OSError):
-        descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
-        try:
-            return Companion(path, relative, FileSource.of(descriptor, path, path))
-        finally:
-            os.close(descriptor)
+        return Companion(path, relative, tree.source_of(path, path))
     return Companion(path, relative)
 
 

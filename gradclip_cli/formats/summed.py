@@ -66,6 +66,13 @@ class _SummedReader(Reader):
         self._begin = self._end = 0
         self._held: NDArray[Any] = np.empty(0)
 
+    def expect(self, offset: int, size: int) -> None:
+        item = 8 * self._source.lanes
+        first, last = offset // item // _BLOCK * _BLOCK, -(-(offset + size) // item)
+        for part, reader in zip(self._source.parts, self._readers, strict=True):
+            begin, end = (part.dtype.size_of(min(one, part.count)) for one in (first, last))
+            reader.expect(part.offset + begin, end - begin)
+
     def read_into(self, view: memoryview, offset: int) -> int:
         if not 0 <= offset < self._source.size:
             return 0

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.marks import is_ours
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.shards import is_index
@@ -31,17 +32,17 @@ class Inside:
 def held(folder: str) -> Inside:
     """Look into a folder and those below it; raises `OSError` where one cannot be read."""
     found = Inside()
-    for place, folders, names in os.walk(folder, onerror=_raise):
+    for place, folders, names in tree.walk(folder, onerror=_raise):
         folders[:] = (name for name in folders if not is_ours(name))
         if mark := registry.mark_of(names):
             marking = os.path.join(place, mark)
-            found.dumps.append(os.path.relpath(marking, folder))
+            found.dumps.append(tree.below(marking, folder))
             found.parts += parts_of(marking)
             folders.clear()
             continue
         paths = [os.path.join(place, name) for name in folders]
-        found.links += filter(os.path.islink, paths)
-        below = os.path.relpath(place, folder)
+        found.links += filter(tree.is_link, paths)
+        below = tree.below(place, folder)
         if below.count(os.sep) >= DEEPEST:
             raise GradclipError(
                 folder,
@@ -73,7 +74,7 @@ def parts_of(marking: str) -> list[str]:
     are_known = form is not None and form.parts
     found = [
         os.path.join(place, name)
-        for place, _, names in os.walk(os.path.dirname(marking) or os.curdir, onerror=_raise)
+        for place, _, names in tree.walk(tree.folder_of(marking), onerror=_raise)
         for name in names
         if not (are_known and registry.ending_of(name))
     ]

@@ -31,6 +31,7 @@ def summed_singly(tensor: Tensor) -> dict[int, float]:
     """Give a tensor's L2 norm by the number of sums in float32 that its squares go into."""
     totals = {sums: np.zeros(sums, np.float32) for sums in SUMS}
     with tensor.source.opened() as reader, np.errstate(over="ignore"):
+        reader.expect(tensor.offset, tensor.size)
         for work in cut([tensor], [0], in_order=True):
             for _, stored in blocks(reader, work.span):
                 values = decode(stored, work.span.dtype).astype(np.float32)

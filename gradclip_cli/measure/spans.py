@@ -70,6 +70,10 @@ class Work:
         """The file that it reads."""
         return self.span.source
 
+    def expect(self, reader: Reader) -> None:
+        """Tell a reader which bytes will be read."""
+        reader.expect(self.span.offset, self.span.size)
+
     @property
     def label(self) -> str:
         """What that file is called."""

@@ -132,6 +132,9 @@ class _Part:
     def label(self) -> str:
         return self.work.label
 
+    def expect(self, reader: Reader) -> None:
+        self.work.expect(reader)
+
 
 def check_units(tensors: Sequence[Tensor], axes: Sequence[tuple[int, ...]]) -> None:
     """Raise `GradclipError` where a tensor has too many units to keep in memory."""

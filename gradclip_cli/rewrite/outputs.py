@@ -98,6 +98,11 @@ Given = tuple[Reader, Room | None]
 """What a task works with: the source's reader, and room for the result, if it is to be written."""
 
 
+def reader_of(given: Reader | Given) -> Reader:
+    """Give the reader of what a task works with."""
+    return given[0] if isinstance(given, tuple) else given
+
+
 class Desk(Protocol):
     """Where a task is done: gives what it works with while it is open."""
 
@@ -124,6 +129,11 @@ class Copy:
     def written(self) -> int:
         """Number of bytes of the result."""
         return self.size
+
+    def expect(self, given: Any) -> None:
+        """Tell a reader which bytes will be read."""
+        if self.literal is None:
+            reader_of(given).expect(self.start, self.size)
 
     @property
     def label(self) -> str:
@@ -158,6 +168,10 @@ class Patch:
     def written(self) -> int:
         """Number of bytes of the result."""
         return self.dtype.size_of(self.work.span.count)
+
+    def expect(self, given: Any) -> None:
+        """Tell a reader which bytes will be read."""
+        self.work.expect(reader_of(given))
 
     @property
     def label(self) -> str:

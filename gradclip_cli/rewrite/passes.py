@@ -148,7 +148,7 @@ def rewrite_at(place: Desk, output: Output, plan: Plan, crew: Crew) -> dict[int,
 
 def _cloned(output: Output) -> bool:
     with output.source.opened() as reader:
-        return cloned(reader.descriptor, output.path, output.label)
+        return reader.descriptor >= 0 and cloned(reader.descriptor, output.path, output.label)
 
 
 def _copied_whole(output: Output) -> bool:
@@ -156,6 +156,7 @@ def _copied_whole(output: Output) -> bool:
     size = output.size
     with _FileDesk(output, output.source).opened() as (reader, room):
         assert room is not None, "it is written"
+        reader.expect(0, size)
         _copied(Copy(_FileDesk(output, output.source), output.source, 0, size, 0), reader, room)
     return True
 

@@ -40,6 +40,10 @@ class _Trial:
         """What the file is called."""
         return self.patch.label
 
+    def expect(self, reader: Reader) -> None:
+        """Tell a reader which bytes will be read."""
+        self.patch.expect(reader)
+
 
 def rehearse(jobs: Sequence[Job], crew: Crew) -> list[dict[int, Outcome]]:
     """Give what each job would come to, as `passes.rewrite` does of one; nothing is written.

@@ -1,14 +1,17 @@
 """Where clipped files go. Everything that can be refused is refused before a value is read."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.places import NEW_ONLY, Target, check_folder, check_name, target
 from gradclip_cli.files.refusals import check_replaceable
 from gradclip_cli.files.system import REPLACES
+from gradclip_cli.files.urls import check_local, is_url
 from gradclip_cli.formats import endings
 from gradclip_cli.formats.registry import called, ending_of, written_suffixes
 from gradclip_cli.formats.shards import is_index
@@ -43,6 +46,8 @@ def in_place(dump: Dump, suffix: str = "") -> Targets:
     With a `suffix` what stands there is to be kept beside it, under its name and that.
     """
     targets = []
+    for file in dump.files:
+        check_local(file.source.path, "what is replaced in place", "write with -o s3://BUCKET/KEY")
     if not REPLACES:
         raise GradclipError("--in-place", "a file may not be replaced here", NEW_ONLY)
     for file in dump.files:
@@ -114,13 +119,13 @@ def beside(
     """
     for file in dump.files:
         if file.relative:  # standard input has no name
-            check_name(os.path.realpath(file.source.path), file.source.label)
+            check_name(tree.real(file.source.path), file.source.label)
     plain = output.rstrip(os.sep) or os.sep
     into_folder = (
         output.endswith(os.sep)
         or os.path.isdir(output)
         or len(operands) > 1
-        or any(os.path.isdir(one) or is_index(one) for one in operands)
+        or any(tree.is_folder(one) or is_index(one) for one in operands)
     )
     _check_ending(output, dump.files, into_folder)
     if not into_folder:
@@ -160,9 +165,14 @@ def _relatives(dump: Dump) -> list[str]:
     found = [file.relative for file in dump.files]
     if len({*found}) == len(found) or not dump.origins:
         return found
-    paths = [os.path.abspath(file.source.path) for file in dump.files]
-    common = os.path.commonpath([*map(os.path.dirname, paths)])
-    return [os.path.relpath(path, common) for path in paths]
+    paths = [tree.absolute(file.source.path) for file in dump.files]
+    if not any(map(is_url, paths)):
+        common = os.path.commonpath([*map(os.path.dirname, paths)])
+        return [os.path.relpath(path, common) for path in paths]
+    split = [path.split("/") for path in paths]
+    alike = itertools.takewhile(lambda parts: len({*parts}) == 1, zip(*split, strict=False))
+    count = len([*alike])
+    return ["/".join(parts[count:]) for parts in split]
 
 
 def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.marks import locked
 from gradclip_cli.files.system import open_raw, write_at
+from gradclip_cli.files.urls import check_local
 from gradclip_cli.measure.statistics import EXPONENTS, STATISTICS, Asked
 from gradclip_cli.series.restored import restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
@@ -65,10 +67,10 @@ class Key:
         aligned: Renaming | None = None,
     ) -> "Key":
         """Give the key of a step; paths are made absolute."""
-        places = tuple((os.path.abspath(path), size, time) for path, size, time in files)
+        places = tuple((tree.absolute(path), size, time) for path, size, time in files)
         include, exclude = sorted(selection.include), sorted(selection.exclude)
         return cls(
-            os.path.abspath(operand),
+            tree.absolute(operand),
             places,
             tuple(include),
             tuple(exclude),
@@ -198,6 +200,7 @@ def cache(path: str, trust_mtime: bool = False, asked: Asked = ()) -> Iterator[C
     if path == "-":
         problem = "a cache is read and written, which standard streams cannot be"
         raise GradclipError("--cache", problem, "name a file, such as run.jsonl")
+    check_local(path, "a cache", "name a file of this machine, such as run.jsonl")
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise GradclipError(path, "a cache has to be a regular file", "name another file")

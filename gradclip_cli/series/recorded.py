@@ -8,11 +8,11 @@ with the other it was damaged, or put together of several, and is refused.
 import json
 import math
 import os
-import stat
 from collections.abc import Sequence
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.measure.statistics import STATISTICS
 from gradclip_cli.series.restored import agree, check_counts, restored
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite
@@ -25,13 +25,9 @@ _BEGINNING = b'{"row": "'
 
 def is_report(path: str) -> bool:
     """Say whether a path is a regular file that begins as a report in JSON Lines does."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as stream:
-            return stream.read(len(_BEGINNING)) == _BEGINNING
-    except OSError:  # what is wrong with it is said where it is opened as a dump
-        return False
+    return (
+        tree.head(path, len(_BEGINNING)) == _BEGINNING
+    )  # what is wrong is said where it is opened
 
 
 def read_report(path: str, selection: Selection, aligned: Renaming | None = None) -> Measured:
@@ -40,8 +36,8 @@ def read_report(path: str, selection: Selection, aligned: Renaming | None = None
     Raises `GradclipError` where it is not whole.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            rows = [_object(line) for line in stream]
+        lines = tree.whole(path).decode("utf-8").removesuffix("\n").split("\n")
+        rows = [_object(line) for line in lines]
         if aligned:
             rows = [_aligned(row, aligned) for row in rows]
         return _measured(rows, selection)

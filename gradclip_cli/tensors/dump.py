@@ -90,7 +90,7 @@ class DumpFile:
 
     def check(self) -> None:
         """Look at what readers do not each look at; raises `GradclipError` where it has changed."""
-        for source in self.proofs:
+        for source in (self.source, *self.proofs):
             if source.sampled:
                 source.check()
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.places import leads_out
-from gradclip_cli.files.source import FileSource, Front, Source, check_regular
-from gradclip_cli.files.system import open_raw
+from gradclip_cli.files.source import Front, Source, WholeSource
 from gradclip_cli.formats.counted import gradients_among, kind_of
 from gradclip_cli.formats.dcp.plan import Planned, Record
 from gradclip_cli.formats.pieces import Shape, in_c_order, joined
@@ -33,7 +33,7 @@ def locate(front: Front, source: Source, _name: str | None) -> tuple[Tensor, ...
     Raises `GradclipError` for a chunk that is missing or another than was said, for values that are
     in no chunk, and for such as are in two.
     """
-    assert isinstance(source, FileSource), "it is read from anywhere"
+    assert isinstance(source, WholeSource), "it is read from anywhere"
     try:
         with source.opened() as reader:
             stream = io.BufferedReader(RangeStream(reader, 0, source.size))
@@ -48,14 +48,14 @@ def locate(front: Front, source: Source, _name: str | None) -> tuple[Tensor, ...
 class _Plan:
     """What the metadata says: tensors by name, and the files and places of their chunks."""
 
-    source: FileSource
+    source: WholeSource
     front: Front
     tensors: dict[str | None, tuple[str, Record]]
     places: Mapping[tuple[str, Shape], Record]
-    files: dict[str, FileSource] = field(default_factory=dict)
+    files: dict[str, WholeSource] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, metadata: Any, source: FileSource, front: Front) -> "_Plan":
+    def of(cls, metadata: Any, source: WholeSource, front: Front) -> "_Plan":
         """Read the records; what is no tensor is counted, and what is no gradient named."""
         if not isinstance(metadata, Record) or metadata.kind != "Metadata":
             raise PickleError("not the metadata of a distributed checkpoint", WAY_OUT)
@@ -122,20 +122,17 @@ class _Plan:
             raise PickleError(f"{where} is not what the metadata says")
         return in_c_order(tensor_of(name, view, held, file))
 
-    def _file(self, path: str, where: str) -> FileSource:
+    def _file(self, path: str, where: str) -> WholeSource:
         if "\0" in path or leads_out(path):
             raise PickleError(f"{where} would lie outside of the folder")
         if path not in self.files:
             whole = os.path.join(os.path.dirname(self.source.path), path)
             try:
-                check_regular(os.stat(whole).st_mode, whole)
-                descriptor = open_raw(whole, os.O_RDONLY)
+                self.files[path] = tree.source_of(whole, whole)
             except FileNotFoundError as error:
                 raise PickleError(f"{where} is in {shown(path)}, which is not there") from error
-            try:
-                self.files[path] = FileSource.of(descriptor, whole, whole)
-            finally:
-                os.close(descriptor)
+            if self.files[path].sampled:
+                self.front.proofs.append(self.files[path])
         return self.files[path]
 
 

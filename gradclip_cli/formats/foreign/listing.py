@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.checksums import Tally
 from gradclip_cli.files.derived import DerivedSource
-from gradclip_cli.files.source import FileSource, Front, Reader, Source
+from gradclip_cli.files.source import Front, Reader, Source, WholeSource
 from gradclip_cli.formats import counted
 from gradclip_cli.formats.foreign.helper import Helper, helped
 from gradclip_cli.formats.foreign.words import dtype_of
@@ -122,7 +122,7 @@ def _tensor(name: str, entry: dict[str, Any], reader: str, source: Source) -> Te
             Tally(size),
         )
         return Tensor(name, dtype, shape, whole, 0, size)
-    assert isinstance(source, FileSource), "ranges are those of a file"
+    assert isinstance(source, WholeSource), "ranges are those of a file"
     if size and not 0 <= offset <= source.size - size:
         raise GradclipError(
             source.label,

@@ -15,7 +15,7 @@ from zipfile import ZIP_STORED
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import PackedSource, StoredSource
-from gradclip_cli.files.source import FileSource, Front, Reader, Source
+from gradclip_cli.files.source import Front, Reader, Source, WholeSource
 from gradclip_cli.formats import npy
 from gradclip_cli.formats.archives import (
     abouts_of,
@@ -39,7 +39,7 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
     Raises `GradclipError` for an archive that is damaged, a member that is no array, and for two
     that NumPy would call the same.
     """
-    assert isinstance(source, FileSource), "archives are read from files"
+    assert isinstance(source, WholeSource), "archives are read from files"
     if not front.peek(1):
         raise GradclipError(source.label, "empty: 0 bytes", "was the copy interrupted?")
     if front.peek(4) not in (b"PK\3\4", b"PK\5\6"):
@@ -62,7 +62,7 @@ def locate(front: Front, source: Source, _name: str | None = None) -> tuple[Tens
     return tensors
 
 
-def _tensors(front: Front, source: FileSource, reader: Reader) -> Iterator[Tensor]:
+def _tensors(front: Front, source: WholeSource, reader: Reader) -> Iterator[Tensor]:
     for member in members_of(source, reader):
         name = member.name.removesuffix(_SUFFIX)
         packed = PackedSource.within(source, member)
@@ -75,7 +75,7 @@ def _tensors(front: Front, source: FileSource, reader: Reader) -> Iterator[Tenso
 
 
 def _tensor(
-    front: Front, file: FileSource, packed: PackedSource, name: str, reader: Reader
+    front: Front, file: WholeSource, packed: PackedSource, name: str, reader: Reader
 ) -> Tensor:
     """Find the array of a member, whose header is read."""
     member = packed.member
@@ -118,7 +118,7 @@ def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     So it is where a member is compressed, or becomes another dtype.
     """
     source = file.source
-    assert isinstance(source, FileSource), "archives are read from files"
+    assert isinstance(source, WholeSource), "archives are read from files"
     is_stored = [isinstance(tensor.source, StoredSource) for tensor in file.tensors]
     given = [
         dataclasses.replace(tensor, source=source) if stored else tensor

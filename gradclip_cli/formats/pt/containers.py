@@ -13,7 +13,7 @@ from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import Member, Part, RangeStream, StoredSource
-from gradclip_cli.files.source import FileSource, Front, Reader
+from gradclip_cli.files.source import Front, Reader, WholeSource
 from gradclip_cli.formats.archives import members_of
 from gradclip_cli.formats.pt.allowed import WAY_OUT, Allowed, Storage, View, shown
 from gradclip_cli.formats.pt.opcodes import PickleError, read_pickle
@@ -36,7 +36,7 @@ class Held:
 
 
 def archive(
-    source: FileSource, reader: Reader, front: Front, within: tuple[int, int] | None = None
+    source: WholeSource, reader: Reader, front: Front, within: tuple[int, int] | None = None
 ) -> Held:
     """Read a ZIP archive, perhaps a range of a file; members with a checksum are to be proved.
 
@@ -100,7 +100,7 @@ def archive(
     return Held(value, places, said == b"little")
 
 
-def stream(source: FileSource, reader: Reader, _front: Front) -> Held:
+def stream(source: WholeSource, reader: Reader, _front: Front) -> Held:
     """Read the older stream: pickles one after the other, then the storages."""
     assert source.size is not None, "a file"
     data = io.BufferedReader(RangeStream(reader, 0, source.size))
@@ -136,7 +136,7 @@ def stream(source: FileSource, reader: Reader, _front: Front) -> Held:
     return Held(root, places, bool(system.get("little_endian", True)))
 
 
-def tar(source: FileSource, reader: Reader, _front: Front) -> Held:
+def tar(source: WholeSource, reader: Reader, _front: Front) -> Held:
     """Read the oldest tar: storages, then tensors over them, then what refers to these."""
     assert source.size is not None, "a file"
     file = io.BufferedReader(RangeStream(reader, 0, source.size))
@@ -166,7 +166,7 @@ def tar(source: FileSource, reader: Reader, _front: Front) -> Held:
 
 
 def _storages(
-    data: io.BufferedReader, start: int, source: FileSource
+    data: io.BufferedReader, start: int, source: WholeSource
 ) -> tuple[dict[str, Storage], dict[str, tuple[int, int]]]:
     """Read what the member says of storages, and find their bytes in the file."""
     storages: dict[str, Storage] = {}
@@ -259,7 +259,7 @@ def _count(said: Any) -> int:
     return said
 
 
-def _short(source: FileSource, end: int, what: str) -> GradclipError:
+def _short(source: WholeSource, end: int, what: str) -> GradclipError:
     missing = max(end - (source.size or 0), 0)
     return GradclipError(
         source.label,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import FileSource, Front, Reader, Source
+from gradclip_cli.files.source import Front, Reader, Source, WholeSource
 from gradclip_cli.formats.archives import sealed
 from gradclip_cli.formats.layouts import Layout, are_alike
 from gradclip_cli.formats.pt import containers
@@ -24,7 +24,7 @@ _REPEATED, _LARGE = 16, 1 << 27
 _HEAD = 512  # bytes by which a container is known
 _MOST = 1 << 30  # bytes, of all views together, beyond so many times the file
 
-_Read = Callable[[FileSource, Reader, Front], Held]
+_Read = Callable[[WholeSource, Reader, Front], Held]
 
 
 def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]:
@@ -33,7 +33,7 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
     Raises `GradclipError` for what is none of torch.save, what would run code, and a view that lies
     beyond its storage.
     """
-    assert isinstance(source, FileSource), "it is read from anywhere"
+    assert isinstance(source, WholeSource), "it is read from anywhere"
     tensors, _ = _found(front, source, name)
     total = sum([tensor.size for tensor in tensors])
     if total > _REPEATED * source.size + _MOST:
@@ -48,7 +48,7 @@ def locate(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...]
 _Found = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
-def _found(front: Front, source: FileSource, name: str | None) -> _Found:
+def _found(front: Front, source: WholeSource, name: str | None) -> _Found:
     """Give the tensors that count, and those that do not."""
     read = _container(front.peek(_HEAD), source)
     try:
@@ -81,7 +81,7 @@ def _container(head: bytes, source: Source) -> _Read:
     )
 
 
-def tensor_of(name: str | None, view: View, held: Held, source: FileSource) -> Tensor:
+def tensor_of(name: str | None, view: View, held: Held, source: WholeSource) -> Tensor:
     """Find a view's bytes; what does not lie within its storage is refused before it is read."""
     called = f"tensor {shown(name or '')}"
     storage = view.storage
@@ -150,7 +150,7 @@ def _are_packed(pairs: Sequence[tuple[int, int]]) -> bool:
 
 def copied(file: DumpFile, tensors: Sequence[Tensor]) -> Layout:
     """Lay out a copy with the same bytes but those of the values, and true checksums."""
-    assert isinstance(file.source, FileSource), "it is read from anywhere"
+    assert isinstance(file.source, WholeSource), "it is read from anywhere"
     with file.source.opened() as reader:
         data = bytearray(min(_HEAD, file.source.size))
         reader.read_exactly(memoryview(data), 0)
