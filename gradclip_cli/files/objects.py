@@ -116,6 +116,7 @@ class _ObjectReader(Reader):
         self._key = str(source.path), source.version
         self._expected: list[list[int]] = []
         self._ahead: deque[_Range] = deque()
+        self._begins: list[int] = []
         self._next, self._step = -1, 1  # where a header is read on, and by how many blocks
 
     def close(self) -> None:
@@ -131,6 +132,7 @@ class _ObjectReader(Reader):
             self._expected[-1][1] = end
         elif offset < end:
             self._expected.append([offset, end])
+        self._begins.append(offset)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         size = min(len(view), self._source.size - offset)
@@ -162,7 +164,19 @@ class _ObjectReader(Reader):
         if first.data is None:
             assert first.future is not None, "it was asked for"
             first.data, first.future = first.future.result(), None
+            self._keep_beginnings(first.start, first.end, first.data)
         return memoryview(first.data)[offset - first.start :]
+
+    def _keep_beginnings(self, start: int, end: int, data: bytes) -> None:
+        """Keep the blocks in which tensors begin: some are looked at again."""
+        inside = {
+            at // _BLOCK + more for at in self._begins if start <= at < end for more in (0, 1)
+        }
+        self._begins = [at for at in self._begins if at >= end]
+        for number in sorted(inside):
+            at = number * _BLOCK
+            if start <= at and min(at + _BLOCK, self._source.size) <= end:
+                _BLOCKS.put(self._key, at, data[at - start : at - start + _BLOCK])
 
     def _plan(self, offset: int) -> None:
         """Plan to get the range that is expected around an offset, and the smaller ones behind."""
@@ -242,13 +256,13 @@ def found(url: str, label: str) -> tuple[ObjectSource, bytes]:
                 break
             kept.append(block)
         if kept and len(head := b"".join(kept)) == min(HEAD, now.size):
-            return ObjectSource(url, label, now.size, now.version), head
+            return ObjectSource(url, str(label), now.size, now.version), head
     status, head = stores.asked(url, ask)
     _BLOCKS.put((str(url), status.version), 0, head)
     _LOOKED[str(url)] = status
     if len(_LOOKED) > _KEPT // HEAD:
         _LOOKED.pop(next(iter(_LOOKED)))
-    return ObjectSource(url, label, status.size, status.version), head
+    return ObjectSource(url, str(label), status.size, status.version), head
 
 
 _LOOKED: dict[str, Status] = {}

@@ -52,6 +52,7 @@ _CUT = {
     "ConnectionResetError",
     "ReadError",
     "ChunkedEncodingError",
+    "HTTPClientError",
 }
 _AWAY = {
     "EndpointConnectionError",
@@ -59,8 +60,6 @@ _AWAY = {
     "ConnectionRefusedError",
     "gaierror",
     "ConnectError",
-    "ConnectionError",
-    "HTTPClientError",
     "OfflineModeIsEnabled",
 }
 _MISSING = {
@@ -115,13 +114,12 @@ def answer_of(error: BaseException) -> tuple[int, str]:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(said.get("Code", ""))
             return int(status or (code if code.isdecimal() else 0)), code
-        for status in (
-            getattr(response, "status_code", None),
-            getattr(one, "status", None),
-            getattr(one, "code", None),
-        ):
-            if str(status).isdecimal():
-                return int(str(status)), ""
+        kinds = {kind.__name__ for kind in type(one).__mro__}
+        status = getattr(response, "status_code", None)
+        if not kinds.isdisjoint(("ClientResponseError", "HttpError")):  # of aiohttp and gcsfs
+            status = getattr(one, "status", None) or getattr(one, "code", None)
+        if str(status).isdecimal():
+            return int(str(status)), ""
         if type(one).__name__ == "OSError" and str(one).startswith("Forbidden"):  # of gcsfs
             return 403, ""
     return 0, ""
@@ -142,7 +140,7 @@ def worded(error: Exception, url: str) -> GradclipError:
     """Put into words why a store did not do what was asked of it, about an object at a URL."""
     if isinstance(error, GradclipError):
         return error
-    url, scheme = str(named(url)), scheme_of(url)
+    url, scheme = str(named(url)).removesuffix("/") or url, scheme_of(url)
     status, code = answer_of(error)
     names = _names(error)
     if "ChangedError" in names or status == 412:
@@ -175,10 +173,10 @@ def worded(error: Exception, url: str) -> GradclipError:
         return _failed(url, f"the store has answered with status {status}{said}", hint)
     if not names.isdisjoint(_SLOW):
         return _failed(url, "the store is silent for too long", "wait a little, and try again")
-    if not names.isdisjoint(_CUT):
-        return _failed(url, "the store ends its answers too early", "wait a little, and try again")
     if not names.isdisjoint(_AWAY):
         return _failed(url, "the store cannot be reached", _NETWORK)
+    if not names.isdisjoint(_CUT):
+        return _failed(url, "the store ends its answers too early", "wait a little, and try again")
     if "ImportError" in names:
         return missing(url)
     return _failed(url, f"it cannot be had: {type(error).__name__}", "")

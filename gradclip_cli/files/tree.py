@@ -162,7 +162,7 @@ def source_of(path: str, label: str) -> WholeSource:
         from gradclip_cli.files import objects, stores
 
         status = stores.status(path)
-        return objects.ObjectSource(path, label, status.size, status.version)
+        return objects.ObjectSource(path, str(label), status.size, status.version)
     check_regular(os.stat(path).st_mode, label)
     descriptor = open_raw(path, os.O_RDONLY | NO_WAIT)
     try:

@@ -16,7 +16,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class Url(str):
-    """A URL as it is shown; `whole` is all of it."""
+    """A URL as it is shown, which is not `whole`."""
 
     __slots__ = ("whole",)
 
@@ -47,7 +47,7 @@ def scheme_of(path: str) -> str:
 
 
 def named(path: str) -> str:
-    """Give a path as it is shown; one that is no URL is as it is.
+    """Give a path as it is shown; it is a `Url` where this is not all of it.
 
     >>> named("https://me:secret@host/a.npy?X-Amz-Signature=1#b"), named("a.npy?")
     ('https://host/a.npy', 'a.npy?')
@@ -61,7 +61,10 @@ def named(path: str) -> str:
     host, slash, key = rest.partition("/")
     if scheme != "hf":  # whose names have the revision there
         host = host.rpartition("@")[2]
-    url = Url(f"{scheme}://{host}{slash}{key}")
+    shown = f"{scheme}://{host}{slash}{key}"
+    if shown == path:
+        return path
+    url = Url(shown)
     url.whole = path
     return url
 

@@ -7,6 +7,7 @@ from gradclip_cli.tensors.dump import Tensor
 
 _BEYOND = 0x1FFF  # bits of a float32 that float16 has not, and those that bfloat16 has not
 _BEYOND_BFLOAT16 = 0xFFFF
+_FIRST = 4096  # values that are looked at before others
 _LEAST = 64  # values that are not 0
 
 
@@ -15,6 +16,10 @@ def are_of_float16(tensor: Tensor) -> bool:
     if tensor.dtype.words != "<f4" or not tensor.source.rereadable or not tensor.count:
         return False
     with tensor.source.opened() as reader:
+        first = np.empty(min(tensor.count, _FIRST), "<u4")
+        reader.read_exactly(first.view("u1").data, tensor.offset)
+        if np.any(first & _BEYOND):  # so it is nearly always
+            return False
         work = next(iter(cut([tensor], [0])))
         _, stored = next(iter(blocks(reader, work.span)))
         bits = stored.view("<u4")

@@ -1,0 +1,280 @@
+"""What lies in a store is read as files are: the same results, each byte once, through faults."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import gradclip_cli
+from tests import dcps, pts
+from tests.running import Run, one_error
+from tests.stores import BUCKET, Asked, Store, free_port
+
+pytestmark = pytest.mark.xdist_group("stores")
+
+FORMATS = Path(__file__).parents[1] / "formats"
+SMALL = 1 << 16
+
+
+def values(count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Give float32 that compress badly."""
+    return np.random.default_rng(seed).standard_normal(count).astype("<f4")
+
+
+def _npy(folder: Path) -> Path:
+    path = folder / "g.npy"
+    np.save(path, values(3 << 20))
+    return path
+
+
+def _safetensors(folder: Path) -> Path:
+    path = folder / "g.safetensors"
+    _write(path, {f"layer.{n}.w": values(50_000, n) for n in range(40)})
+    return path
+
+
+def _write(path: Path, tensors: dict[str, NDArray[np.float32]]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(tensors, path)
+
+
+def _shards(folder: Path) -> Path:
+    path = folder / "sharded"
+    path.mkdir()
+    weights: dict[str, str] = {}
+    for number in range(3):
+        name = f"model-{number + 1:05}-of-00003.safetensors"
+        some = {f"layer.{number}.{n}": values(100_000, 3 * number + n) for n in range(3)}
+        _write(path / name, some)
+        weights |= dict.fromkeys(some, name)
+    index = {"metadata": {"total_size": 3_600_000}, "weight_map": weights}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    return path
+
+
+def _npz(method: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        arrays = {f"a{number}": values(100_000 + number, number) for number in range(30)}
+        path = folder / f"{method}.npz"
+        getattr(np, method)(path, **arrays)
+        return path
+
+    return write
+
+
+def _pt(folder: Path) -> Path:
+    path = folder / "g.pt"
+    stored, view = pts.tensor("0", values(2_000_000))
+    more, other = pts.tensor("1", values(300_000, 1))
+    path.write_bytes(pts.archive({"w": view, "b": other}, [stored, more]))
+    return path
+
+
+def _dcp(folder: Path) -> Path:
+    path = folder / "step-1"
+    halves = np.split(values(1_000_000), 2)
+    chunks = [
+        dcps.Chunk((0,), halves[0], "__0_0.distcp"),
+        dcps.Chunk((500_000,), halves[1], "__1_0.distcp"),
+    ]
+    dcps.write(path, {"w": ((1_000_000,), chunks)})
+    return path
+
+
+MADE: dict[str, Callable[[Path], Path]] = {
+    "npy": _npy,
+    "safetensors": _safetensors,
+    "shards": _shards,
+    "npz": _npz("savez"),
+    "packed npz": _npz("savez_compressed"),
+    "pt": _pt,
+    "dcp": _dcp,
+}
+ARCHIVES = {"npz", "packed npz", "pt", "dcp"}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_each_byte_is_read_once_and_little_besides(kind: str, tmp_path: Path, store: Store) -> None:
+    path = MADE[kind](tmp_path)
+    url = store.put(path.name, path)
+    assert gradclip_cli.inspect(url).global_norm == gradclip_cli.inspect(path).global_norm
+    files = [path] if path.is_file() else [one for one in path.iterdir() if one.is_file()]
+    for file in files:
+        key = file.relative_to(tmp_path).as_posix()
+        asked = store.proxy.read(key)
+        assert asked, key
+        assert all(one.span is not None for one in asked)
+        size, sent = file.stat().st_size, sum(one.sent for one in asked)
+        if file.suffix == ".json" or file.name == ".metadata":
+            assert sent <= 2 * size
+        elif kind in ARCHIVES:
+            assert sent <= 1.01 * size
+        else:
+            assert sent <= size + 2 * SMALL
+        assert sent >= 0.99 * size
+        assert max(one.sent for one in asked) <= 8 << 20
+
+
+SAMPLES = [
+    *(FORMATS / "pt").glob("*.pt"),
+    *(FORMATS / "dcp").glob("[ps]*d"),
+    FORMATS / "dcp" / "plain",
+]
+SMALL_FILES = [*SAMPLES, *(Path(__file__).parents[2] / "sample_grads").glob("*")]
+
+
+@pytest.mark.parametrize("command", ["inspect", "check"])
+@pytest.mark.parametrize("path", SMALL_FILES, ids=lambda path: path.name)
+def test_what_is_said_is_the_same_but_for_where(
+    path: Path, command: str, store: Store, run: Run
+) -> None:
+    url = store.put(f"it/{path.name}", path)
+    there, here = (run(command, one, "--json") for one in (url, path))
+    said, wanted = there.out.replace(url, str(path)), here.out
+    assert said == wanted or json.loads(said) == json.loads(wanted)
+    assert there.err.replace(url, str(path)) == here.err
+    assert there.status == here.status
+
+
+# What goes wrong
+
+
+@pytest.fixture
+def dump(tmp_path: Path, store: Store) -> str:
+    """Give the URL of a file of twelve megabytes."""
+    return store.put("g.npy", _npy(tmp_path))
+
+
+def fails_first(word: str, times: int) -> Callable[[int, Asked], str]:
+    """Let each range fail a few times before it is answered."""
+    seen: dict[object, int] = {}
+
+    def fault(_number: int, asked: Asked) -> str:
+        key = asked.method, asked.path, asked.query, asked.span
+        seen[key] = seen.get(key, 0) + 1
+        return word if seen[key] <= times else ""
+
+    return fault
+
+
+@pytest.mark.parametrize("word", ["InternalError", "SlowDown", "cut", "drop", "slow"])
+def test_what_fails_for_a_moment_is_asked_for_again(
+    word: str, dump: str, store: Store, tmp_path: Path
+) -> None:
+    store.proxy.fault = fails_first(word, 2)
+    assert (
+        gradclip_cli.inspect(dump).global_norm
+        == gradclip_cli.inspect(tmp_path / "g.npy").global_norm
+    )
+
+
+def test_a_store_that_is_silent_is_asked_again(
+    dump: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradclip_cli.files.stores.SILENCE", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # so that another connection is made
+    store.proxy.fault = fails_first("stall", 1)
+    assert (
+        gradclip_cli.inspect(dump).global_norm
+        == gradclip_cli.inspect(tmp_path / "g.npy").global_norm
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("InternalError", "the store has answered with status 500"),
+        ("cut", "the store ends its answers too early"),
+        ("InvalidAccessKeyId", "access is denied"),
+        ("SignatureDoesNotMatch", "access is denied"),
+        ("ExpiredToken", "access is denied"),
+    ],
+)
+def test_what_goes_on_failing_is_said_in_a_line(
+    word: str, said: str, dump: str, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradclip_cli.files.stores.PAUSES", (0.01, 0.01))
+    store.proxy.fault = lambda _number, _asked: word
+    done = run("inspect", dump)
+    assert (done.status, done.out) == (2, "")
+    assert one_error(done.err).startswith(f"gradclip: {dump}: {said}")
+
+
+@pytest.mark.parametrize("key", ["missing.npy", "missing/", "missing"])
+def test_what_is_not_there_is_said_in_a_line(key: str, store: Store, run: Run) -> None:
+    done = run("inspect", f"s3://{BUCKET}/{key}")
+    assert done.status == 2
+    assert f"s3://{BUCKET}/{key.rstrip('/')}: no such file or folder" in one_error(done.err)
+    done = run("inspect", "s3://no-such-bucket/x.npy")
+    assert done.status == 2
+    assert "s3://no-such-bucket/x.npy: no such" in one_error(done.err)
+
+
+def test_no_credentials_are_said_in_a_line(
+    dump: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    done = run("inspect", dump)
+    assert done.status == 2
+    assert one_error(done.err).startswith(f"gradclip: {dump}: no credentials are found")
+    assert "AWS_PROFILE" in done.err
+
+
+def test_no_network_is_said_in_a_line(dump: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradclip_cli.files.stores.PAUSES", (0.01, 0.01))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    done = run("inspect", dump)
+    assert done.status == 2
+    assert one_error(done.err).startswith(f"gradclip: {dump}: the store cannot be reached")
+
+
+def test_an_object_that_changes_meanwhile_is_an_error(
+    dump: str, store: Store, tmp_path: Path, run: Run
+) -> None:
+    other = (tmp_path / "g.npy").read_bytes()[:-4] + b"abcd"
+    edges = ((0, SMALL), (1, len(other)))
+    for when in ("first", "last", "behind"):
+        store.put("g.npy", tmp_path / "g.npy")
+        store.proxy.forget()
+
+        def fault(_number: int, asked: Asked, when: str = when) -> str:
+            spans = [one.span for one in store.proxy.read("g.npy") if one.span]
+            begun, ended = (any(span[at] == edge for span in spans) for at, edge in edges)
+            is_due = {
+                "first": asked.method == "GET" and begun,
+                "last": asked.method == "GET" and ended,
+                "behind": asked.method == "HEAD" and ended,
+            }
+            if is_due[when]:
+                store.put("g.npy", other)
+            return ""
+
+        store.proxy.fault = fault
+        done = run("inspect", dump, "--workers", "1")
+        assert done.status == 2
+        assert "changed while gradclip was reading it" in one_error(done.err)
+
+
+def test_no_secret_is_told(store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradclip_cli.files.stores.PAUSES", ())
+    port = free_port()
+    for word in ("inspect", "explain --logged 1", "apply --clip-norm 1 -o x.npy"):
+        command, *more = word.split()
+        done = run(command, f"http://me:hunter2@127.0.0.1:{port}/g.npy?sig=s3cret", *more)
+        assert done.status == 2
+        assert "hunter2" not in done.err + done.out
+        assert "s3cret" not in done.err + done.out
+        assert f"http://127.0.0.1:{port}/g.npy" in one_error(done.err)
+    done = run("inspect", f"s3://AKID:hunter2@{BUCKET}/g.npy")
+    assert "hunter2" not in one_error(done.err)
+
+
+def test_an_unknown_scheme_is_named_with_those_that_are_read(run: Run) -> None:
+    done = run("inspect", "ftp://host/g.npy")
+    assert one_error(done.err).startswith("gradclip: ftp://host/g.npy: ftp:// is not read")
+    assert "s3://, gs://, hf://, https:// and http://" in done.err
