@@ -74,6 +74,7 @@ class Proxy:
         self.asked: list[Asked] = []
         self.released = threading.Event()
         self._lock = threading.Lock()
+        self._busy = 0
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -86,6 +87,10 @@ class Proxy:
                 self.close_connection = True
 
             def answer(self) -> None:
+                with proxy.at_work():
+                    self.pass_on()
+
+            def pass_on(self) -> None:
                 path, _, query = self.path.partition("?")
                 span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
                 place = (int(span[1]), int(span[2]) + 1) if span else None
@@ -158,6 +163,23 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count who has not got an answer."""
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def settle(self) -> None:
+        """Wait until all is done that was asked for, also by those who are gone."""
+        until = time.monotonic() + _PATIENCE
+        while self._busy and time.monotonic() < until:
+            time.sleep(0.01)
+
     def forget(self) -> None:
         """Forget what was asked, and let all go well."""
         self.fault = self.after = nothing
@@ -212,7 +234,7 @@ class Store:
         """Give the bytes of an object."""
         return bytes(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
 
-    def keys(self) -> list[str]:
+    def held(self) -> list[str]:
         """Give the keys of all objects."""
         return [one["Key"] for one in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
 
@@ -223,7 +245,7 @@ class Store:
 
     def empty(self) -> None:
         """Take everything out of the bucket."""
-        for key in self.keys():
+        for key in self.held():
             self.s3.delete_object(Bucket=BUCKET, Key=key)
         for one in self.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
             self.s3.abort_multipart_upload(Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"])

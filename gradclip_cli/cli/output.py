@@ -140,8 +140,9 @@ def save(result: "Result", form: str | None, path: str, force: bool) -> None:
 
 def check_place(path: str, force: bool, others: Sequence[str]) -> None:
     """Refuse, before anything is done, a file that would take another file's place."""
-    from gradclip_cli.files import places
+    from gradclip_cli.files import places, urls
 
+    urls.check_local(path, "a report", "name a file of this machine")
     if places.is_special(path):
         return
     here = os.path.realpath(path)

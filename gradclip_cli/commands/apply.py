@@ -6,7 +6,7 @@ import inspect
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.commands.converting import converted, dropped, target_of
 from gradclip_cli.commands.deciding import (
@@ -29,6 +29,7 @@ from gradclip_cli.files import tree
 from gradclip_cli.files.attributes import Lost
 from gradclip_cli.files.places import Target, check_room
 from gradclip_cli.files.staging import staging, write_into
+from gradclip_cli.files.urls import check_written, is_url
 from gradclip_cli.formats.shards import grown
 from gradclip_cli.measure.meter import of_nothing
 from gradclip_cli.measure.moments import Moments
@@ -48,12 +49,15 @@ from gradclip_cli.rules.decision import Decision
 from gradclip_cli.rules.rule import Rule
 from gradclip_cli.rules.terms import Like, Nonfinite, Terms
 from gradclip_cli.tensors.dtypes import VoidAs
-from gradclip_cli.tensors.dump import Dump
+from gradclip_cli.tensors.dump import Companion, Dump
 from gradclip_cli.tensors.gradients import gradients, undecodable
 from gradclip_cli.tensors.names import listed as some_of
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.renaming import renaming
 from gradclip_cli.tensors.selection import Selection
+
+if TYPE_CHECKING:
+    from gradclip_cli.commands.uploading import Uploads
 
 
 def apply(
@@ -116,6 +120,8 @@ def apply(
             raise GradclipError("--backup", "needs --in-place", "only there is a file replaced")
         targets.check_suffix(backup)
     operands = listed(paths)
+    if isinstance(output, str | os.PathLike) and is_url(os.fspath(output)):
+        check_written(os.fspath(output))
     aligned = renaming(strip_prefix, rename)
     dump = gradient(operands, one_gradient, void_as, combine, aligned)
     form = target_of(dump, operands, output)
@@ -177,6 +183,8 @@ def apply(
         said.append(f"{plural(spare, 'parameter')} without a gradient")
     said += _missed(lost, target)
     said += scaled
+    if target is not None and not isinstance(target, targets.Targets) and not callable(target):
+        said += target.said()
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(parts.own, target, way, outcomes))
 
@@ -186,7 +194,7 @@ def signature() -> inspect.Signature:
     return with_options(_OWN)
 
 
-def _missed(lost: Lost, target: targets.Targets | Write | None) -> Iterator[str]:
+def _missed(lost: Lost, target: object) -> Iterator[str]:
     """Say what files have not that those had which they replace."""
     called: dict[str, str] = {}
     if isinstance(target, targets.Targets):
@@ -210,7 +218,7 @@ def _written(
     dump: Dump,
     outputs: Sequence[Output],
     plan: Plan,
-    target: targets.Targets | Write | None,
+    target: "targets.Targets | Uploads | Write | None",
     way: Way,
     crew: Crew,
     lost: Lost,
@@ -224,8 +232,15 @@ def _written(
     if not isinstance(target, targets.Targets):
         if way.dry_run:
             yield _rehearsed(plan, outputs, crew)
-        else:
+        elif not callable(target):
+            from gradclip_cli.commands.uploading import all_sent, appear
+
             assert target is not None, "only a dry run may have no place"
+            indexes = [_index(outputs, one) for one in target.companions]
+            yield all_sent(outputs, plan, crew, target, indexes)
+            dump.check()
+            appear(target)
+        else:
             outcomes, last = sent(outputs[0], plan, crew, target)
             yield outcomes
             dump.check()
@@ -265,15 +280,18 @@ def _indexes(
     outputs: Sequence[Output], target: targets.Targets, in_place: bool
 ) -> Iterator[tuple[Target, bytes]]:
     """Give the shard indexes that are to be written: the same, but for the size of what grows."""
-    growth = {
-        tree.real(output.source.path): output.growth for output in outputs if output.layout.is_new
-    }
     for companion, place in target.companions:
-        data = grown(companion.path, growth) if growth else None
-        if data is None and not in_place:
-            data = tree.whole(companion.path)
-        if data is not None:
+        data = _index(outputs, companion)
+        if not in_place or data != tree.whole(companion.path):
             yield place, data
+
+
+def _index(outputs: Sequence[Output], companion: Companion) -> bytes:
+    """Give a shard index as it is to be."""
+    new = [output for output in outputs if output.layout.is_new]
+    growth = {tree.real(output.source.path): output.growth for output in new}
+    data = grown(companion.path, growth) if growth else None
+    return tree.whole(companion.path) if data is None else data
 
 
 def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
@@ -282,12 +300,14 @@ def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
 
 
 def _where(
-    dump: Dump, target: targets.Targets | Write | None, way: Way, outcomes: Outcomes
+    dump: Dump, target: "targets.Targets | Uploads | Write | None", way: Way, outcomes: Outcomes
 ) -> Written:
     """Say where the results went, or would go."""
     count = len(dump.files)
     if target is None:
         return Written(None, count, dry_run=True)
+    if not isinstance(target, targets.Targets) and not callable(target):
+        return Written(target.labels, count, dry_run=way.dry_run, folder=target.named)
     if not isinstance(target, targets.Targets):
         path = "-" if callable(way.output) else os.fspath(way.output or "-")
         return Written((path,), count, dry_run=way.dry_run)

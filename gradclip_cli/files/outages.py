@@ -4,6 +4,7 @@ Errors of libraries are known by their names and by what they carry, so that non
 own texts are not told: they may hold a URL with a password or a signature in it.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -208,3 +209,12 @@ def missing(url: str) -> GradclipError:
         f"{scheme_of(url)}:// needs libraries that are not installed",
         "install them: pip install 'gradclip-cli[remote]'",
     )
+
+
+@contextlib.contextmanager
+def told(url: str) -> Iterator[None]:
+    """Put into words whatever a library says of the object at a URL."""
+    try:
+        yield
+    except Exception as error:
+        raise worded(error, url) from None

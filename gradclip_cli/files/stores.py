@@ -100,13 +100,17 @@ async def _patiently(url: str, what: Any, ask: Ask[Given]) -> Given:
     raise AssertionError("the last try has ended")
 
 
-def begun(url: str, ask: Ask[Given]) -> "Future[Given]":
-    """Begin to ask the service of a URL for something; errors are `GradclipError`s."""
+def begun(url: str, ask: Ask[Given], lasts: bool = False) -> "Future[Given]":
+    """Begin to ask the service of a URL for something; errors are `GradclipError`s.
+
+    What `lasts` goes on where the run is interrupted.
+    """
     what = service(url)
     from fsspec.asyn import get_loop
 
     future = asyncio.run_coroutine_threadsafe(_patiently(url, what, ask), get_loop())
-    _UNDER_WAY.add(future)
+    if not lasts:
+        _UNDER_WAY.add(future)
     return future
 
 

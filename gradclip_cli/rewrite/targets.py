@@ -127,7 +127,7 @@ def beside(
         or len(operands) > 1
         or any(tree.is_folder(one) or is_index(one) for one in operands)
     )
-    _check_ending(output, dump.files, into_folder)
+    check_ending(output, dump.files, into_folder)
     if not into_folder:
         return Targets((_unlike(output, output, inputs, force),), labels=(output,))
     if os.path.lexists(plain) and not os.path.isdir(plain):
@@ -141,7 +141,7 @@ def beside(
     places: dict[str, str] = {}
     found, labels = [], []
     for relative, label in (
-        *zip(_relatives(dump), (file.source.label for file in dump.files), strict=True),
+        *zip(relatives(dump), (file.source.label for file in dump.files), strict=True),
         *((companion.relative, companion.path) for companion in dump.companions),
     ):
         labels.append(os.path.join(plain, relative))
@@ -160,7 +160,7 @@ def beside(
     return Targets(tuple(files), companions, folder, tuple(labels), output)
 
 
-def _relatives(dump: Dump) -> list[str]:
+def relatives(dump: Dump) -> list[str]:
     """Give where the files of a dump go below a folder: those of ranks are told apart."""
     found = [file.relative for file in dump.files]
     if len({*found}) == len(found) or not dump.origins:
@@ -175,7 +175,7 @@ def _relatives(dump: Dump) -> list[str]:
     return ["/".join(parts[count:]) for parts in split]
 
 
-def _check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:
+def check_ending(output: str, files: Sequence[DumpFile], into_folder: bool) -> None:
     """Refuse a name that promises another kind of file than is written."""
     ending = ending_of(output) or endings.foreign(output)
     if not ending or os.path.isdir(output):
