@@ -144,7 +144,7 @@ def _followed(
                     raise
                 if isinstance(error, RepeatedNameError) and not steps:  # so are all, most likely
                     raise
-                bad.append(unreadable(number, place.operand.step, place.operand.path, error))
+                bad.append(unreadable(number, place.operand.step, str(place.operand.path), error))
                 if steps:
                     audience.step(bad[-1])
                 continue
@@ -152,7 +152,7 @@ def _followed(
             measured = dataclasses.replace(measured, layout=layout)
             if kept is not None and key is not None:
                 kept.keep(key, place.operand.step, measured)
-        row = watch.step(place.operand.step, place.operand.path, measured)
+        row = watch.step(place.operand.step, str(place.operand.path), measured)
         if not steps:
             audience.begin([place.operand.step for place in places])
             for one in bad:

@@ -278,3 +278,93 @@ def test_an_unknown_scheme_is_named_with_those_that_are_read(run: Run) -> None:
     done = run("inspect", "ftp://host/g.npy")
     assert one_error(done.err).startswith("gradclip: ftp://host/g.npy: ftp:// is not read")
     assert "s3://, gs://, hf://, https:// and http://" in done.err
+
+
+# Runs and comparisons
+
+
+@pytest.fixture
+def run_of_steps(tmp_path: Path, store: Store) -> tuple[Path, str]:
+    """Give a run of six steps in a folder, and its URL."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for number in range(1, 7):
+        np.save(folder / f"step-{number}.npy", values(5000, number) * number)
+    return folder, store.put("run", folder)
+
+
+def test_a_run_is_followed_and_kept_by_what_the_store_says(
+    run_of_steps: tuple[Path, str], store: Store, run: Run, tmp_path: Path
+) -> None:
+    folder, url = run_of_steps
+    told, wanted = (run("trend", one, "--json") for one in (url, folder))
+    assert json.loads(told.out.replace(url, str(folder))) == json.loads(wanted.out)
+    cache = tmp_path / "run.jsonl"
+    first = run("trend", url, "--cache", cache)
+    store.proxy.forget()
+    assert run("trend", url, "--cache", cache).out == first.out
+    assert sum(one.sent for one in store.proxy.asked if one.reads) <= 6 * SMALL
+    np.save(folder / "step-3.npy", values(5000, 3) * 100)
+    store.put("run/step-3.npy", folder / "step-3.npy")
+    again = gradclip_cli.trend(url, cache=cache)
+    assert "1 step measured anew: their files have changed" in again.notes
+    here = gradclip_cli.trend(folder)
+    assert [one.global_norm for one in again.steps] == [one.global_norm for one in here.steps]
+    refused = run("trend", url, "--cache", f"s3://{BUCKET}/run.jsonl")
+    assert "a cache cannot be at a URL" in one_error(refused.err)
+    refused = run("trend", url, "--plot", f"s3://{BUCKET}/run.png")
+    assert refused.status == 2
+    one_error(refused.err)
+
+
+def test_a_recorded_step_is_read(run_of_steps: tuple[Path, str], store: Store, run: Run) -> None:
+    folder, _ = run_of_steps
+    text = run("inspect", folder / "step-1.npy", "--format", "jsonl").out
+    url = store.put("step-1.jsonl", text.encode())
+    assert gradclip_cli.trend(url).steps[0].global_norm == pytest.approx(
+        gradclip_cli.inspect(folder / "step-1.npy").global_norm
+    )
+
+
+def test_two_dumps_are_compared_wherever_they_lie(
+    run_of_steps: tuple[Path, str], store: Store, run: Run
+) -> None:
+    folder, url = run_of_steps
+    a, b = "step-1.npy", "step-2.npy"
+    here = run("diff", folder / a, folder / b, "--json")
+    for one, other in ((f"{url}/{a}", f"{url}/{b}"), (str(folder / a), f"{url}/{b}")):
+        there = run("diff", one, other, "--json")
+        assert json.loads(there.out.replace(url, str(folder))) == json.loads(here.out)
+        assert there.status == here.status == 1
+    assert run("diff", f"{url}/{a}", f"{url}/{a}").status == 0
+
+
+def test_a_file_twice_is_noticed(dump: str, run: Run) -> None:
+    done = run("inspect", dump, dump)
+    assert f"{dump}: is the same file as {dump}" in one_error(done.err)
+
+
+def test_a_folder_is_one_gradient_and_steps_are_none(
+    run_of_steps: tuple[Path, str], store: Store, run: Run
+) -> None:
+    folder, url = run_of_steps
+    here, there = (run("inspect", one) for one in (folder, url))
+    assert there.err.replace(url, str(folder)) == here.err
+    assert there.status == 2
+    here, there = (run("inspect", one, "--one-gradient", "--json") for one in (folder, url))
+    assert json.loads(there.out.replace(url, str(folder))) == json.loads(here.out)
+
+
+def test_parameters_and_what_was_logged_are_read(store: Store, run: Run) -> None:
+    folder = Path(__file__).parents[2] / "sample_grads"
+    url = store.put("samples", folder)
+    one, other = "{}/step-10.safetensors", "{}/step-11.safetensors"
+    for command in (
+        ("explain", one, "--logged", "0.2423"),
+        ("apply", one, "--agc", "0.1", "--params", other, "--dry-run"),
+    ):
+        here, there = (
+            run(*(word.format(place) for word in command), "--json") for place in (folder, url)
+        )
+        assert json.loads(there.out.replace(url, str(folder))) == json.loads(here.out)
+        assert (there.status, there.err) == (here.status, here.err)
