@@ -3,10 +3,12 @@
 import contextlib
 import email.utils
 import http.server
+import json
 import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 class Web:
@@ -14,6 +16,7 @@ class Web:
 
     def __init__(self, folder: Path, ranges: bool = True, secret: str = "") -> None:
         self.asked: list[tuple[str, str]] = []
+        self.folder = folder
         web = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -23,6 +26,11 @@ class Web:
                 path, _, query = self.path.partition("?")
                 said = self.headers.get("Range", "")
                 web.asked.append((path, said))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                path, found = web.reply(self.command, path, body)
+                if found is not None:
+                    self.answer(200, json.dumps(found).encode())
+                    return
                 file = folder / path.lstrip("/")
                 if secret and secret not in query + self.headers.get("Authorization", ""):
                     self.answer(403, b"no")
@@ -30,6 +38,8 @@ class Web:
                     self.answer(404, b"nothing")
                 else:
                     self.give(file, said)
+
+            do_HEAD = do_POST = do_GET  # noqa: N815 - http.server's
 
             def give(self, file: Path, said: str) -> None:
                 data = file.read_bytes()
@@ -53,7 +63,8 @@ class Web:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 with contextlib.suppress(OSError):
-                    self.wfile.write(data)
+                    if self.command != "HEAD":
+                        self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -67,6 +78,10 @@ class Web:
         self._server = Server(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def reply(self, method: str, path: str, body: bytes) -> tuple[str, Any]:
+        """Give the path of the file that is asked for, or something to be said in JSON."""
+        return path, None
 
     def end(self) -> None:
         """End it."""

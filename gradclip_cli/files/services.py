@@ -204,7 +204,13 @@ class Hub:
 
     async def status(self, url: str) -> Status:
         """Give what it is now."""
-        return _hub_status(await asyncio.to_thread(self.fs.info, _of_hub(url), refresh=True))
+        path = _of_hub(url)
+
+        def look() -> Any:
+            self.fs.invalidate_cache(path)
+            return self.fs.info(path)
+
+        return _hub_status(await asyncio.to_thread(look))
 
     async def below(self, url: str, most: int) -> AsyncIterator[tuple[str, Status]]:
         """Give what lies below."""
