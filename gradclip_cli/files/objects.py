@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradclip_cli.files import stores
+from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.outages import changed
 from gradclip_cli.files.services import Status
 from gradclip_cli.files.source import Reader, WholeSource
@@ -266,6 +267,25 @@ def found(url: str, label: str) -> tuple[ObjectSource, bytes]:
 
 
 _LOOKED: dict[str, Status] = {}
+
+
+class ObjectStream(RangeStream):
+    """An object as a library takes an open file."""
+
+    def __init__(self, url: str) -> None:
+        source, _ = found(url, url)
+        self._open = contextlib.ExitStack()
+        super().__init__(self._open.enter_context(source.opened()), 0, source.size)
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Fill a buffer, or some of it."""
+        self._reader.expect(self._at, len(buffer) if len(buffer) >= HEAD else 0)
+        return super().readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._open.close()
+        super().close()
 
 
 def whole(url: str) -> bytes:

@@ -5,9 +5,11 @@ have in common, a store. Nothing of that is imported before there is a URL.
 """
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource, Front, WholeSource, check_regular
@@ -195,6 +197,29 @@ def whole(path: str) -> bytes:
     check_regular(os.stat(path).st_mode, path)
     with open(path, "rb") as stream:
         return stream.read()
+
+
+def stream_of(path: str) -> BinaryIO:
+    """Open a file for a library, until it is closed."""
+    if is_url(path):
+        from gradclip_cli.files import objects
+
+        return io.BufferedReader(objects.ObjectStream(path), _HEAD)
+    return open(path, "rb", buffering=0)
+
+
+def sizes(folder: str) -> Iterator[tuple[str, int]]:
+    """Give the names of all files below a folder, with slashes, and their sizes."""
+    if is_url(folder):
+        from gradclip_cli.files import stores
+
+        yield from ((name, one.size) for name, one in stores.below(f"{folder.rstrip('/')}/"))
+        return
+    for place, _, names in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        for name in names:
+            called = name if inside == os.curdir else f"{inside}/{name}".replace(os.sep, "/")
+            yield called, os.path.getsize(os.path.join(place, name))
 
 
 def known_by(path: str) -> tuple[int, int, int]:

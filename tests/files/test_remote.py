@@ -121,9 +121,12 @@ def test_each_byte_is_read_once_and_little_besides(kind: str, tmp_path: Path, st
 
 SAMPLES = [
     *(FORMATS / "pt").glob("*.pt"),
-    *(FORMATS / "dcp").glob("[ps]*d"),
-    FORMATS / "dcp" / "plain",
+    *(FORMATS / "dcp").glob("[ps]*[dn]"),
+    *(FORMATS / "hdf5").glob("*.h5"),
+    *(FORMATS / "flax").glob("*.msgpack"),
+    *(FORMATS / "zarr" / name for name in ("orbax", "per_array", "v2", "v3", "zarr3")),
 ]
+NEEDED = {"hdf5": "h5py", "flax": "msgpack", "zarr": "tensorstore"}
 SMALL_FILES = [*SAMPLES, *(Path(__file__).parents[2] / "sample_grads").glob("*")]
 
 
@@ -132,6 +135,8 @@ SMALL_FILES = [*SAMPLES, *(Path(__file__).parents[2] / "sample_grads").glob("*")
 def test_what_is_said_is_the_same_but_for_where(
     path: Path, command: str, store: Store, run: Run
 ) -> None:
+    if path.parent.name in NEEDED:
+        pytest.importorskip(NEEDED[path.parent.name])
     url = store.put(f"it/{path.name}", path)
     there, here = (run(command, one, "--json") for one in (url, path))
     said, wanted = there.out.replace(url, str(path)), here.out

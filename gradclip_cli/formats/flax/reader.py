@@ -11,11 +11,11 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgpack
 
-from gradclip_cli.files.system import read_at
+from gradclip_cli.files import tree
 from gradclip_cli.formats.foreign import words
 from gradclip_cli.formats.foreign.child import Alive, Opened, RefusedError
 from gradclip_cli.tensors.names import plural, quoted
@@ -43,7 +43,7 @@ def library() -> tuple[str, Callable[[str], Opened]]:
 
 class _File:
     def __init__(self, path: str) -> None:
-        self._stream = open(path, "rb", buffering=0)  # noqa: SIM115 - until it is closed
+        self._stream = tree.stream_of(path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -57,9 +57,18 @@ class _File:
         """Give bytes of an array that lies in pieces."""
         for offset, size in json.loads(key):
             if start < size:
-                return read_at(self._stream.fileno(), min(count, size - start), offset + start)
+                return _at(self._stream, min(count, size - start), offset + start)
             start -= size
         return b""
+
+
+def _at(stream: BinaryIO, count: int, offset: int) -> bytes:
+    """Read bytes at an offset, and stay where one is."""
+    here = stream.tell()
+    stream.seek(offset)
+    found = stream.read(count)
+    stream.seek(here)
+    return found
 
 
 class _Cursor:
@@ -67,7 +76,7 @@ class _Cursor:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.end = os.fstat(stream.fileno()).st_size
+        self.end = stream.seek(0, os.SEEK_END)
         self.go(0)
 
     def go(self, place: int) -> None:
@@ -97,7 +106,7 @@ class _Cursor:
 
     def first(self) -> int:
         """Give the byte there, which says what comes."""
-        found = read_at(self._stream.fileno(), 1, self.at)
+        found = _at(self._stream, 1, self.at)
         if not found:
             raise RefusedError(
                 f"ends after {self.end:,} bytes, in the middle of a map", _INTERRUPTED
@@ -107,7 +116,7 @@ class _Cursor:
     def sized(self) -> tuple[int, int, int]:
         """Give of a text, bytes or an extension its type, -1 for none, its begin and its end."""
         first, at = self.first(), self.at
-        head = read_at(self._stream.fileno(), 6, at)
+        head = _at(self._stream, 6, at)
         if first in _FIXED:
             return _signed(head, 1), at + 2, at + 2 + _FIXED[first]
         if 0xA0 <= first <= 0xBF:

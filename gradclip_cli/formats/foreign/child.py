@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files.urls import named
 from gradclip_cli.registry import load
 
 FRAME = struct.Struct("<IQ")
@@ -65,13 +67,13 @@ def main() -> None:
                 if "path" in request:
                     if opened is not None:
                         opened.close()
-                    opened = opener(request["path"])
+                    opened = opener(named(request["path"]))
                     answer({})
                 elif opened is not None and "key" in request:
                     answer({}, opened.read(request["key"], request["start"], request["count"]))
                 elif opened is not None:
                     answer(opened.listing(answer.alive))
-            except RefusedError as error:
+            except (GradclipError, RefusedError) as error:
                 answer({"problem": error.problem, "hint": error.hint})
             except MemoryError:
                 answer({"error": f"it needs more than {MEMORY >> 30} GiB of memory"})

@@ -16,6 +16,7 @@ from gradclip_cli.engine.crew import INTERRUPTED
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import Source
 from gradclip_cli.files.system import after_forks, open_raw, read_on, waiting_for, widen
+from gradclip_cli.files.urls import is_url, whole_of
 from gradclip_cli.formats.foreign.child import FRAME
 from gradclip_cli.tensors.names import printable, shortened
 
@@ -186,13 +187,15 @@ def _places() -> list[str]:
 
 def _place(path: str) -> str:
     """Give the path by which another process finds a file, too: its /dev/stdin is another."""
+    if is_url(path):
+        return whole_of(path)
     whole = os.path.abspath(path)
     return os.path.realpath(whole) if whole.startswith(_OWN) else whole
 
 
 def _is_bound(path: str) -> bool:
     """Say whether no path leads to a file in another process."""
-    return path.startswith(_BOUND) or not os.path.exists(_place(path))
+    return path.startswith(_BOUND) or not (is_url(path) or os.path.exists(_place(path)))
 
 
 _ALL: "weakref.WeakSet[Helper]" = weakref.WeakSet()

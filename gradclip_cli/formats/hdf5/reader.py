@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 from h5py import h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 
+from gradclip_cli.files import tree
+from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats.counted import SHARED
 from gradclip_cli.formats.foreign.child import Alive, Opened, RefusedError
 from gradclip_cli.formats.foreign.slabs import Slabs
@@ -47,8 +49,9 @@ class _File:
     def __init__(self, path: str) -> None:
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_fclose_degree(h5f.CLOSE_STRONG)
-        if path.startswith("/dev/fd/"):  # of what has no name the library would look for it
-            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115 - until this is closed
+        # Of what has no name the library would look for it.
+        if path.startswith("/dev/fd/") or is_url(path):
+            self._stream = tree.stream_of(path)
             access.set_fileobj_driver(h5fd.fileobj_driver, self._stream)
         self._file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, access)
         self._open: tuple[str, Slabs] | None = None

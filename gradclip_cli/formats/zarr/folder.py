@@ -9,7 +9,9 @@ from dataclasses import field
 from typing import ClassVar
 
 from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
 from gradclip_cli.files.source import Front, Reader, Source
+from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats.foreign import listing
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dump import Tensor
@@ -24,7 +26,7 @@ def located(front: Front, source: Source, name: str | None) -> tuple[Tensor, ...
     """Give the arrays of a folder that count, which `source` marks."""
     folder = FolderSource(source.path, source.label, seen(source.path, source.label), _Turns())
     front.proofs.append(folder)
-    own = _name(os.path.abspath(source.path), name)
+    own = _name(tree.absolute(source.path), name)
     return listing.located("gradclip_cli.formats.zarr.reader:library", front, folder, own)
 
 
@@ -97,6 +99,13 @@ def seen(path: str, label: str) -> tuple[int, ...]:
     Raises `GradclipError` for links that lead out of it, and for what is neither file nor folder.
     """
     folder = os.path.dirname(path) or os.curdir
+    if is_url(folder):
+        from gradclip_cli.files.stores import below
+
+        listed = below(f"{folder}/")
+        data = repr(listed).encode()
+        sizes = sum(one.size for _, one in listed)
+        return len(listed), sizes, zlib.crc32(data), zlib.adler32(data)
     home = os.path.realpath(folder)
     found = sorted(_files(folder, home, label))
     size = sum(status[2] for _, status in found)

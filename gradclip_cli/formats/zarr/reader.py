@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
+from gradclip_cli.files import tree
+from gradclip_cli.files.urls import is_url, parts_of, scheme_of
 from gradclip_cli.formats.foreign import words
 from gradclip_cli.formats.foreign.child import Alive, Opened, RefusedError
 from gradclip_cli.formats.foreign.slabs import Slabs
@@ -48,17 +50,17 @@ class _Folder:
         self._root = os.path.dirname(path)
         self._context = ts.Context({"data_copy_concurrency": {"limit": 1}})
         self._orbax = _metadata_of_orbax(self._root)
-        self._is_database = os.path.exists(os.path.join(self._root, _MANIFEST))
+        self._is_database = tree.exists(os.path.join(self._root, _MANIFEST))
         _check_finished(self._root, self._orbax, self._is_database)
         self._store = self._kvstore("")
         self._open: tuple[str, Slabs] | None = None
 
     def _kvstore(self, key: str) -> Any:
-        base = {"driver": "file", "path": f"{self._root}/"}
+        base = _place(self._root)
         if self._is_database:
             spec = {"driver": "ocdbt", "base": base, "path": key}
         else:
-            spec = {**base, "path": f"{self._root}/{key}"}
+            spec = {**base, "path": f"{base['path']}{key}"}
         return ts.KvStore.open(spec, context=self._context).result()
 
     def close(self) -> None:
@@ -68,7 +70,7 @@ class _Folder:
     def listing(self, alive: Alive) -> dict[str, Any]:
         """Give the arrays, and what else there is."""
         arrays = self._arrays(alive)
-        stored = sum(_sizes(self._root))
+        stored = sum(size for _, size in tree.sizes(self._root))
         paths, scalars = _tree(self._orbax)
         tensors, missing = [], []
         claimed = 0
@@ -108,7 +110,7 @@ class _Folder:
 
     def _arrays(self, alive: Alive) -> dict[str, tuple[str, int]]:
         """Give each array's driver and the number of its chunks."""
-        keys: Iterable[str] = _files(self._root)
+        keys: Iterable[str] = (name for name, _ in tree.sizes(self._root))
         if self._is_database:
             keys = (key.decode("utf-8", "backslashreplace") for key in self._store.list().result())
         drivers: dict[str, str] = {}
@@ -206,16 +208,27 @@ def _dtype(said: Any) -> str | None:
 # Folders
 
 
-def _files(root: str) -> Iterable[str]:
-    """Give the paths of all files below a folder, with slashes."""
-    for place, _, names in os.walk(root):
-        below = os.path.relpath(place, root)
-        for name in names:
-            yield name if below == os.curdir else f"{below}/{name}".replace(os.sep, "/")
-
-
-def _sizes(root: str) -> Iterable[int]:
-    return (os.path.getsize(os.path.join(root, name)) for name in _files(root))
+def _place(root: str) -> dict[str, str]:
+    """Say where a folder is, in the words of tensorstore."""
+    if not is_url(root):
+        return {"driver": "file", "path": f"{root}/"}
+    bucket, key = parts_of(root)
+    found = {"bucket": bucket, "path": f"{key}/" if key else ""}
+    if scheme_of(root) == "gs":
+        return {"driver": "gcs", **found}
+    if scheme_of(root) != "s3":
+        raise RefusedError(
+            f"Zarr and Orbax are not read from {scheme_of(root)}://",
+            "fetch the folder first: hf download NAME",
+        )
+    said = {name: os.environ.get(f"AWS_{name}") for name in ("REGION", "DEFAULT_REGION")}
+    region = said["REGION"] or said["DEFAULT_REGION"]
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        found |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
+    elif region:
+        found |= {"aws_region": region}
+    return {"driver": "s3", **found}
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
@@ -228,14 +241,12 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 def _metadata_of_orbax(root: str) -> dict[str, Any] | None:
     """Give what Orbax says of its tree; None where it says nothing."""
-    with (
-        contextlib.suppress(FileNotFoundError),
-        open(os.path.join(root, "_METADATA"), "rb") as file,
-    ):
+    with contextlib.suppress(FileNotFoundError):
+        found = tree.whole(os.path.join(root, "_METADATA"))
         try:
-            said = json.loads(file.read(_JSON))
-            tree = said["tree_metadata"]
-            assert all(isinstance(one["key_metadata"], list) for one in tree.values())
+            said = json.loads(found[:_JSON])
+            nodes = said["tree_metadata"]
+            assert all(isinstance(one["key_metadata"], list) for one in nodes.values())
         except (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             raise RefusedError("_METADATA is not that of Orbax", _DAMAGED) from None
         return dict(said)
