@@ -26,7 +26,7 @@ from gradclip_cli.rules.terms import EPS, LIKE, LOSS_SCALE, NONFINITE, NORM_TYPE
 
 OUTPUT = Option(
     "output",
-    "A file, whose ending is its format, a folder, or -.",
+    "A file, whose ending is its format, a folder, s3://, gs://, or -.",
     metavar="OUT",
     short="-o",
     group="Where it goes",

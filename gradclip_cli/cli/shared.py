@@ -6,7 +6,10 @@ from gradclip_cli.results.sorts import SORTS
 from gradclip_cli.tensors.dtypes import VOID_AS as CHOICES
 
 PATHS = Operand(
-    "paths", "Files, folders, or - for standard input; together one gradient.", "PATH", many=True
+    "paths",
+    "Files, folders, URLs, or - for standard input; together one gradient.",
+    "PATH",
+    many=True,
 )
 
 INCLUDE = Option(

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradclip_cli.files import stores
@@ -27,6 +27,7 @@ _MOST_BLOCKS = 16  # where one reads on and on
 _PIECE = 8 << 20  # bytes
 _AHEAD = 3  # pieces
 _GAP = 1 << 10  # bytes between two ranges that are better got than left out
+_LOOKS_AT_ONCE = 16
 _KEPT = 48 << 20  # bytes of blocks
 
 
@@ -243,30 +244,67 @@ class _ObjectReader(Reader):
 
 def found(url: str, label: str) -> tuple[ObjectSource, bytes]:
     """Give an object as it is now, and its first bytes."""
-    kept: list[bytes] = []
+    begun = _LOOKS.begun.pop(str(url), None)
+    if begun is None and (kept := _kept(url)) is not None:
+        status, head = kept
+    else:
+        status, head = (begun or _look(url)).result()
+        _LOOKS.more()
+        _BLOCKS.put((str(url), status.version), 0, head)
+        _LOOKED[str(url)] = status
+        if len(_LOOKED) > _KEPT // HEAD:
+            _LOOKED.pop(next(iter(_LOOKED)))
+    return ObjectSource(url, str(label), status.size, status.version), head
 
+
+def _look(url: str) -> "Future[tuple[Status, bytes]]":
     async def ask(what: Any) -> tuple[Status, bytes]:
         answer: tuple[Status, bytes] = await what.piece(url, 0, HEAD)
         return answer
 
-    if _LOOKED.get(str(url)) is not None:  # perhaps it is the same still
-        now = stores.status(url)
-        for number in range(HEAD // _BLOCK) if now == _LOOKED.get(str(url)) else ():
-            block = _BLOCKS.get((str(url), now.version), number)
-            if block is None:
-                break
-            kept.append(block)
-        if kept and len(head := b"".join(kept)) == min(HEAD, now.size):
-            return ObjectSource(url, str(label), now.size, now.version), head
-    status, head = stores.asked(url, ask)
-    _BLOCKS.put((str(url), status.version), 0, head)
-    _LOOKED[str(url)] = status
-    if len(_LOOKED) > _KEPT // HEAD:
-        _LOOKED.pop(next(iter(_LOOKED)))
-    return ObjectSource(url, str(label), status.size, status.version), head
+    return stores.begun(url, ask)
+
+
+def _kept(url: str) -> tuple[Status, bytes] | None:
+    """Give what an object was when it was looked at, if it is the same still."""
+    if (was := _LOOKED.get(str(url))) is None or (now := stores.status(url)) != was:
+        return None
+    blocks = [_BLOCKS.get((str(url), now.version), number) for number in range(HEAD // _BLOCK)]
+    head = b"".join(block for block in blocks if block is not None)
+    return (now, head) if len(head) == min(HEAD, now.size) else None
 
 
 _LOOKED: dict[str, Status] = {}
+
+
+class _Looks:
+    """Looks at objects that are soon to be found, some of which have begun."""
+
+    def __init__(self) -> None:
+        self.due: deque[str] = deque()
+        self.begun: dict[str, Future[tuple[Status, bytes]]] = {}
+
+    def more(self) -> None:
+        while self.due and len(self.begun) < _LOOKS_AT_ONCE:
+            url = self.due.popleft()
+            self.begun[str(url)] = _look(url)
+
+
+_LOOKS = _Looks()
+
+
+@contextlib.contextmanager
+def looked_at(urls: Sequence[str]) -> Iterator[None]:
+    """Look at objects some at a time, while they are found one after the other."""
+    _LOOKS.due.extend(url for url in dict.fromkeys(urls) if url not in _LOOKED)
+    try:
+        _LOOKS.more()
+        yield
+    finally:
+        _LOOKS.due.clear()
+        for future in _LOOKS.begun.values():
+            future.cancel()
+        _LOOKS.begun.clear()
 
 
 class ObjectStream(RangeStream):
@@ -279,7 +317,8 @@ class ObjectStream(RangeStream):
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
         """Fill a buffer, or some of it."""
-        self._reader.expect(self._at, len(buffer) if len(buffer) >= HEAD else 0)
+        if len(buffer) >= HEAD:
+            self._reader.expect(self._at, len(buffer))
         return super().readinto(buffer)
 
     def close(self) -> None:

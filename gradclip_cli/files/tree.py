@@ -8,7 +8,8 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError
@@ -156,6 +157,16 @@ def beginning(path: str, label: str) -> Iterator[tuple[WholeSource, Front, bytes
         yield source, Front(lambda count, at: read_at(descriptor, count, at), head), head
     finally:
         os.close(descriptor)
+
+
+def looked_at(paths: Sequence[str]) -> AbstractContextManager[None]:
+    """Be told which files begin to be read next, in order: where each answer takes long."""
+    urls = [path for path in paths if is_url(path)]
+    if len(urls) < 2:
+        return contextlib.nullcontext()
+    from gradclip_cli.files import objects
+
+    return objects.looked_at(urls)
 
 
 def source_of(path: str, label: str) -> WholeSource:

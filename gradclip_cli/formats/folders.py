@@ -132,14 +132,15 @@ class Found:
         `unreadable`, if that is given and others are sound.
         """
         files: list[DumpFile] = []
-        for place in self.files:
-            try:
-                files.append(place.open())
-            except (GradclipError, OSError) as error:
-                if unreadable is None or not place.member:
-                    raise
-                said = error if isinstance(error, GradclipError) else worded(error)
-                unreadable.append((place, said))
+        with tree.looked_at([place.path for place in self.files]):
+            for place in self.files:
+                try:
+                    files.append(place.open())
+                except (GradclipError, OSError) as error:
+                    if unreadable is None or not place.member:
+                        raise
+                    said = error if isinstance(error, GradclipError) else worded(error)
+                    unreadable.append((place, said))
         if unreadable and not files:
             raise unreadable[0][1]
         _check_different(files)

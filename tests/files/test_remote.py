@@ -1,6 +1,7 @@
 """What lies in a store is read as files are: the same results, each byte once, through faults."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 import gradclip_cli
 from tests import dcps, pts
-from tests.running import Run, one_error
+from tests.running import Run, loaded_by, one_error, program
 from tests.stores import BUCKET, Asked, Store, free_port
 
 pytestmark = pytest.mark.xdist_group("stores")
 
 FORMATS = Path(__file__).parents[1] / "formats"
 SMALL = 1 << 16
+HEAVY = [pytest.mark.heavy]
 
 
 def values(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -94,10 +96,14 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "pt": _pt,
     "dcp": _dcp,
 }
+MOSTLY = [  # and the others where there is time
+    pytest.param(kind, marks=[] if kind in ("npy", "safetensors", "npz", "pt") else HEAVY)
+    for kind in MADE
+]
 ARCHIVES = {"npz", "packed npz", "pt", "dcp"}
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", MOSTLY)
 def test_each_byte_is_read_once_and_little_besides(kind: str, tmp_path: Path, store: Store) -> None:
     path = MADE[kind](tmp_path)
     url = store.put(path.name, path)
@@ -130,8 +136,17 @@ NEEDED = {"hdf5": "h5py", "flax": "msgpack", "zarr": "tensorstore"}
 SMALL_FILES = [*SAMPLES, *(Path(__file__).parents[2] / "sample_grads").glob("*")]
 
 
-@pytest.mark.parametrize("command", ["inspect", "check"])
-@pytest.mark.parametrize("path", SMALL_FILES, ids=lambda path: path.name)
+PLAIN = {"archive.pt", "plain", "new.h5", "tree.msgpack", "v3", "step-20-npy"}
+
+
+@pytest.mark.parametrize("command", ["inspect", pytest.param("check", marks=HEAVY)])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=[] if path.name in PLAIN else HEAVY)
+        for path in SMALL_FILES
+    ],
+)
 def test_what_is_said_is_the_same_but_for_where(
     path: Path, command: str, store: Store, run: Run
 ) -> None:
@@ -166,7 +181,14 @@ def fails_first(word: str, times: int) -> Callable[[int, Asked], str]:
     return fault
 
 
-@pytest.mark.parametrize("word", ["InternalError", "SlowDown", "cut", "drop", "slow"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "InternalError",
+        "cut",
+        *(pytest.param(one, marks=HEAVY) for one in ("SlowDown", "drop", "slow")),
+    ],
+)
 def test_what_fails_for_a_moment_is_asked_for_again(
     word: str, dump: str, store: Store, tmp_path: Path
 ) -> None:
@@ -373,3 +395,43 @@ def test_parameters_and_what_was_logged_are_read(store: Store, run: Run) -> None
         )
         assert json.loads(there.out.replace(url, str(folder))) == json.loads(here.out)
         assert (there.status, there.err) == (here.status, here.err)
+
+
+def test_many_files_are_looked_at_some_at_once(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        np.save(folder / f"layer{number}.npy", values(100, number))
+    url = store.put("many", folder)
+    waiting: list[int] = []
+
+    def fault(_number: int, asked: Asked) -> str:
+        if asked.reads:
+            waiting.append(sum(1 for one in store.proxy.asked if one.reads and not one.sent))
+            time.sleep(0.02)
+        return ""
+
+    store.proxy.fault = fault
+    report = gradclip_cli.inspect(url, one_gradient=True)
+    assert report.global_norm == gradclip_cli.inspect(folder, one_gradient=True).global_norm
+    assert len([one for one in store.proxy.asked if one.reads and "layer" in one.path]) == 40
+    assert max(waiting) > 4
+
+
+@pytest.mark.parametrize("name", ["fsspec", "s3fs"])
+def test_a_missing_library_names_the_extra(name: str, store: Store) -> None:
+    text = (
+        f"import sys; sys.modules[{name!r}] = None; import gradclip_cli.__main__ as it; it.main()"
+    )
+    done = program(text, "inspect", f"s3://{BUCKET}/g.npy")
+    assert done.status == 2
+    assert one_error(done.err).startswith(f"gradclip: s3://{BUCKET}/g.npy: s3:// needs libraries")
+    assert "pip install 'gradclip-cli[remote]'" in done.err
+
+
+def test_no_path_waits_for_what_only_urls_need(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(2))
+    loaded = loaded_by("inspect", str(tmp_path / "x.npy"))
+    own = {"stores", "objects", "services", "outages", "uploads"}
+    assert not loaded & {"fsspec", "aiohttp", "s3fs", "asyncio"}
+    assert not loaded & {f"gradclip_cli.files.{one}" for one in own}

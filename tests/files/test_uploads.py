@@ -10,7 +10,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from tests.files.test_remote import MADE, values
+from tests.files.test_remote import HEAVY, MADE, values
 from tests.running import Ended, Faulty, Run, one_error
 from tests.stores import BUCKET, Asked, Store
 
@@ -43,7 +43,14 @@ def clipped(path: Path, to: str = "clipped.npy") -> bytes:
     return out.read_bytes()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MADE if kind != "dcp"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in ("npy", "shards") else HEAVY)
+        for kind in MADE
+        if kind != "dcp"
+    ],
+)
 def test_a_result_is_the_same_as_in_a_file(kind: str, tmp_path: Path, store: Store) -> None:
     path = MADE[kind](tmp_path)
     here, there = tmp_path / "here", f"s3://{BUCKET}/there/"
@@ -105,8 +112,10 @@ def test_what_another_wrote_meanwhile_stays(
     assert store.uploads() == []
 
 
-@pytest.mark.parametrize("size", ["small", "dump"])
-@pytest.mark.parametrize("word", ["InternalError", "drop", "lost"])
+@pytest.mark.parametrize("size", ["dump", pytest.param("small", marks=HEAVY)])
+@pytest.mark.parametrize(
+    "word", ["lost", *(pytest.param(one, marks=HEAVY) for one in ("InternalError", "drop"))]
+)
 def test_what_fails_for_a_moment_is_sent_again(
     word: str, size: str, store: Store, run: Run, request: pytest.FixtureRequest
 ) -> None:
@@ -138,6 +147,7 @@ def calls_of(path: Path, store: Store, run: Run) -> int:
     return count
 
 
+@pytest.mark.heavy
 def test_what_fails_for_good_at_any_call_leaves_nothing(
     dump: Path, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,24 +191,24 @@ def stopped_at(
         return run.end()
 
 
-@pytest.mark.alike(6)
-@pytest.mark.parametrize("when", ["after", "before"])
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("last", [4, pytest.param(99, marks=HEAVY)])
+@pytest.mark.parametrize("when", ["after", pytest.param("before", marks=HEAVY)])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", pytest.param("SIGINT", marks=HEAVY)])
 def test_what_is_stopped_at_any_call_leaves_nothing_or_all(
-    name: str, when: str, dump: Path, store: Store, run: Run, tmp_path: Path
+    name: str, when: str, last: int, dump: Path, store: Store, run: Run, tmp_path: Path
 ) -> None:
     whole = clipped(dump)
     number = getattr(signal, name)
-    for call in range(1, calls_of(dump, store, run) + 1):
+    count = calls_of(dump, store, run)
+    for call in range(max(count - last, 1), count + 1):
         done = stopped_at(call, number, when, tmp_path, dump, store)
         store.proxy.settle()
-        last = store.proxy.asked[-1]
-        assert store.held() in ([], [KEY]), (call, last)
+        assert store.held() in ([], [KEY]), call
         if store.held():  # it was stopped when the last call had been sent
             assert store.get(KEY) == whole
             assert any(one.call == "POST uploadId" for one in store.proxy.asked)
         if done.status and name != "SIGKILL":
-            assert store.uploads() == [], (call, last.call)
+            assert store.uploads() == [], call
         store.proxy.forget()
         assert run("apply", dump, *LIMIT, "-o", URL, "--force").status == 0
         assert (store.uploads(), store.get(KEY)) == ([], whole)
