@@ -66,7 +66,14 @@ ROOMS: dict[str, set[str]] = {
     "xxhash": {"measure.fingerprint"},
     # of the standard library
     "ast": {"formats.npy"},
-    "concurrent": {"engine.crew", "files.objects", "files.stores", "files.writing"},
+    "concurrent": {
+        "engine.crew",
+        "files.looking",
+        "files.objects",
+        "files.stores",
+        "files.uploads",
+        "files.writing",
+    },
     "fcntl": {"files.system"},
     "importlib": {"", "formats.zarr.reader", "cli.declared", "formats.registry", "registry"},
     "json": {

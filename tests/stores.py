@@ -65,6 +65,7 @@ class Proxy:
     """What stands before the server. Its words for a fault are these, and codes of errors.
 
     `stall` never answers, `slow` answers a few bytes at a time, `cut` sends half of an answer,
+    `halt` sends half of one and no more,
     `drop` ends the connection without one, `lost` does what is asked and ends the connection then.
     """
 
@@ -105,7 +106,7 @@ class Proxy:
                 if what in ("stall", "drop"):
                     self.close_connection = True
                     return
-                if what and what not in ("slow", "cut", "lost"):
+                if what and what not in ("slow", "cut", "lost", "halt"):
                     said.status = _STATUS.get(what, 403)
                     text = _ERROR.format(what).encode()
                     self.begin(said.status, {"Content-Type": "application/xml"}, len(text))
@@ -137,14 +138,16 @@ class Proxy:
                 self.end_headers()
 
             def send(self, data: bytes, what: str, said: Asked) -> None:
-                if what == "cut":
+                if what in ("cut", "halt"):
                     data = data[: len(data) // 2]
                 step = max(len(data) // 10, 1) if what == "slow" else len(data) or 1
                 for begin in range(0, len(data), step):
                     self.wfile.write(data[begin : begin + step])
                     said.sent += len(data[begin : begin + step])
                     time.sleep(0.02 if what == "slow" else 0)
-                if what == "cut":
+                if what == "halt":
+                    proxy.released.wait(_PATIENCE)
+                if what in ("cut", "halt"):
                     self.close_connection = True
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 - http.server's

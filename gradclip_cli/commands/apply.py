@@ -6,7 +6,7 @@ import inspect
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradclip_cli.commands.converting import converted, dropped, target_of
 from gradclip_cli.commands.deciding import (
@@ -17,12 +17,13 @@ from gradclip_cli.commands.deciding import (
     refuse_nonfinite,
     refuse_undecodable,
 )
-from gradclip_cli.commands.destinations import Outcomes, Way, Write, destination, sent
+from gradclip_cli.commands.destinations import Outcomes, Way, Write, sent
 from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.parting import Parts
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
+from gradclip_cli.commands.uploading import Uploads, all_sent, appear, placed
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
@@ -55,9 +56,6 @@ from gradclip_cli.tensors.names import listed as some_of
 from gradclip_cli.tensors.names import plural
 from gradclip_cli.tensors.renaming import renaming
 from gradclip_cli.tensors.selection import Selection
-
-if TYPE_CHECKING:
-    from gradclip_cli.commands.uploading import Uploads
 
 
 def apply(
@@ -136,7 +134,7 @@ def apply(
     parts.check(rule, chosen)
     way = Way(output, in_place, backup or "", force, dry_run, aim.read(dump))
     with contextlib.ExitStack() as stack:
-        target = destination(parts.own, operands, way, stack, form)
+        target = placed(parts.own, operands, way, stack, form)
         spools = spool(dump, stack)
         # One pass is enough where the norm is known, all values are rewritten anyway, and a refusal
         # can still discard what was written.
@@ -183,8 +181,7 @@ def apply(
         said.append(f"{plural(spare, 'parameter')} without a gradient")
     said += _missed(lost, target)
     said += scaled
-    if target is not None and not isinstance(target, targets.Targets) and not callable(target):
-        said += target.said()
+    said += target.said() if isinstance(target, Uploads) else []
     done = report(dump, moments, said, came_to, selection=selection)
     return dataclasses.replace(done, written=_where(parts.own, target, way, outcomes))
 
@@ -218,7 +215,7 @@ def _written(
     dump: Dump,
     outputs: Sequence[Output],
     plan: Plan,
-    target: "targets.Targets | Uploads | Write | None",
+    target: targets.Targets | Uploads | Write | None,
     way: Way,
     crew: Crew,
     lost: Lost,
@@ -232,15 +229,13 @@ def _written(
     if not isinstance(target, targets.Targets):
         if way.dry_run:
             yield _rehearsed(plan, outputs, crew)
-        elif not callable(target):
-            from gradclip_cli.commands.uploading import all_sent, appear
-
-            assert target is not None, "only a dry run may have no place"
+        elif isinstance(target, Uploads):
             indexes = [_index(outputs, one) for one in target.companions]
             yield all_sent(outputs, plan, crew, target, indexes)
             dump.check()
             appear(target)
         else:
+            assert target is not None, "only a dry run may have no place"
             outcomes, last = sent(outputs[0], plan, crew, target)
             yield outcomes
             dump.check()
@@ -300,13 +295,13 @@ def _changed(indices: Iterable[int], outcomes: Outcomes) -> bool:
 
 
 def _where(
-    dump: Dump, target: "targets.Targets | Uploads | Write | None", way: Way, outcomes: Outcomes
+    dump: Dump, target: targets.Targets | Uploads | Write | None, way: Way, outcomes: Outcomes
 ) -> Written:
     """Say where the results went, or would go."""
     count = len(dump.files)
     if target is None:
         return Written(None, count, dry_run=True)
-    if not isinstance(target, targets.Targets) and not callable(target):
+    if isinstance(target, Uploads):
         return Written(target.labels, count, dry_run=way.dry_run, folder=target.named)
     if not isinstance(target, targets.Targets):
         path = "-" if callable(way.output) else os.fspath(way.output or "-")

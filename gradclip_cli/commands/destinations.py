@@ -5,14 +5,12 @@ import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.places import is_special
 from gradclip_cli.files.spools import spool_file
 from gradclip_cli.files.system import open_raw
-from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.options import Path
 from gradclip_cli.rewrite import targets
@@ -21,9 +19,6 @@ from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.rewrite.streams import STREAM_BYTES, rewrite_all, rewrite_to_stream
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.names import escape
-
-if TYPE_CHECKING:
-    from gradclip_cli.commands.uploading import Uploads
 
 Write = Callable[[bytes], object]
 Outcomes = Mapping[int, Outcome]
@@ -47,7 +42,7 @@ def destination(
     way: Way,
     stack: contextlib.ExitStack,
     form: Format | None,
-) -> "targets.Targets | Uploads | Write | None":
+) -> targets.Targets | Write | None:
     """Give where the results go; whatever can be refused is refused here.
 
     It is None in a dry run that was told of no place, so that there is none to be checked.
@@ -66,10 +61,6 @@ def destination(
         )
     if way.output == "-":  # the command line gives a function
         raise GradclipError("-o", "- is no file", "give sys.stdout.buffer.write for that stream")
-    if not callable(way.output) and is_url(os.fspath(way.output)):
-        from gradclip_cli.commands.uploading import uploads  # no run that stays here waits for it
-
-        return uploads(dump, operands, os.fspath(way.output), way, stack, form)
     if form is not None and not callable(way.output):
         return targets.anew(os.fspath(way.output), way.force, way.read)
     if not callable(way.output) and not is_special(os.fspath(way.output)):

@@ -24,7 +24,6 @@ from gradclip_cli.compare.tolerance import Tolerance
 from gradclip_cli.engine.crew import Crew, Progress, crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
-from gradclip_cli.files.urls import named
 from gradclip_cli.formats.folders import Unreadable
 from gradclip_cli.formats.opening import STDIN, name_by_file
 from gradclip_cli.measure.meter import measure_tensors
@@ -71,7 +70,7 @@ def diff(
     """
     tolerance = Tolerance(rtol, atol)
     aligned = renaming(strip_prefix, rename)
-    operands = named(os.fspath(a)), named(os.fspath(b))
+    operands = (*tree.begun([os.fspath(a), os.fspath(b)]),)
     if operands == (STDIN, STDIN):
         raise GradclipError(STDIN, "standard input can be read only once", "name a file for A or B")
     bad: tuple[list[Unreadable], list[Unreadable]] = ([], [])

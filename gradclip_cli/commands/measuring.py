@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.engine.crew import Progress, crew
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.urls import named
+from gradclip_cli.files import tree
 from gradclip_cli.formats.paths import missing_ranks
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments
@@ -33,10 +33,10 @@ def listed(paths: Sequence[Path | Sequence[Path]], what: str = "file", how: str 
     found: list[str] = []
     for path in paths:
         some = [path] if isinstance(path, str | os.PathLike) else path
-        found += [named(os.fspath(one)) for one in some]
+        found += [os.fspath(one) for one in some]
     if not found:
         raise GradclipError("", f"no {what} is named", f"name files or folders{how}")
-    return found
+    return tree.begun(found)
 
 
 def few(size: int, tensors: int) -> bool:

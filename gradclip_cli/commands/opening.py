@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
 from gradclip_cli.files.marks import run_of
+from gradclip_cli.files.urls import named
 from gradclip_cli.formats.folders import Found, Unreadable, find
 from gradclip_cli.tensors.dump import Dump
 from gradclip_cli.tensors.renaming import Renaming, renamed
@@ -87,6 +88,7 @@ def opened_parameters(
     path: str, void_as: str | None, aligned: Renaming, combine: Sequence[str] = ()
 ) -> Dump:
     """Open the parameters of a model; raises `GradclipError` where aligned names are the same."""
+    path = named(path)
     parameters = opened(found([path], void_as, combine, aligned))
     renamed(parameters.tensors, aligned, path)
     return parameters

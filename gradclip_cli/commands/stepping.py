@@ -28,7 +28,8 @@ def steps_of(
     `aligned`. What is surely no dump is left out.
     Raises `GradclipError` where nothing else is there.
     """
-    kept = [path for path in paths if not _is_none(path)]
+    with tree.looked_at(paths):
+        kept = [path for path in paths if not _is_none(path)]
     if not kept:
         find(paths[:1]).open()  # says what is wrong with it
     ignored = [path for path in paths if path not in kept]
@@ -87,7 +88,8 @@ def _joined(
 ) -> dict[str, tuple[str, ...]]:
     """Give steps with the paths that make them: those of all ranks are one."""
     made = {step: paths for step, paths in found if step not in again}
-    groups = gathered([step for step in made if not is_report(step)], _names_none)
+    with tree.looked_at([step for step in made if not tree.is_folder(step)]):
+        groups = gathered([step for step in made if not is_report(step)], _names_none)
     last = {some[-1]: (called, some) for called, some in groups.items() if len(some) > 1}
     several = {step for _, some in last.values() for step in some}
     joined: dict[str, tuple[str, ...]] = {}

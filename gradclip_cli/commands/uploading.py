@@ -4,12 +4,13 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gradclip_cli.commands.destinations import Outcomes, Way, sent
+from gradclip_cli.commands.destinations import Outcomes, Way, Write, destination, sent
 from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
-from gradclip_cli.files.uploads import Upload, check_free, upload
+from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.formats.shards import is_index
 from gradclip_cli.rewrite import targets
@@ -17,6 +18,9 @@ from gradclip_cli.rewrite.outputs import Output, Plan
 from gradclip_cli.rewrite.passes import Outcome
 from gradclip_cli.tensors.dump import Companion, Dump
 from gradclip_cli.tensors.names import escape, plural
+
+if TYPE_CHECKING:
+    from gradclip_cli.files.uploads import Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Uploads:
     labels: tuple[str, ...]
     companions: tuple[Companion, ...] = ()
     named: str = ""
-    begun: tuple[Upload, ...] = ()
+    begun: "tuple[Upload, ...]" = ()
 
     def said(self) -> Iterator[str]:
         """Say what several objects are not."""
@@ -39,7 +43,21 @@ class Uploads:
             yield f"{several}, each of which appears whole: together they are not one change"
 
 
-def uploads(
+def placed(
+    dump: Dump,
+    operands: Sequence[str],
+    way: Way,
+    stack: contextlib.ExitStack,
+    form: Format | None,
+) -> targets.Targets | Uploads | Write | None:
+    """Give where the results go, in a store or as `destination` does; refuse what can be."""
+    output = way.output
+    if isinstance(output, str | os.PathLike) and is_url(os.fspath(output)):
+        return _begun(dump, operands, os.fspath(output), way, stack, form)
+    return destination(dump, operands, way, stack, form)
+
+
+def _begun(
     dump: Dump,
     operands: Sequence[str],
     output: str,
@@ -47,7 +65,8 @@ def uploads(
     stack: contextlib.ExitStack,
     form: Format | None,
 ) -> Uploads:
-    """Give where the results go, begun; whatever can be refused is refused here."""
+    from gradclip_cli.files.uploads import check_free, upload  # no run that stays here waits for it
+
     found = _places(dump, operands, output, form)
     for label in found.labels:
         _check_unlike(label, way.read)

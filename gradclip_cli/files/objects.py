@@ -8,11 +8,10 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradclip_cli.files import stores
-from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.outages import changed
 from gradclip_cli.files.services import Status
 from gradclip_cli.files.source import Reader, WholeSource
@@ -21,14 +20,12 @@ from gradclip_cli.frozen import frozen
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-HEAD = 1 << 16  # bytes, from the first on, with which an object is looked at
-_BLOCK = 1 << 14  # bytes that are got for less
-_MOST_BLOCKS = 16  # where one reads on and on
+BLOCK = 1 << 14  # bytes that are got for less
+_MOSTBLOCKS = 16  # where one reads on and on
 _PIECE = 8 << 20  # bytes
 _AHEAD = 3  # pieces
 _GAP = 1 << 10  # bytes between two ranges that are better got than left out
-_LOOKS_AT_ONCE = 16
-_KEPT = 48 << 20  # bytes of blocks
+KEPT = 48 << 20  # bytes of blocks
 
 
 class _Blocks:
@@ -44,13 +41,13 @@ class _Blocks:
 
     def put(self, key: Any, start: int, data: bytes) -> None:
         with self._lock:
-            for at in range(0, len(data), _BLOCK):
-                self._found[key, (start + at) // _BLOCK] = data[at : at + _BLOCK]
-            while len(self._found) > _KEPT // _BLOCK:
+            for at in range(0, len(data), BLOCK):
+                self._found[key, (start + at) // BLOCK] = data[at : at + BLOCK]
+            while len(self._found) > KEPT // BLOCK:
                 self._found.popitem(last=False)
 
 
-_BLOCKS = _Blocks()
+BLOCKS = _Blocks()
 
 
 @frozen
@@ -171,14 +168,12 @@ class _ObjectReader(Reader):
 
     def _keep_beginnings(self, start: int, end: int, data: bytes) -> None:
         """Keep the blocks in which tensors begin: some are looked at again."""
-        inside = {
-            at // _BLOCK + more for at in self._begins if start <= at < end for more in (0, 1)
-        }
+        inside = {at // BLOCK + more for at in self._begins if start <= at < end for more in (0, 1)}
         self._begins = [at for at in self._begins if at >= end]
         for number in sorted(inside):
-            at = number * _BLOCK
-            if start <= at and min(at + _BLOCK, self._source.size) <= end:
-                _BLOCKS.put(self._key, at, data[at - start : at - start + _BLOCK])
+            at = number * BLOCK
+            if start <= at and min(at + BLOCK, self._source.size) <= end:
+                BLOCKS.put(self._key, at, data[at - start : at - start + BLOCK])
 
     def _plan(self, offset: int) -> None:
         """Plan to get the range that is expected around an offset, and the smaller ones behind."""
@@ -193,17 +188,17 @@ class _ObjectReader(Reader):
     def _cut(self, start: int, end: int) -> Iterator[_Range]:
         """Cut a range into pieces; of what is kept as blocks none is got once more."""
         while start < end:
-            number, within = divmod(start, _BLOCK)
-            kept = _BLOCKS.get(self._key, number)
+            number, within = divmod(start, BLOCK)
+            kept = BLOCKS.get(self._key, number)
             if kept is not None and within < len(kept):
                 data = kept[within : within + end - start]
                 yield _Range(start, start + len(data), data)
                 start += len(data)
                 continue
             stop = min(end, start + _PIECE)
-            for later in range(number + 1, -(-stop // _BLOCK)):
-                if _BLOCKS.get(self._key, later) is not None:
-                    stop = later * _BLOCK
+            for later in range(number + 1, -(-stop // BLOCK)):
+                if BLOCKS.get(self._key, later) is not None:
+                    stop = later * BLOCK
                     break
             yield _Range(start, stop)
             start = stop
@@ -224,115 +219,19 @@ class _ObjectReader(Reader):
 
     def _looked_at(self, offset: int, size: int) -> memoryview:
         """Give bytes that nobody expected: those of a header, by blocks."""
-        number, within = divmod(offset, _BLOCK)
-        kept = _BLOCKS.get(self._key, number)
-        if kept is None and size >= 4 * _BLOCK:
+        number, within = divmod(offset, BLOCK)
+        kept = BLOCKS.get(self._key, number)
+        if kept is None and size >= 4 * BLOCK:
             return memoryview(self._ask(offset, offset + min(size, _PIECE)).result())
         if kept is None:
-            self._step = min(2 * self._step, _MOST_BLOCKS) if number == self._next else 1
-            count = max(-(-(within + size) // _BLOCK), self._step)
-            while count > 1 and _BLOCKS.get(self._key, number + count - 1) is not None:
+            self._step = min(2 * self._step, _MOSTBLOCKS) if number == self._next else 1
+            count = max(-(-(within + size) // BLOCK), self._step)
+            while count > 1 and BLOCKS.get(self._key, number + count - 1) is not None:
                 count -= 1
-            start = number * _BLOCK
-            end = min(start + count * _BLOCK, self._source.size)
+            start = number * BLOCK
+            end = min(start + count * BLOCK, self._source.size)
             found = self._ask(start, end).result()
-            _BLOCKS.put(self._key, start, found)
+            BLOCKS.put(self._key, start, found)
             self._next = number + count
             return memoryview(found)[within:]
         return memoryview(kept)[within:]
-
-
-def found(url: str, label: str) -> tuple[ObjectSource, bytes]:
-    """Give an object as it is now, and its first bytes."""
-    begun = _LOOKS.begun.pop(str(url), None)
-    if begun is None and (kept := _kept(url)) is not None:
-        status, head = kept
-    else:
-        status, head = (begun or _look(url)).result()
-        _LOOKS.more()
-        _BLOCKS.put((str(url), status.version), 0, head)
-        _LOOKED[str(url)] = status
-        if len(_LOOKED) > _KEPT // HEAD:
-            _LOOKED.pop(next(iter(_LOOKED)))
-    return ObjectSource(url, str(label), status.size, status.version), head
-
-
-def _look(url: str) -> "Future[tuple[Status, bytes]]":
-    async def ask(what: Any) -> tuple[Status, bytes]:
-        answer: tuple[Status, bytes] = await what.piece(url, 0, HEAD)
-        return answer
-
-    return stores.begun(url, ask)
-
-
-def _kept(url: str) -> tuple[Status, bytes] | None:
-    """Give what an object was when it was looked at, if it is the same still."""
-    if (was := _LOOKED.get(str(url))) is None or (now := stores.status(url)) != was:
-        return None
-    blocks = [_BLOCKS.get((str(url), now.version), number) for number in range(HEAD // _BLOCK)]
-    head = b"".join(block for block in blocks if block is not None)
-    return (now, head) if len(head) == min(HEAD, now.size) else None
-
-
-_LOOKED: dict[str, Status] = {}
-
-
-class _Looks:
-    """Looks at objects that are soon to be found, some of which have begun."""
-
-    def __init__(self) -> None:
-        self.due: deque[str] = deque()
-        self.begun: dict[str, Future[tuple[Status, bytes]]] = {}
-
-    def more(self) -> None:
-        while self.due and len(self.begun) < _LOOKS_AT_ONCE:
-            url = self.due.popleft()
-            self.begun[str(url)] = _look(url)
-
-
-_LOOKS = _Looks()
-
-
-@contextlib.contextmanager
-def looked_at(urls: Sequence[str]) -> Iterator[None]:
-    """Look at objects some at a time, while they are found one after the other."""
-    _LOOKS.due.extend(url for url in dict.fromkeys(urls) if url not in _LOOKED)
-    try:
-        _LOOKS.more()
-        yield
-    finally:
-        _LOOKS.due.clear()
-        for future in _LOOKS.begun.values():
-            future.cancel()
-        _LOOKS.begun.clear()
-
-
-class ObjectStream(RangeStream):
-    """An object as a library takes an open file."""
-
-    def __init__(self, url: str) -> None:
-        source, _ = found(url, url)
-        self._open = contextlib.ExitStack()
-        super().__init__(self._open.enter_context(source.opened()), 0, source.size)
-
-    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Fill a buffer, or some of it."""
-        if len(buffer) >= HEAD:
-            self._reader.expect(self._at, len(buffer))
-        return super().readinto(buffer)
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._open.close()
-        super().close()
-
-
-def whole(url: str) -> bytes:
-    """Give all bytes of an object, which is small."""
-    source, head = found(url, url)
-    data = bytearray(source.size)
-    data[: len(head)] = head
-    with source.opened() as reader:
-        reader.expect(len(head), source.size - len(head))
-        reader.read_exactly(memoryview(data)[len(head) :], len(head))
-    return bytes(data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradclip_cli.engine.crew import INTERRUPTED
 from gradclip_cli.files import outages
-from gradclip_cli.files.services import SERVICES, Service, Status
+from gradclip_cli.files.services import SERVICES, Status
 from gradclip_cli.files.system import after_forks
 from gradclip_cli.files.urls import check_read, scheme_of
 
@@ -34,7 +34,7 @@ Ask = Callable[[Any], Coroutine[Any, Any, Given]]
 """Asks a service for something."""
 
 _UNDER_WAY: "weakref.WeakSet[Future[Any]]" = weakref.WeakSet()
-_KNOWN: dict[tuple[Any, ...], Service] = {}
+_KNOWN: dict[tuple[Any, ...], Any] = {}
 
 
 def _interrupt() -> None:
@@ -90,7 +90,8 @@ def _file_system(scheme: str) -> Any:
 
 
 async def _patiently(url: str, what: Any, ask: Ask[Given]) -> Given:
-    for pause in (*PAUSES, None):
+    pauses = PAUSES[:1] if scheme_of(url) == "gs" else PAUSES  # gcsfs has patience of its own
+    for pause in (*pauses, None):
         try:
             return await ask(what)
         except Exception as error:
@@ -117,6 +118,12 @@ def begun(url: str, ask: Ask[Given], lasts: bool = False) -> "Future[Given]":
 def asked(url: str, ask: Ask[Given]) -> Given:
     """Ask the service of a URL for something, and wait for it; as `begun`."""
     return begun(url, ask).result()
+
+
+def forget() -> None:
+    """Let libraries forget what they have listed."""
+    for one in _KNOWN.values():
+        one.fs.invalidate_cache()
 
 
 # What is asked for everywhere

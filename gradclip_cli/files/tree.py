@@ -15,10 +15,19 @@ from typing import BinaryIO
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource, Front, WholeSource, check_regular
 from gradclip_cli.files.system import NO_WAIT, open_raw, read_at
-from gradclip_cli.files.urls import is_url, scheme_of
+from gradclip_cli.files.urls import is_url, named, scheme_of
 
 _HEAD = 4096  # bytes, in which nearly always the whole header of a file is
 _FOLDERS: dict[str, bool] = {}  # URLs that were folders, or objects, when they were looked at
+
+
+def begun(paths: Sequence[str]) -> list[str]:
+    """Begin a run over operands, whose objects are looked at anew; gives them as they are shown."""
+    if any(map(is_url, paths)):
+        from gradclip_cli.files import looking
+
+        looking.forget()
+    return [*map(named, paths)]
 
 
 def is_folder(path: str) -> bool:
@@ -30,10 +39,10 @@ def is_folder(path: str) -> bool:
     if scheme_of(path) in ("http", "https"):
         return False
     if path not in _FOLDERS:
-        from gradclip_cli.files import objects, stores
+        from gradclip_cli.files import looking, stores
 
         try:
-            objects.found(path, path)
+            looking.found(path, path, again=False)
             _FOLDERS[path] = False
         except FileNotFoundError:
             if not stores.below(f"{path}/", most=1):
@@ -137,9 +146,9 @@ def _listed(folder: str) -> list[str]:
 def beginning(path: str, label: str) -> Iterator[tuple[WholeSource, Front, bytes]]:
     """Give a file, its front, and the first bytes, while it is open; anything else is refused."""
     if is_url(path):
-        from gradclip_cli.files import objects
+        from gradclip_cli.files import looking
 
-        found, head = objects.found(path, label)
+        found, head = looking.found(path, label)
         with found.opened() as reader:
 
             def more(count: int, position: int) -> bytes:
@@ -164,9 +173,9 @@ def looked_at(paths: Sequence[str]) -> AbstractContextManager[None]:
     urls = [path for path in paths if is_url(path)]
     if len(urls) < 2:
         return contextlib.nullcontext()
-    from gradclip_cli.files import objects
+    from gradclip_cli.files import looking
 
-    return objects.looked_at(urls)
+    return looking.looked_at(urls)
 
 
 def source_of(path: str, label: str) -> WholeSource:
@@ -188,9 +197,9 @@ def head(path: str, count: int) -> bytes | None:
     """Give the first bytes of a file; None where there is no regular one that can be read."""
     try:
         if is_url(path):
-            from gradclip_cli.files import objects
+            from gradclip_cli.files import looking
 
-            return objects.found(path, path)[1][:count]
+            return looking.found(path, path, again=False)[1][:count]
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as stream:
@@ -202,9 +211,9 @@ def head(path: str, count: int) -> bytes | None:
 def whole(path: str) -> bytes:
     """Give all bytes of a file, which is a small one."""
     if is_url(path):
-        from gradclip_cli.files import objects
+        from gradclip_cli.files import looking
 
-        return objects.whole(path)
+        return looking.whole(path)
     check_regular(os.stat(path).st_mode, path)
     with open(path, "rb") as stream:
         return stream.read()
@@ -213,9 +222,9 @@ def whole(path: str) -> bytes:
 def stream_of(path: str) -> BinaryIO:
     """Open a file for a library, until it is closed."""
     if is_url(path):
-        from gradclip_cli.files import objects
+        from gradclip_cli.files import looking
 
-        return io.BufferedReader(objects.ObjectStream(path), _HEAD)
+        return io.BufferedReader(looking.ObjectStream(path), _HEAD)
     return open(path, "rb", buffering=0)
 
 
@@ -236,7 +245,9 @@ def sizes(folder: str) -> Iterator[tuple[str, int]]:
 def known_by(path: str) -> tuple[int, int, int]:
     """Give what a file is known by: its size, what is another where bytes are, or anything is."""
     if is_url(path):
-        found = source_of(path, path)
+        from gradclip_cli.files import looking
+
+        found, _ = looking.found(path, path, again=False)
         return found.size, found.modified_ns, found.changed_ns
     status = os.stat(path)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -10,7 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 import gradclip_cli
+from gradclip_cli.errors import GradclipError
+from gradclip_cli.files import tree
+from gradclip_cli.files.source import Source
 from tests import dcps, pts
+from tests.contracts.sources import DATA, SourceContract
 from tests.running import Run, loaded_by, one_error, program
 from tests.stores import BUCKET, Asked, Store, free_port
 
@@ -160,6 +164,39 @@ def test_what_is_said_is_the_same_but_for_where(
     assert there.status == here.status
 
 
+class TestObjects(SourceContract):
+    """An object of a store is a source as others are."""
+
+    @pytest.fixture
+    def source(self, store: Store) -> Source:
+        return tree.source_of(store.put("data", DATA), "data")
+
+    def test_another_object_is_noticed(self, source: Source, store: Store) -> None:
+        store.put("data", DATA[::-1])
+        with pytest.raises(GradclipError, match="changed while gradclip was reading it"):
+            source.check()
+        with source.opened() as reader, pytest.raises(GradclipError, match="changed while"):
+            reader.read_exactly(memoryview(bytearray(9)), 0)
+        assert tree.source_of(source.path, "data").stamp != source.stamp
+
+    def test_what_is_expected_is_got_at_once_and_not_again(
+        self, source: Source, store: Store
+    ) -> None:
+        store.put("data", DATA * 20_000)
+        source = tree.source_of(source.path, "data")
+        store.proxy.forget()
+        found = bytearray(len(DATA) * 20_000)
+        with source.opened() as reader:
+            reader.expect(10, 8_000_000)
+            reader.expect(8_000_010, len(found) - 8_000_010)
+            for begin in range(10, len(found), 999_999):
+                reader.read_exactly(memoryview(found)[begin : begin + 999_999], begin)
+        assert bytes(found[10:]) == (DATA * 20_000)[10:]
+        asked = store.proxy.read("data")
+        assert sum(one.sent for one in asked) == len(found) - 10
+        assert len(asked) == -(-(len(found) - 10) // (8 << 20))
+
+
 # What goes wrong
 
 
@@ -199,12 +236,13 @@ def test_what_fails_for_a_moment_is_asked_for_again(
     )
 
 
+@pytest.mark.parametrize("word", ["stall", "halt"])
 def test_a_store_that_is_silent_is_asked_again(
-    dump: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    word: str, dump: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradclip_cli.files.stores.SILENCE", 1)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # so that another connection is made
-    store.proxy.fault = fails_first("stall", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", word)  # so that other connections are made
+    store.proxy.fault = fails_first(word, 1)
     assert (
         gradclip_cli.inspect(dump).global_norm
         == gradclip_cli.inspect(tmp_path / "g.npy").global_norm
@@ -432,6 +470,6 @@ def test_a_missing_library_names_the_extra(name: str, store: Store) -> None:
 def test_no_path_waits_for_what_only_urls_need(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(2))
     loaded = loaded_by("inspect", str(tmp_path / "x.npy"))
-    own = {"stores", "objects", "services", "outages", "uploads"}
+    own = {"stores", "objects", "looking", "services", "outages", "uploads"}
     assert not loaded & {"fsspec", "aiohttp", "s3fs", "asyncio"}
     assert not loaded & {f"gradclip_cli.files.{one}" for one in own}
