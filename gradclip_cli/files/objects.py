@@ -8,7 +8,8 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradclip_cli.files import stores
@@ -96,8 +97,20 @@ class ObjectSource(WholeSource):
 
     def check(self) -> None:
         """Raise `GradclipError` if another object is there by now."""
-        if stores.status(self.path) != self.status:
-            raise changed(self.path)
+        check_all([self])
+
+
+def check_all(sources: Sequence[ObjectSource]) -> None:
+    """Do as `check` of each, all at once."""
+    asked = [(one, stores.begun(one.path, partial(_now, one.path))) for one in sources]
+    for one, future in asked:
+        if future.result() != one.status:
+            raise changed(one.path)
+
+
+async def _now(url: str, what: Any) -> Status:
+    found: Status = await what.status(url)
+    return found
 
 
 class _Range:

@@ -8,12 +8,12 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import FileSource, Front, WholeSource, check_regular
+from gradclip_cli.files.source import FileSource, Front, Source, WholeSource, check_regular
 from gradclip_cli.files.system import NO_WAIT, open_raw, read_at
 from gradclip_cli.files.urls import is_url, named, scheme_of
 
@@ -191,6 +191,18 @@ def source_of(path: str, label: str) -> WholeSource:
         return FileSource.of(descriptor, path, label)
     finally:
         os.close(descriptor)
+
+
+def check(sources: Iterable[Source]) -> None:
+    """Raise `GradclipError` where one is no longer the same; objects are asked for all at once."""
+    due = [*dict.fromkeys(sources)]
+    if any(is_url(source.path) for source in due):
+        from gradclip_cli.files import objects
+
+        objects.check_all([one for one in due if isinstance(one, objects.ObjectSource)])
+        due = [one for one in due if not isinstance(one, objects.ObjectSource)]
+    for source in due:
+        source.check()
 
 
 def head(path: str, count: int) -> bytes | None:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from gradclip_cli.files import tree
 from gradclip_cli.files.source import Source
 from gradclip_cli.frozen import frozen
 from gradclip_cli.tensors.dtypes import DType
@@ -88,11 +89,10 @@ class DumpFile:
         for source in {id(one): one for one in (*self.sources, *self.proofs)}.values():
             source.prove()
 
-    def check(self) -> None:
-        """Look at what readers do not each look at; raises `GradclipError` where it has changed."""
-        for source in (self.source, *self.proofs):
-            if source.sampled:
-                source.check()
+    @property
+    def sampled(self) -> Iterator[Source]:
+        """Those at which readers do not each look."""
+        return (source for source in (self.source, *self.proofs) if source.sampled)
 
     @property
     def sources(self) -> Iterator[Source]:
@@ -198,11 +198,8 @@ class Dump:
 
         Raises `GradclipError` where it has changed.
         """
-        for file in self.files:
-            file.check()
-        for companion in self.companions:
-            if companion.source is not None:
-                companion.source.check()
+        found = [source for file in self.files for source in file.sampled]
+        tree.check([*found, *(one.source for one in self.companions if one.source is not None)])
 
 
 def end_of(tensors: Iterable[Tensor], data_start: int = 0) -> int:
