@@ -96,7 +96,11 @@ class Proxy:
                 span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
                 place = (int(span[1]), int(span[2]) + 1) if span else None
                 said = Asked(self.command, urllib.parse.unquote(path), query, place)
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                size = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(size)
+                if len(body) < size:  # who asked is gone
+                    self.close_connection = True
+                    return
                 with proxy._lock:
                     proxy.asked.append(said)
                     number = len(proxy.asked)
@@ -179,9 +183,10 @@ class Proxy:
 
     def settle(self) -> None:
         """Wait until all is done that was asked for, also by those who are gone."""
-        until = time.monotonic() + _PATIENCE
-        while self._busy and time.monotonic() < until:
-            time.sleep(0.01)
+        quiet = 0
+        while quiet < 15:
+            quiet = 0 if self._busy else quiet + 1
+            time.sleep(0.02)
 
     def forget(self) -> None:
         """Forget what was asked, and let all go well."""

@@ -84,6 +84,8 @@ def test_nothing_is_replaced_without_force(
 ) -> None:
     path: Path = request.getfixturevalue(size)
     store.put(KEY, b"other")
+    dry = run("apply", path, *LIMIT, "-o", f"{URL}.other.npy", "--dry-run")
+    assert (dry.status, store.held(), store.uploads()) == (0, [KEY], [])
     for more in ((), ("--dry-run",)):
         done = run("apply", path, *LIMIT, "-o", URL, *more)
         assert (done.status, store.get(KEY)) == (2, b"other")
