@@ -82,7 +82,7 @@ def _file_system(scheme: str) -> Any:
         asked |= (
             {"requests_timeout": patience}
             if scheme == "gs"
-            else {"client_kwargs": {"timeout": patience}}
+            else {"client_kwargs": {"timeout": patience, "trust_env": True}}  # as for a proxy
         )
     found = fsspec.filesystem(scheme, **asked)
     found.retries = 1
