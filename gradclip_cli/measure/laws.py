@@ -35,6 +35,37 @@ def merged(kind: type[Kind], parts: Iterable[Kind]) -> Kind:
     return kind(*[law(list(map(get, parts))) for get, law in _laws(cast(Any, kind))])
 
 
+_WAITING = 32  # parts that wait to be merged, of what has many
+_HELD = 8192  # of all together: of a million spans the last few of each tensor are half of them
+
+
+def gathered(kind: type[Kind], found: Iterable[tuple[int, Kind]]) -> dict[int, Kind]:
+    """Merge parts by their numbers, as they come: no more than some are held."""
+    whole: dict[int, Kind] = {}
+    parts: dict[int, list[Kind]] = {}
+    held = 0
+
+    def merge(number: int) -> int:
+        some = parts.pop(number)
+        whole[number] = merged(kind, (whole[number], *some))
+        return len(some)
+
+    for number, part in found:
+        if number not in whole:
+            whole[number] = part
+            continue
+        some = parts.setdefault(number, [])
+        some.append(part)
+        held += 1
+        if len(some) == _WAITING:
+            held -= merge(number)
+        elif held == _HELD:
+            held -= sum(map(merge, list(parts)))
+    for number in list(parts):
+        merge(number)
+    return whole
+
+
 @cache
 def _laws(kind: Any) -> tuple[tuple[Callable[[Any], Any], Law], ...]:
     fields = dataclasses.fields(kind)

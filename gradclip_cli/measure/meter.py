@@ -11,7 +11,8 @@ from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import Reader
 from gradclip_cli.measure.fingerprint import written_each
 from gradclip_cli.measure.gauge import Gauge, measure_each
-from gradclip_cli.measure.moments import Moments, knowing, merge
+from gradclip_cli.measure.laws import gathered
+from gradclip_cli.measure.moments import Moments, knowing
 from gradclip_cli.measure.prints import Prints
 from gradclip_cli.measure.spans import Span, Work, blocks, cut
 from gradclip_cli.measure.statistics import EXPONENTS, FINGERPRINT, Asked, Further
@@ -31,16 +32,9 @@ def measure_tensors(
 
     These have the statistics that are `asked` for, such as fingerprints.
     """
-    found: dict[int, Moments] = {}
-    parts: dict[int, list[Moments]] = {}  # of tensors that have several
     size = sum([tensors[index].size for index in chosen])
     visitor = partial(_measured, norm_type, asked)
-    for index, part in swept(crew, visitor, cut(tensors, chosen), "measuring", size):
-        if index in found:
-            parts.setdefault(index, [found[index]]).append(part)
-        else:
-            found[index] = part
-    found |= {index: merge(some) for index, some in parts.items()}
+    found = gathered(Moments, swept(crew, visitor, cut(tensors, chosen), "measuring", size))
     nothing = of_nothing(norm_type, asked)
     return {index: found.get(index, nothing) for index in chosen}
 
