@@ -7,6 +7,8 @@ become that of both by arithmetic on polynomials over GF(2), as in `crc32_combin
 import threading
 from functools import cache
 
+from gradclip_cli.engine.learnt import Learner, number_of, tell
+
 _POLYNOMIAL = 0xEDB88320  # of CRC-32, its highest power in the lowest bit
 _ONE = 1 << 31
 
@@ -49,21 +51,23 @@ def _shift(size: int) -> int:
     return total
 
 
-class Tally:
+class Tally(Learner):
     """What has been read of `size` bytes, and the checksum of what is known from the first on.
 
-    Threads may add to it at once. Copied to another process it begins anew.
+    Threads may add to it at once. Copied to another process it begins anew, and what is added there
+    can be told to this one.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, number: int = 0) -> None:
         self._size = size
+        self.number = number
         self._known = (0, 0)
         self._apart: dict[int, tuple[int, int]] = {}  # by their begin: end, checksum
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type["Tally"], tuple[int]]:
-        """Let a copy know the size alone."""
-        return Tally, (self._size,)
+    def __reduce__(self) -> tuple[type["Tally"], tuple[int, int]]:
+        """Let a copy know the size, and whose copy it is."""
+        return Tally, (self._size, self.number or number_of(self))
 
     @property
     def known(self) -> tuple[int, int]:
@@ -77,6 +81,7 @@ class Tally:
 
     def add(self, begin: int, end: int, checksum: int) -> bool:
         """Take note of a piece; says whether it was the last that was missing."""
+        tell(self, begin, end, checksum)
         with self._lock:
             if self.is_whole or 0 < begin < self._known[0]:  # it was read before
                 return False
@@ -88,3 +93,8 @@ class Tally:
                 start, checksum = self._known
                 self._known = (at, combined(checksum, own, at - start))
             return self.is_whole
+
+    def learn(self, *fact: int) -> None:
+        """Take note of a piece that was read elsewhere."""
+        begin, end, checksum = fact
+        self.add(begin, end, checksum)
