@@ -7,7 +7,7 @@ from itertools import chain, starmap
 from gradclip_cli.commands.measuring import listed as named
 from gradclip_cli.commands.spooling import finish
 from gradclip_cli.errors import GradclipError, worded
-from gradclip_cli.files.source import StreamSource
+from gradclip_cli.files.streams import StreamSource
 from gradclip_cli.formats.folders import Place, find
 from gradclip_cli.formats.opening import is_no_dump
 from gradclip_cli.formats.shards import UNINDEXED

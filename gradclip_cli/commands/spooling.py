@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.holes import reserve
-from gradclip_cli.files.source import FileSource, StreamSource
+from gradclip_cli.files.source import FileSource
 from gradclip_cli.files.spools import spool_file, spool_folder
+from gradclip_cli.files.streams import StreamSource
 from gradclip_cli.files.system import room
 from gradclip_cli.tensors.dump import Dump, DumpFile, end_of
 

@@ -29,6 +29,11 @@ class DerivedSource(Source):
         return self.base.seeks
 
     @property
+    def is_here(self) -> bool:
+        """Whether the base is."""
+        return self.base.is_here
+
+    @property
     def stamp(self) -> tuple[int, ...]:
         """That of the base."""
         return self.base.stamp
@@ -71,6 +76,11 @@ class MergedSource(Source):
     def seeks(self) -> bool:  # type: ignore[override]
         """Whether all do."""
         return all(base.seeks for base in self.bases)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether one of them is."""
+        return any(base.is_here for base in self.bases)
 
     @property
     def stamp(self) -> tuple[int, ...]:

@@ -63,6 +63,11 @@ class MemorySource(Source):
         return self.ends[-1] if self.ends else 0
 
     @property
+    def is_here(self) -> bool:
+        """Say that it is: to send it would take longer than what is done with it."""
+        return True
+
+    @property
     def stamp(self) -> tuple[int, ...]:
         """The sizes alone."""
         return self.ends

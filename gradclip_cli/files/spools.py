@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Stream
+from gradclip_cli.files.streams import Stream
 from gradclip_cli.files.system import path_of
 
 _PIECE = 1 << 20

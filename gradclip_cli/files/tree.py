@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import FileSource, Front, Source, WholeSource, check_regular
+from gradclip_cli.files.source import FileSource, Source, WholeSource, check_regular
+from gradclip_cli.files.streams import Front
 from gradclip_cli.files.system import NO_WAIT, open_raw, read_at
 from gradclip_cli.files.urls import is_url, named, scheme_of
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front
+from gradclip_cli.files.streams import Front
 from gradclip_cli.tensors.dump import Tensor
 from gradclip_cli.tensors.names import quoted
 

@@ -18,7 +18,8 @@ import warnings
 from collections.abc import Sequence
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front, Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.layouts import Layout, are_alike, check_held, laid, unchanged
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import DType, numeric, void, without_letter

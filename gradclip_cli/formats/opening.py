@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
-from gradclip_cli.files.source import Front, Source, Stream, StreamSource, WholeSource
+from gradclip_cli.files.source import Source, WholeSource
 from gradclip_cli.files.spools import Spool, spool_file
+from gradclip_cli.files.streams import Front, Stream, StreamSource
 from gradclip_cli.files.system import open_fifo, path_of
 from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats import registry

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front, Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.layouts import Layout, are_alike, unchanged
 from gradclip_cli.frozen import frozen
 from gradclip_cli.registry import load

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front, Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.counted import named_by_file
 from gradclip_cli.formats.layouts import Layout, are_alike, check_held, check_names, laid
 from gradclip_cli.formats.pieces import SHARDING, begins

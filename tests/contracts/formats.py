@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import FileSource, Front
+from gradclip_cli.files.source import FileSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.opening import open_file
 from gradclip_cli.formats.registry import Format

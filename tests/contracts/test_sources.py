@@ -12,7 +12,8 @@ import pytest
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.memory import MemorySource
-from gradclip_cli.files.source import FileSource, Front, Reader, Source, Stream, StreamSource
+from gradclip_cli.files.source import FileSource, Reader, Source
+from gradclip_cli.files.streams import Front, Stream, StreamSource
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.frozen import frozen

@@ -7,7 +7,8 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front, Source
+from gradclip_cli.files.source import Source
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats import registry
 from gradclip_cli.formats.registry import Format
 from gradclip_cli.tensors.dtypes import numeric

@@ -13,7 +13,8 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
 from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.places import leads_out
-from gradclip_cli.files.source import Front, Source, WholeSource
+from gradclip_cli.files.source import Source, WholeSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.counted import gradients_among, kind_of
 from gradclip_cli.formats.dcp.plan import Planned, Record
 from gradclip_cli.formats.pieces import Shape, in_c_order, joined

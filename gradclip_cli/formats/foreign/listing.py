@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.checksums import Tally
 from gradclip_cli.files.derived import DerivedSource
-from gradclip_cli.files.source import Front, Reader, Source, WholeSource
+from gradclip_cli.files.source import Reader, Source, WholeSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats import counted
 from gradclip_cli.formats.foreign.helper import Helper, helped
 from gradclip_cli.formats.foreign.words import dtype_of

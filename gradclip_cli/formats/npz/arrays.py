@@ -15,7 +15,8 @@ from zipfile import ZIP_STORED
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import PackedSource, StoredSource
-from gradclip_cli.files.source import Front, Reader, Source, WholeSource
+from gradclip_cli.files.source import Reader, Source, WholeSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats import npy
 from gradclip_cli.formats.archives import (
     abouts_of,

@@ -13,7 +13,8 @@ from typing import Any
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.members import Member, Part, RangeStream, StoredSource
-from gradclip_cli.files.source import Front, Reader, WholeSource
+from gradclip_cli.files.source import Reader, WholeSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.archives import members_of
 from gradclip_cli.formats.pt.allowed import WAY_OUT, Allowed, Storage, View, shown
 from gradclip_cli.formats.pt.opcodes import PickleError, read_pickle

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gradclip_cli.files.source import Front
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.counted import (
     OPTIMIZER,
     SHARED,

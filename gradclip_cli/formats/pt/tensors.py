@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.files.source import Front, Reader, Source, WholeSource
+from gradclip_cli.files.source import Reader, Source, WholeSource
+from gradclip_cli.files.streams import Front
 from gradclip_cli.formats.archives import sealed
 from gradclip_cli.formats.layouts import Layout, are_alike
 from gradclip_cli.formats.pt import containers

@@ -5,12 +5,13 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import field
-from typing import ClassVar
+from dataclasses import field, fields
+from typing import Any, ClassVar
 
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
-from gradclip_cli.files.source import Front, Reader, Source
+from gradclip_cli.files.source import Reader, Source
+from gradclip_cli.files.streams import Front
 from gradclip_cli.files.urls import is_url
 from gradclip_cli.formats.foreign import listing
 from gradclip_cli.frozen import frozen
@@ -63,6 +64,11 @@ class FolderSource(Source):
 
     sampled: ClassVar[bool] = True
 
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """Give what a copy knows: another process may work in another folder."""
+        state = {one.name: getattr(self, one.name) for one in fields(self)}
+        return None, {**state, "path": tree.absolute(self.path)}
+
     @property
     def stamp(self) -> tuple[int, ...]:
         """Number of files, of their bytes, and what shows any change of their times and places."""
@@ -108,7 +114,7 @@ def seen(path: str, label: str) -> tuple[int, ...]:
         return len(listed), sizes, zlib.crc32(data), zlib.adler32(data)
     home = os.path.realpath(folder)
     found = sorted(_files(folder, home, label))
-    size = sum(status[2] for _, status in found)
+    size = sum(status[1] for _, status in found)
     data = repr(found).encode("utf-8", "surrogateescape")
     return len(found), size, zlib.crc32(data), zlib.adler32(data)
 
@@ -138,7 +144,8 @@ def _files(folder: str, home: str, label: str) -> Iterator[tuple[str, tuple[int,
                     due.append((entry.path, depth + 1))
                 elif stat.S_ISREG(status.st_mode):
                     times = status.st_mtime_ns, status.st_ctime_ns
-                    yield entry.path, (status.st_dev, status.st_ino, status.st_size, *times)
+                    # Another process may know the folder by another path, the disk by a number.
+                    yield entry.path[len(folder) :], (status.st_ino, status.st_size, *times)
                 else:
                     raise GradclipError(
                         label,
