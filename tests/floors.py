@@ -42,6 +42,8 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 ROOMS: dict[str, set[str]] = {
     "tensorstore": {"formats.zarr.reader"},
     "msgpack": {"formats.flax.reader"},
+    "dask": {"engine.cluster"},
+    "distributed": {"engine.cluster"},
     "h5py": {"formats.hdf5.reader"},
     "hdf5plugin": {"formats.hdf5.reader"},
     "fsspec": {"files.stores"},
@@ -75,7 +77,10 @@ ROOMS: dict[str, set[str]] = {
         "files.writing",
     },
     "fcntl": {"files.system"},
-    "importlib": {"", "formats.zarr.reader", "cli.declared", "formats.registry", "registry"},
+    "importlib": {
+        *("", "cli.declared", "engine.cluster", "engine.versions", "formats.registry"),
+        *("formats.zarr.reader", "registry"),
+    },
     "json": {
         *(
             "formats.flax.reader",
@@ -94,7 +99,8 @@ ROOMS: dict[str, set[str]] = {
     },
     "subprocess": {"formats.foreign.helper"},
     "tempfile": {"files.spools"},
-    "time": {"render.progress"},
+    "socket": {"engine.cluster"},
+    "time": {"engine.cluster", "render.progress"},
     "traceback": {"cli.boundary"},
     "zipfile": {"files.members", "formats.archives", "formats.npz.arrays"},
     # nowhere
@@ -102,7 +108,7 @@ ROOMS: dict[str, set[str]] = {
         name: set()
         for name in (
             *("click", "ctypes", "datetime", "mmap", "multiprocessing", "pathlib", "pickle"),
-            *("random", "socket", "urllib"),
+            *("random", "urllib"),
         )
     },
 }

@@ -14,6 +14,7 @@ from gradclip_cli.cli.shared import (
     ONE_GRADIENT,
     PATHS,
     REPORT,
+    SCHEDULER,
     SELECTION,
     VOID_AS,
     WORKERS,
@@ -231,6 +232,7 @@ def command() -> Command:
             ALL,
             *REPORT,
             WORKERS,
+            SCHEDULER,
         ),
         (
             "gradclip apply grads.safetensors --clip-norm 5.0 -o clipped.safetensors",

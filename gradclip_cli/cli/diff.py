@@ -6,7 +6,16 @@ import typer
 
 from gradclip_cli.cli import boundary, output
 from gradclip_cli.cli.declared import Command, Given
-from gradclip_cli.cli.shared import ALIGNED, COMBINE, REPORT, ROWS, SELECTION, VOID_AS, WORKERS
+from gradclip_cli.cli.shared import (
+    ALIGNED,
+    COMBINE,
+    REPORT,
+    ROWS,
+    SCHEDULER,
+    SELECTION,
+    VOID_AS,
+    WORKERS,
+)
 from gradclip_cli.errors import together
 from gradclip_cli.options import Operand, Option, number
 
@@ -58,7 +67,7 @@ def command() -> Command:
     return Command(
         "diff",
         (A, B),
-        (RTOL, ATOL, *_ALIGNED, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS),
+        (RTOL, ATOL, *_ALIGNED, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS, SCHEDULER),
         (
             "gradclip diff step-19.safetensors step-20.safetensors",
             "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",

@@ -14,6 +14,7 @@ from gradclip_cli.cli.shared import (
     PATHS,
     REPORT,
     ROWS,
+    SCHEDULER,
     SELECTION,
     VOID_AS,
     WORKERS,
@@ -159,6 +160,7 @@ def command() -> Command:
             FAIL_NONFINITE,
             *REPORT,
             WORKERS,
+            SCHEDULER,
         ),
         (
             "gradclip inspect grads.safetensors",

@@ -38,7 +38,7 @@ ONE_GRADIENT = Option(
 
 COMBINE = Option(
     "combine",
-    "Names in several files: pieces (shards), copies, sum, mean.",
+    "Names in files: pieces (shards), copies, sum, mean.",
     metavar="[GLOB=]WAY",
     group="What counts",
     common=True,
@@ -127,5 +127,11 @@ WORKERS = Option(
     "Threads; one for each processor if not given.",
     metavar="N",
     parse=count("workers"),
+    group="Other",
+)
+SCHEDULER = Option(
+    "scheduler",
+    "Let Dask work: tcp://HOST:8786, env or local.",
+    metavar="ADDRESS",
     group="Other",
 )

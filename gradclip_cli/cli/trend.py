@@ -14,6 +14,7 @@ from gradclip_cli.cli.shared import (
     FORCE,
     ONE_GRADIENT,
     REPORT,
+    SCHEDULER,
     SELECTION,
     VOID_AS,
     WORKERS,
@@ -178,6 +179,7 @@ def command() -> Command:
             ALL,
             *REPORT,
             WORKERS,
+            SCHEDULER,
         ),
         (
             "gradclip trend run/",

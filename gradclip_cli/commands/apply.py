@@ -18,13 +18,14 @@ from gradclip_cli.commands.deciding import (
     refuse_undecodable,
 )
 from gradclip_cli.commands.destinations import Outcomes, Way, Write, sent
-from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
+from gradclip_cli.commands.measuring import able, listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.parting import Parts
 from gradclip_cli.commands.planning import edits_of, laid_out
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.commands.uploading import Uploads, all_sent, appear, placed
-from gradclip_cli.engine.crew import Crew, Progress, crew
+from gradclip_cli.engine.crew import Crew, Progress
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
 from gradclip_cli.files.attributes import Lost
@@ -80,6 +81,7 @@ def apply(
     rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
@@ -100,9 +102,9 @@ def apply(
     are not one gradient, and refused, unless `one_gradient` says so. What tensors of one name in
     several files are to each other `combine` says, once `strip_prefix` and `rename` have aligned
     their names, as in `inspect`. `void_as` is the dtype of arrays whose files say no more than the
-    size of their values. Raises `GradclipError` for what cannot be read or written, and
-    `RefusedError` for gradients that cannot be clipped; either way every target is as it was. A dry
-    run tries all of it, and writes nothing.
+    size of their values. The workers of `scheduler`, as in `inspect`, read and write. Raises
+    `GradclipError` for what cannot be read or written, and `RefusedError` for gradients that cannot
+    be clipped; either way every target is as it was. A dry run tries all of it, and writes nothing.
     """
     wish = {"norm_type": norm_type, "eps": eps, "like": like, "nonfinite": nonfinite}
     wish |= {"use_norm": use_norm, "loss_scale": loss_scale}
@@ -147,20 +149,21 @@ def apply(
             and parts.are_all
             and _rewrites_all(decided(rule, terms, dump, dict.fromkeys(chosen)))
         )
-        hands = stack.enter_context(crew(workers, progress))
+        everybody = stack.enter_context(crew(workers, progress, scheduler))
+        hands = able(everybody, *aim.read(dump))
         scaled: list[str] = []
         if one_pass:
             dump.prove()
             decision = decided(rule, terms, dump, dict.fromkeys(chosen))
         else:
-            moments = measured(dump, chosen, workers, progress, terms.norm_type, asked=PRINTS)
+            moments = measured(dump, chosen, hands, terms.norm_type, asked=PRINTS)
             refuse_nonfinite(dump, moments, terms)
             dump = settled(dump, spools)
             parts = parts if not parts.are_all else Parts(dump, dump)
             dump.prove()
             decision = aim.decided(dump, moments, hands)
             scaled += of_loss_scale(loss_scale, dump, moments, writing=True)
-            known = parts.moments(moments, workers, progress, terms.norm_type)
+            known = parts.moments(moments, hands, terms.norm_type)
         watched = () if one_pass or dry_run else frozenset(parts.chosen(chosen))
         edits = parts.each(edits_of(dump, chosen, decision))
         plan = Plan(edits, terms.norm_type, one_pass, watched=watched)
@@ -175,6 +178,7 @@ def apply(
     moments = aim.unscaled(moments)
     came_to = clipping(dump, rule, terms, decision, moments, parts.outcomes(outcomes))
     said = notes(dump, chosen, selection, terms.norm_type, writing=True)
+    said += everybody.notes
     said += dropped(dump, form, output) if form is not None else []
     spare = 0 if aim.weights is None else len(aim.weights.tensors) - len(chosen)
     if spare:
@@ -251,7 +255,7 @@ def _written(
         check_room([*((place.path, output.space) for output, place in due), *others])
         yield _rehearsed(plan, outputs, crew)
         return
-    with staging(target.all, target.folder) as area:
+    with staging(target.all, target.folder, crew.is_apart) as area:
         staged = [output.at(area.file(place, output.size, output.holes)) for output, place in due]
         for place, data in _indexes(outputs, target, way.in_place):
             write_into(area, data, place)

@@ -170,7 +170,7 @@ def _parameter_norms(
 ) -> list[Floats]:
     """Give the norms of the units of parameters, in the order of their gradients' axes."""
     tensors = parameters.tensors
-    moments = measured(parameters, partners, crew.workers, crew.progress, 2.0)
+    moments = measured(parameters, partners, crew, 2.0)
     for place, part in moments.items():
         if part.nonfinite:
             raise GradclipError(

@@ -114,7 +114,7 @@ def sent(output: Output, plan: Plan, crew: Crew, write: Write) -> tuple[Outcomes
         return rewrite_to_stream(output, plan, crew, write)
     with spool_file() as (file, path):
         file.truncate(output.size)
-        outcomes = rewrite_all([output.at(path)], plan, crew)
+        outcomes = rewrite_all([output.at(path)], plan, crew.here)  # which alone has it open
         last = b""
         while data := file.read(STREAM_BYTES):
             if last:

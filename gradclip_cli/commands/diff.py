@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import TypeGuard
 
 from gradclip_cli.commands.measuring import (
+    able,
     brought,
     combined,
     factors,
@@ -21,7 +22,8 @@ from gradclip_cli.compare.alignment import likely_prefix
 from gradclip_cli.compare.comparing import compare_tensors
 from gradclip_cli.compare.pairs import Pair, is_mixed
 from gradclip_cli.compare.tolerance import Tolerance
-from gradclip_cli.engine.crew import Crew, Progress, crew
+from gradclip_cli.engine.crew import Crew, Progress
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
 from gradclip_cli.formats.folders import Unreadable
@@ -57,6 +59,7 @@ def diff(
     combine: Sequence[str] = (),
     void_as: VoidAs | None = None,
     workers: Count | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     r"""Compare two dumps, each a file, a folder or `-`, tensor by tensor.
@@ -65,8 +68,9 @@ def diff(
     or its largest absolute difference is within bounds. `strip_prefix` and `rename`, texts of the
     form `REGEX=NEW`, align names first; `include` and `exclude` match aligned names. What
     tensors of one name in several files of A or B are to each other `combine` says. `void_as` is
-    the dtype of arrays whose files say no more than the size of their values. Raises
-    `GradclipError` for a path that is no sound dump, and where nothing is selected.
+    the dtype of arrays whose files say no more than the size of their values. `scheduler` is that
+    of `inspect`. Raises `GradclipError` for a path that is no sound dump, and where nothing is
+    selected.
     """
     tolerance = Tolerance(rtol, atol)
     aligned = renaming(strip_prefix, rename)
@@ -91,12 +95,16 @@ def diff(
         tensors = _selected(everything, selection)
         pairs = {index: pair for index, pair in enumerate(tensors) if _is_comparable(pair)}
         a_streams, b_streams = map(has_stream, dumps)
-        with crew(1 if a_streams or b_streams else workers, progress) as hands:
+        with crew(workers, progress, scheduler) as everybody:
+            hands = able(everybody, *dumps)
+            if a_streams or b_streams:
+                hands = hands.alone
             measured = compare_tensors([*pairs.values()], b_streams, hands)
             differences = dict(zip(pairs, measured, strict=True))
             norms_a, norms_b = (
                 _norms([pair[side] for pair in tensors], differences, hands) for side in (0, 1)
             )
+            said = everybody.notes
         for dump in dumps:
             finish(dump)
     rows = [
@@ -112,7 +120,7 @@ def diff(
     for side, unreadable in enumerate(bad):
         rows = with_unreadable(rows, side, _reasons(unreadable, aligned, selection))
     files_a, files_b = ((*(file.source.label for file in dump.files),) for dump in dumps)
-    notes = _notes(dumps, rows)
+    notes = [*_notes(dumps, rows), *said]
     if len(rows) < len(everything):
         notes.insert(0, f"{len(rows):,} of {len(everything):,} tensors compared")
     names = [tensor.name for sides in everything if (tensor := sides[0] or sides[1])]

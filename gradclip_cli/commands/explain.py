@@ -6,7 +6,8 @@ from gradclip_cli.commands.measuring import few, listed, measured, notes
 from gradclip_cli.commands.opening import gradient
 from gradclip_cli.commands.spooling import has_stream
 from gradclip_cli.commands.tying import tied
-from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.engine.crew import Crew, Progress
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.hypotheses.evidence import Counted, Evidence, Held, joint
 from gradclip_cli.hypotheses.logged import Logged
 from gradclip_cli.hypotheses.search import search
@@ -45,37 +46,38 @@ def explain(
     dump = gradient(listed(paths), one_gradient, void_as, combine, renaming(strip_prefix, rename))
     selection = Selection(include, exclude)
     chosen = gradients(dump, selection)
-    moments = measured(dump, chosen, workers, progress, 2.0)
-    said = notes(dump, chosen, selection)
-    tensors = dump.tensors
-    parts = _Parts(dump, {tensors[index].name or "" for index in chosen}, workers, progress)
-    counted = [
-        parts.counted(tensors[index], file, moments[index])
-        for index, file in _with_files(dump)
-        if index in moments
-    ]
-    of = dict(zip(chosen, counted, strict=True))
-    evidence = Evidence(
-        tuple(counted),
-        tuple([file.source.label for file in dump.files]),
-        tuple([tuple([of[index] for index in same]) for same in tied(dump, moments)]),
-        parts.otherwise(counted),
-        None
-        if has_stream(dump)
-        else _singly([tensors[index] for index in chosen], counted, workers),
-        merge(moments.values()).norm,
-    )
-    return Explanation(
-        number,
-        evidence.norm,
-        search(number, evidence),
-        len(chosen),
-        len(tensors),
-        sum(one.count for one in counted),
-        evidence.files,
-        tuple(said),
-        tuple([tensor.name for tensor in undecodable(dump, selection)]),
-    )
+    with crew(workers, progress) as hands:
+        moments = measured(dump, chosen, hands, 2.0)
+        said = notes(dump, chosen, selection)
+        tensors = dump.tensors
+        parts = _Parts(dump, {tensors[index].name or "" for index in chosen}, hands)
+        counted = [
+            parts.counted(tensors[index], file, moments[index])
+            for index, file in _with_files(dump)
+            if index in moments
+        ]
+        of = dict(zip(chosen, counted, strict=True))
+        evidence = Evidence(
+            tuple(counted),
+            tuple([file.source.label for file in dump.files]),
+            tuple([tuple([of[index] for index in same]) for same in tied(dump, moments)]),
+            parts.otherwise(counted),
+            None
+            if has_stream(dump)
+            else _singly([tensors[index] for index in chosen], counted, hands),
+            merge(moments.values()).norm,
+        )
+        return Explanation(
+            number,
+            evidence.norm,
+            search(number, evidence),
+            len(chosen),
+            len(tensors),
+            sum(one.count for one in counted),
+            evidence.files,
+            tuple(said),
+            tuple([tensor.name for tensor in undecodable(dump, selection)]),
+        )
 
 
 def _with_files(dump: Dump) -> list[tuple[int, int]]:
@@ -87,12 +89,10 @@ def _with_files(dump: Dump) -> list[tuple[int, int]]:
 class _Parts:
     """The parts of tensors that several files hold, and what they measure."""
 
-    def __init__(
-        self, dump: Dump, names: set[str], workers: int | None, progress: Progress | None
-    ) -> None:
+    def __init__(self, dump: Dump, names: set[str], hands: Crew) -> None:
         self._numbers = {file.source.label: number for number, file in enumerate(dump.files)}
         self._combined = {one.name: one for one in dump.combined if one.name in names}
-        self._hands = (workers, progress)
+        self._hands = hands
         self._norms: dict[int, float] = {}
         some = [part for one in self._combined.values() for part in self._to_measure(one)]
         for part, moments in zip(some, self._measured(some), strict=True):
@@ -106,10 +106,9 @@ class _Parts:
     def _measured(self, tensors: Sequence[Tensor]) -> list[Moments]:
         if not tensors:
             return []
-        workers, progress = self._hands
-        alone = few(sum(tensor.size for tensor in tensors), len(tensors))
-        with crew(1 if alone else workers, progress) as hands:
-            found = measure_tensors(tensors, range(len(tensors)), hands)
+        is_little = few(sum(tensor.size for tensor in tensors), len(tensors))
+        hands = self._hands.alone if is_little else self._hands
+        found = measure_tensors(tensors, range(len(tensors)), hands)
         return [found[index] for index in range(len(tensors))]
 
     def counted(self, tensor: Tensor, file: int, moments: Moments) -> Counted:
@@ -163,7 +162,7 @@ class _Parts:
 
 
 def _singly(
-    tensors: Sequence[Tensor], counted: Sequence[Counted], workers: int | None
+    tensors: Sequence[Tensor], counted: Sequence[Counted], hands: Crew
 ) -> Callable[[], Mapping[int, Sequence[float]]]:
     """Give what reads tensors once more, to sum their squares in float32."""
 
@@ -171,8 +170,7 @@ def _singly(
         from gradclip_cli.measure.single import can_lose, norms_of, summed_singly
 
         some = [index for index, tensor in enumerate(tensors) if can_lose(tensor)]
-        with crew(workers) as hands:
-            found = hands.in_order(lambda index: summed_singly(tensors[index]), some)
-            return norms_of([one.norm for one in counted], found) if some else {}
+        found = hands.in_order(lambda index: summed_singly(tensors[index]), some)
+        return norms_of([one.norm for one in counted], found) if some else {}
 
     return norms

@@ -14,7 +14,7 @@ from gradclip_cli.commands.arrays import Array, array_of, dump_of, is_fortran, l
 from gradclip_cli.commands.deciding import aimed, refuse_factors, refuse_nonfinite
 from gradclip_cli.commands.measuring import few, measured
 from gradclip_cli.commands.planning import edits_of
-from gradclip_cli.engine.crew import crew
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.layouts import unchanged
 from gradclip_cli.measure.moments import merge
@@ -72,7 +72,8 @@ def global_norm(
         f"t_list[{at}]": array_of(f"t_list[{at}]", one) for at, one in entries if one is not None
     }
     dump, _ = dump_of(arrays, "t_list")
-    return merge(measured(dump, range(len(arrays)), workers, None, p).values()).norm
+    with crew(workers) as hands:
+        return merge(measured(dump, range(len(arrays)), hands, p).values()).norm
 
 
 def clip_by_norm(
@@ -151,7 +152,7 @@ def _clipped(
     with contextlib.ExitStack() as stack:
         hands = stack.enter_context(crew(1 if few(source.size, len(arrays)) else workers))
         aim = aimed(rule, terms, dump, everything)
-        moments = measured(dump, everything, workers, None, terms.norm_type, asked=PRINTS)
+        moments = measured(dump, everything, hands, terms.norm_type, asked=PRINTS)
         refuse_nonfinite(dump, moments, terms)
         decision = aim.decided(dump, moments, hands)
         edits = edits_of(dump, everything, decision)

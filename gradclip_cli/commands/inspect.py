@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
-from gradclip_cli.commands.measuring import listed, measured, notes, of_loss_scale
+from gradclip_cli.commands.measuring import able, listed, measured, notes, of_loss_scale
 from gradclip_cli.commands.opening import gradient, opened_parameters
 from gradclip_cli.commands.spooling import settled, spool
 from gradclip_cli.commands.tying import ties
 from gradclip_cli.commands.weighing import partners_of, weighed
-from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.engine.crew import Progress
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.ways import Ways
 from gradclip_cli.measure.moments import divided
@@ -48,6 +49,7 @@ def inspect(
     range_of: RangeOf | None = None,
     fingerprint: bool = False,
     workers: Count | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
@@ -64,8 +66,9 @@ def inspect(
     what is stored. What tensors of one name in several files are to each other `combine` says,
     as `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
     texts of the form `REGEX=NEW`, align their names first. `void_as` is the dtype of arrays whose
-    files say no more than the size of their values. Raises `GradclipError` for a path that is no
-    sound dump, and where nothing is selected.
+    files say no more than the size of their values. `scheduler`, the address of one of Dask, `env`
+    or `local`, lets its workers read. Raises `GradclipError` for a path that is no sound dump, and
+    where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     given = {
@@ -107,23 +110,24 @@ def inspect(
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
         asked = (*(PRINTS if fingerprint else ()), *((EXPONENTS.name,) if range_of else ()))
-        moments = measured(dump, chosen, workers, progress, p, asked)
+        everybody = stack.enter_context(crew(workers, progress, scheduler))
+        hands = able(everybody, dump, *([] if weights is None else [weights]))
+        moments = measured(dump, chosen, hands, p, asked)
         unread = [tensor.name for tensor in undecodable(dump, selection)]
         unscaled = moments
         if loss_scale is not None:
             unscaled = {index: divided(part, scale) for index, part in moments.items()}
         said = [*notes(dump, chosen, selection, p), *of_loss_scale(loss_scale, dump, moments)]
-        said += ties(dump, unscaled)
+        said += [*ties(dump, unscaled), *everybody.notes]
         seen = report(dump, unscaled, said, unread=unread, selection=selection)
         if range_of is not None:
             seen = ranged(seen, range_of)
         if weights is not None:
-            seen = weighed(seen, dump, weights, partners, aligned, workers, progress)
+            seen = weighed(seen, dump, weights, partners, aligned, hands)
         if not aims:
             return seen
         from gradclip_cli.commands.what_if import what_if
 
-        hands = stack.enter_context(crew(workers, progress))
         told = what_if(settled(dump, spools), moments, aims, hands)
     return dataclasses.replace(seen, what_if=told)
 

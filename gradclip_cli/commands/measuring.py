@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gradclip_cli.commands.spooling import finish, has_stream
-from gradclip_cli.engine.crew import Progress, crew
+from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.files import tree
 from gradclip_cli.formats.paths import missing_ranks
@@ -48,11 +48,17 @@ def few(size: int, tensors: int) -> bool:
     return size < _WORTH_THREADS + tensors * _WORTH_A_TENSOR
 
 
+def able(hands: Crew, *dumps: Dump) -> Crew:
+    """Give those of a crew who can open all files of dumps: some this process alone can."""
+    if hands.is_apart and any(file.source.is_here for dump in dumps for file in dump.files):
+        return hands.here
+    return hands
+
+
 def measured(
     dump: Dump,
     chosen: Sequence[int],
-    workers: int | None,
-    progress: Progress | None,
+    hands: Crew,
     norm_type: float,
     asked: Asked = (),
 ) -> dict[int, Moments]:
@@ -60,8 +66,7 @@ def measured(
     tensors = dump.tensors
     size = sum(tensors[index].size for index in chosen)
     alone = has_stream(dump) or few(size, len(chosen))  # a stream can be read only in order
-    with crew(1 if alone else workers, progress) as hands:
-        moments = measure_tensors(tensors, chosen, hands, norm_type, asked)
+    moments = measure_tensors(tensors, chosen, hands.alone if alone else hands, norm_type, asked)
     finish(dump)
     return moments
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from gradclip_cli.commands.measuring import measured
 from gradclip_cli.commands.spooling import has_stream
-from gradclip_cli.engine.crew import Progress
+from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.registry import NotWrittenError
 from gradclip_cli.measure.laws import merged
@@ -95,8 +95,7 @@ class Parts:
     def moments(
         self,
         moments: Mapping[int, Moments],
-        workers: int | None,
-        progress: Progress | None,
+        hands: Crew,
         norm_type: float,
     ) -> Mapping[int, Moments]:
         """Measure the parts of tensors that have these moments; what is whole is not read again.
@@ -109,7 +108,7 @@ class Parts:
         parts = self.chosen([*moments])
         at = self.whole.origins
         new = [part for part in parts if own[part] is not whole[at[part]]]
-        found = measured(self.own, new, workers, progress, norm_type, asked=PRINTS)
+        found = measured(self.own, new, hands, norm_type, asked=PRINTS)
         copies = {one.name for one in self.whole.combined if one.way == "copies"}
         each = [(at[part], [part]) for part in new if whole[at[part]].name in copies]
         for index, some in (*self._by_whole(new).items(), *each):

@@ -10,13 +10,14 @@ import math
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from gradclip_cli.commands.measuring import listed, notes
+from gradclip_cli.commands.measuring import able, listed, notes
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
-from gradclip_cli.engine.crew import Crew, Progress, crew
+from gradclip_cli.engine.crew import Crew, CrewProgress, Progress
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError, together
 from gradclip_cli.files import tree
 from gradclip_cli.files.source import WholeSource
@@ -72,6 +73,7 @@ def trend(
     void_as: VoidAs | None = None,
     exponents: bool = False,
     workers: Count | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
     audience: Audience | None = None,
 ) -> Trend:
@@ -86,8 +88,8 @@ def trend(
     `strip_prefix` and `rename`, texts of the form `REGEX=NEW`, align names first, in all steps;
     `include` and `exclude` match aligned names. `void_as` is the dtype of arrays whose files say no
     more than the size of their values. With `exponents` it is measured, and kept in the cache, how
-    many values have which exponent. What cannot be read is `unreadable` in the result. Raises
-    `GradclipError` where nothing can be.
+    many values have which exponent. `scheduler` is that of `inspect`. What cannot be read is
+    `unreadable` in the result. Raises `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
     if paths.count(STDIN) > 1:
@@ -114,9 +116,9 @@ def trend(
             else None
         )
         told = progress or Progress()
-        hands = stack.enter_context(crew(workers, _Passed(told.advance)))
+        hands = stack.enter_context(crew(workers, _Passed(told), scheduler))
         run = _followed(places, rule, kept, hands, told, audience or Audience())
-    return dataclasses.replace(run, notes=(*run.notes, *said, *_fewer(places)))
+    return dataclasses.replace(run, notes=(*run.notes, *said, *hands.notes, *_fewer(places)))
 
 
 def _followed(
@@ -246,11 +248,10 @@ class _Place:
             dump = _unnamed(dump)
         chosen = gradients(dump, selection)
         if has_stream(dump):  # which can be read only in order, so by one worker
-            with crew(1, hands.progress) as alone:
-                moments = measure_tensors(dump.tensors, chosen, alone, asked=wish.asked)
+            moments = measure_tensors(dump.tensors, chosen, hands.alone, asked=wish.asked)
             finish(dump)
             return None, _measured(dump, moments, selection)
-        moments = measure_tensors(dump.tensors, chosen, hands, asked=wish.asked)
+        moments = measure_tensors(dump.tensors, chosen, able(hands, dump), asked=wish.asked)
         sources = [file.source for file in dump.files if isinstance(file.source, WholeSource)]
         files = [(source.path, source.size, source.modified_ns) for source in sources]
         changed = [source.changed_ns for source in sources]
@@ -282,14 +283,18 @@ def _explained(error: RepeatedNameError, operand: Operand) -> RepeatedNameError:
     return RepeatedNameError(error.subject, error.other, error.problem, hint)
 
 
-class _Passed(Progress):
+class _Passed(CrewProgress):
     """Progress of one step, passed on as progress of the run, which has begun already."""
 
-    def __init__(self, advance: Callable[[int, str], None]) -> None:
-        self._advance = advance
+    def __init__(self, run: Progress) -> None:
+        self._run = run
 
     def advance(self, size: int, label: str) -> None:
-        self._advance(size, label)
+        self._run.advance(size, label)
+
+    def staffed(self, workers: int) -> None:
+        if isinstance(self._run, CrewProgress):
+            self._run.staffed(workers)
 
 
 def _status(path: str) -> tuple[FileKey, int]:

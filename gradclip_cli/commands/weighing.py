@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gradclip_cli.commands.measuring import measured
 from gradclip_cli.commands.spooling import has_stream
-from gradclip_cli.engine.crew import Progress
+from gradclip_cli.engine.crew import Crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import weighed as of_parameters
@@ -44,13 +44,12 @@ def weighed(
     parameters: Dump,
     partners: Mapping[int, int],
     aligned: Renaming,
-    workers: int | None,
-    progress: Progress | None,
+    hands: Crew,
 ) -> Report:
     """Give the report with the norms of parameters; what has no partner is counted in a note."""
     p = report.moments.norm_type
     places = sorted({*partners.values()})
-    moments = measured(parameters, places, workers, progress, p)
+    moments = measured(parameters, places, hands, p)
     names = {dump.tensors[index].name: moments[place] for index, place in partners.items()}
     alone = [row.name or "" for row in report.tensors if row.measured and row.name not in names]
     said = []

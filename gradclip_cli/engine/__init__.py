@@ -1,1 +1,1 @@
-"""Where work is done: in line, or by threads, and how a pass hands it out."""
+"""Where work is done: in line, by threads or by a cluster, and how a pass hands it out."""

@@ -1,15 +1,15 @@
 """Work handed to an executor, its results taken in order: in this thread, or by a few.
 
 The passes know only this and `concurrent.futures.Executor`. NumPy and the kernel release the
-interpreter lock, so threads are enough for one machine; another engine, a cluster, is another entry
-here and nowhere else.
+interpreter lock, so threads are enough for one machine. For more there is `engine.hiring`.
 """
 
 import contextlib
+import functools
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -35,43 +35,77 @@ class Progress:
         """Take note of so many bytes more, of the file called `label`."""
 
 
-class Crew:
-    """An executor with so many workers, each of which has a piece of work waiting for it.
+class CrewProgress(Progress):
+    """Progress that is told as well how many workers of a cluster there are."""
 
-    Without an executor each piece is done when its result is asked for, in the caller's thread.
-    `progress` is told how far the crew is.
+    def staffed(self, workers: int) -> None:
+        """Take note of how many there are now."""
+
+
+class Crew:
+    """So many workers, each of which has a piece of work waiting for it.
+
+    `hire` gives their executor, once there is work for it. Without one each piece is done when its
+    result is asked for, in the caller's thread. `progress` is told how far the crew is; `notes` say
+    what a reader of the results is to know of who worked on them.
     """
+
+    is_apart = False
+    """Whether the work is done in other processes, for which a file is its path."""
+
+    notes: Sequence[str] = ()
 
     def __init__(
         self,
-        pool: "Executor | None" = None,
+        hire: "Callable[[], Executor] | None" = None,
         workers: int = 1,
         progress: Progress | None = None,
     ) -> None:
-        self._pool = pool
+        self._hire = hire
         self.workers = workers
         self.progress = progress or Progress()
 
+    @property
+    def alone(self) -> "Crew":
+        """The caller's thread, for what has to be done in order, or is too little for more."""
+        return Crew(progress=self.progress)
+
+    @property
+    def here(self) -> "Crew":
+        """Those of them that work in this process, which alone has its streams."""
+        return self
+
+    def load(self, size: int, enough: int, items: int) -> tuple[int, int]:
+        """Give how many bytes of `size`, or how many pieces, are handed out at once.
+
+        To a worker of this process `enough` bytes and `items` are.
+        """
+        return enough, items
+
     def in_order(
-        self, work: Callable[[Item], Result], items: Iterable[Item]
+        self,
+        work: Callable[[Item], Result],
+        items: Iterable[Item],
+        of: Callable[[Item], str] = str,
     ) -> Iterator[tuple[Item, Result]]:
-        """Give each item with its result, in order.
+        """Give each item with its result, in order; `of` says of which file an item is.
 
         `Executor.map` begins everything at once: the results of a slow reader's pipe would pile up
         in memory, and an interrupt would wait for all of it. (From Python 3.14 on it has a
         `buffersize`, which will do instead.)
         """
-        if self._pool is None:
+        if self._hire is None:
             for item in items:
                 yield item, work(item)
             return
+        pool = self._hire()
         begun: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:
                 if len(begun) == 2 * self.workers:
                     first, future = begun.popleft()
                     yield first, future.result()
-                begun.append((item, self._pool.submit(work, item)))
+                begun.append((item, pool.submit(work, item)))
             while begun:
                 first, future = begun.popleft()
                 yield first, future.result()
@@ -121,24 +155,26 @@ def _read(root: str, path: str) -> str:
         return ""
 
 
-@contextlib.contextmanager
-def crew(workers: int | None = None, progress: Progress | None = None) -> Iterator[Crew]:
-    """Give a crew of so many workers; None means one for each processor."""
-    count = workers or workers_here()
-    if count == 1:
-        yield Crew(progress=progress)
-        return
-    # It brings logging and queues with it, which takes as long as some measurements.
-    from concurrent.futures import ThreadPoolExecutor
+def threads(workers: int, progress: Progress | None, stack: contextlib.ExitStack) -> Crew:
+    """Give a crew of so many threads, which end with the stack."""
+    if workers == 1:
+        return Crew(progress=progress)
 
-    pool = ThreadPoolExecutor(count, "gradclip")
-    try:
-        yield Crew(pool, count, progress)
-    except Exception:
-        raise
-    except BaseException:  # a signal: nobody is to wait for what takes long
+    @functools.cache
+    def hired() -> "Executor":
+        # It brings logging and queues with it, which takes as long as some measurements.
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(workers, "gradclip")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        stack.push(_interrupted)  # before anybody waits for the pool
+        return pool
+
+    return Crew(hired, workers, progress)
+
+
+def _interrupted(kind: type[BaseException] | None, *_: object) -> None:
+    """End what a worker may wait for, where a signal came: nobody is to wait for what is long."""
+    if kind is not None and not issubclass(kind, Exception):
         for end in INTERRUPTED:
             end()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)

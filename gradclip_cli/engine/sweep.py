@@ -60,10 +60,12 @@ def swept(
 ) -> Iterator[Part]:
     """Let a visitor do all tasks, `size` bytes in all; gives the parts in the order of the tasks.
 
-    A batch has `enough` bytes. Its tasks are done one after the other by one worker.
+    A batch has `enough` bytes, or more where a crew takes more at once. Its tasks are done one
+    after the other by one worker.
     """
     crew.progress.begin(doing, size)
-    for batch, parts in crew.in_order(partial(_done, visitor), batches(tasks, enough)):
+    work, given = partial(_done, visitor), batches(tasks, *crew.load(size, enough, BATCH_ITEMS))
+    for batch, parts in crew.in_order(work, given, _file_of):
         yield from parts
         crew.progress.advance(sum([task.size for task in batch]), batch[-1].label)
 
@@ -81,12 +83,18 @@ def _done(visitor: Visitor[Work, Part], batch: tuple[Work, ...]) -> list[Part]:
     return parts
 
 
-def batches(tasks: Iterable[Work], enough: int = BATCH_BYTES) -> Iterator[tuple[Work, ...]]:
-    """Gather work until it is worth a worker's while: `enough` bytes or enough tasks."""
+def _file_of(batch: tuple[Task, ...]) -> str:
+    return batch[0].label
+
+
+def batches(
+    tasks: Iterable[Work], enough: int, items: int = BATCH_ITEMS
+) -> Iterator[tuple[Work, ...]]:
+    """Gather work until it is worth a worker's while: `enough` bytes or so many tasks."""
     batch: list[Work] = []
     size = 0
     for task in tasks:
-        if batch and (size + task.size > enough or len(batch) == BATCH_ITEMS):
+        if batch and (size + task.size > enough or len(batch) == items):
             yield tuple(batch)
             batch, size = [], 0
         batch.append(task)

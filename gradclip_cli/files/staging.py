@@ -59,11 +59,14 @@ class Staging(Protocol):
 
 
 @contextlib.contextmanager
-def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterator[Staging]:
+def staging(
+    targets: Sequence[Target], new_folder: str | None = None, is_shared: bool = False
+) -> Iterator[Staging]:
     """Give a place to write the results that leaves nothing behind unless it was committed.
 
     `new_folder` is a folder that does not exist yet and is to hold them all. What earlier runs left
-    unfinished beside the targets is finished, or removed, first.
+    unfinished beside the targets is finished, or removed, first. Files that are shared with other
+    processes have names, which nobody finds who comes too late.
     """
     places = [target.path for target in targets]
     folders = {os.path.dirname(path) for path in (*places, *filter(None, [new_folder]))}
@@ -77,7 +80,7 @@ def staging(targets: Sequence[Target], new_folder: str | None = None) -> Iterato
     elif (
         len(places) == 1
         and standing
-        and not targets[0].suffix
+        and not (is_shared or targets[0].suffix)
         and (descriptor := open_unnamed(os.path.dirname(places[0]))) >= 0
     ):
         area = _Unnamed(descriptor, targets[0])

@@ -34,6 +34,9 @@ NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
 NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 """Opens what has a name, never what a symbolic link of that name leads to."""
 
+AT_ONCE: int = getattr(os, "O_DSYNC", 0)
+"""Writes to the disk, and not to a cache that is written there later."""
+
 FOLDER: int = getattr(os, "O_DIRECTORY", 0)
 """Opens folders alone."""
 
@@ -336,15 +339,3 @@ def naming(path: str) -> Iterator[None]:
     except OSError as error:
         error.filename = path
         raise
-
-
-def kind_of_file(mode: int) -> str:
-    """Say in a word what `st_mode` describes, for messages."""
-    kinds = {
-        stat.S_IFDIR: "folder",
-        stat.S_IFIFO: "FIFO",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "character device",
-        stat.S_IFBLK: "block device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "file of an unknown kind")

@@ -16,14 +16,17 @@ from typing import Self
 from gradclip_cli.engine.scratch import PAGE, Bytes, paged
 from gradclip_cli.files.holes import Holes, between
 from gradclip_cli.files.system import (
+    AT_ONCE,
     control,
     naming,
     open_direct,
     open_raw,
+    sync,
     write_at,
     write_back,
     write_some,
 )
+from gradclip_cli.frozen import frozen
 
 PIECE = 4 << 20
 """Most bytes that may be asked room for at once, and what is written at once."""
@@ -37,23 +40,40 @@ Room = Callable[[int, int], Bytes]
 """Gives an array for so many bytes at an offset, which are written once it has been filled."""
 
 
+@frozen
+class Site:
+    """A file that is there to be written to, called `label`.
+
+    The path has to lead to the file of `status`, if that is known: an unnamed file is found by the
+    number of its descriptor, which after an interrupt may be another file's before a worker
+    notices. In the `holes` of the new file zeros are not written: they are there. One that
+    `is_shared` has writers of other machines, whose caches know nothing of each other: of a page of
+    which each writes a part it writes that alone, at once.
+    """
+
+    path: str
+    label: str
+    status: os.stat_result | None = None
+    holes: Holes = ()
+    is_shared: bool = False
+
+
 class Writer:
     """Writes one file, best in order: each piece in a thread while the next is filled.
 
-    `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file as
-    `label`. One is raised if the path leads to another file than the one of `status`: an unnamed
-    file is found by the number of its descriptor, which after an interrupt may be another file's
-    before a worker notices. In the `holes` of the new file zeros are not written: they are there.
+    `writer.room(0, 3)[:] = (71, 78, 85)` writes three bytes. An `OSError` names the file by its
+    label.
     """
 
-    def __init__(self, path: str, status: os.stat_result, label: str, holes: Holes = ()) -> None:
-        self._label = label
-        self._holes = holes
-        with naming(label):
-            self._plain = open_raw(path, os.O_WRONLY)
-        if not os.path.samestat(os.fstat(self._plain), status):
+    def __init__(self, site: Site) -> None:
+        self._label = site.label
+        self._holes = site.holes
+        self._is_shared = site.is_shared
+        with naming(site.label):
+            self._plain = open_raw(site.path, os.O_WRONLY | (AT_ONCE if site.is_shared else 0))
+        if site.status and not os.path.samestat(os.fstat(self._plain), site.status):
             os.close(self._plain)
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), label)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), site.label)
         self._direct: int | None = None
         self._hand: ThreadPoolExecutor | None = None
         # Pieces in turns. `_base` is where the present one's first byte would lie in the file,
@@ -161,6 +181,9 @@ class Writer:
                 self._write(self._end)
                 for turn in range(_PIECES):
                     self._wait(turn)
+                if self._is_shared:  # who waits for the disk at last knows nothing of our cache
+                    with naming(self._label):
+                        sync(self._plain)
         finally:
             self._close()
 

@@ -13,21 +13,22 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from gradclip_cli.engine.crew import Progress as Told
+from gradclip_cli.engine.crew import CrewProgress
 from gradclip_cli.render.words import elided
-from gradclip_cli.tensors.names import escape
+from gradclip_cli.tensors.names import escape, plural
 
 _PATIENCE = 1.0  # seconds: what is over by then needs no bar
 
 
-class Bar(Told):
-    """Draws bytes done, rate, time left and the file at hand on stderr."""
+class Bar(CrewProgress):
+    """Draws bytes done, rate, time left, workers and the file at hand on stderr."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._doing, self._size, self._done, self._since = "", 0, 0, time.monotonic()
+        self._workers = ""
 
     def begin(self, doing: str, size: int) -> None:
         """Start a pass over so many bytes."""
@@ -41,7 +42,11 @@ class Bar(Told):
             self._start()
         if self._bar is not None:
             name = elided(escape(label), 30)
-            self._bar.update(self._task, completed=self._done, file=name)
+            self._bar.update(self._task, completed=self._done, file=name, workers=self._workers)
+
+    def staffed(self, workers: int) -> None:
+        """Take note of how many workers of a cluster there are now."""
+        self._workers = plural(workers, "worker") if workers else "no worker now"
 
     def end(self) -> None:
         """Take the bar away."""
@@ -56,9 +61,10 @@ class Bar(Told):
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[workers]}", markup=False),
             TextColumn("{task.fields[file]}", markup=False),
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(self._doing, total=self._size, file="")
+        self._task = self._bar.add_task(self._doing, total=self._size, file="", workers="")
         self._bar.start()

@@ -1,6 +1,7 @@
 """A file as it is to be written, cut into what is copied and what is edited."""
 
 import dataclasses
+import heapq
 import os
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gradclip_cli.files.holes import Holes, holes_of
-from gradclip_cli.files.source import Reader, Source
-from gradclip_cli.files.writing import Room
+from gradclip_cli.files.source import Reader, Source, is_own
+from gradclip_cli.files.writing import Room, Site
 from gradclip_cli.formats.layouts import Layout
 from gradclip_cli.measure.spans import Work, cut
 from gradclip_cli.rewrite.edits import Edit, Keep
@@ -79,6 +80,13 @@ class Output:
     def at(self, path: str) -> "Output":
         """Give the same, to be written to the file at `path`."""
         return dataclasses.replace(self, path=path, status=os.stat(path), label=self.source.label)
+
+    def site(self, is_shared: bool = False) -> Site:
+        """Give the file that it is written to; one that others open has a name of its own."""
+        assert self.status is not None, "an output that is at no path"
+        assert not (is_shared and is_own(self.path)), "others would write to something else"
+        status = None if is_shared else self.status
+        return Site(self.path, self.label, status, self.holes, is_shared)
 
     @property
     def indices(self) -> range:
@@ -196,46 +204,60 @@ class Plan:
     counts_subnormal: bool = False
     watched: Collection[int] = ()
 
-    def tasks(self, output: Output, place: Places, size: int, in_order: bool = False) -> list[Task]:
+    def size(self, output: Output) -> int:
+        """Give the number of bytes that are read for an output, literals included."""
+        own = self._own(output)
+        patched = sum(
+            tensor.size for tensor, edit in zip(output.layout.given, own, strict=True) if edit
+        )
+        kept = sum(end - start for _, start, end, _ in _kept(output, own))
+        return patched + kept + sum(len(data) for _, data in output.layout.literals or ())
+
+    def tasks(
+        self, output: Output, place: Places, size: int, in_order: bool = False
+    ) -> Iterator[Task]:
         """Cut an output into pieces of at most `size` bytes, in the order of its bytes.
 
-        Unless they are done `in_order`, what is best read so is left in one piece.
+        Unless they are done `in_order`, what is best read so is left in one piece. Where tensors
+        stay where they lie no more than one piece is held.
         """
-        tasks = [
-            *self.patches(output, place, size, in_order),
-            *self._copies(output, place, size, in_order),
-        ]
-        return sorted(tasks, key=lambda task: task.offset)
+        patches = self.patches(output, place, size, in_order)
+        copies = self._copies(output, place, size, in_order)
+        if output.layout.is_new or any(tensor.source.apart for tensor in output.layout.given):
+            return iter(sorted([*patches, *copies], key=_offset))
+        return heapq.merge(patches, copies, key=_offset)
 
     def patches(
         self, output: Output, place: Places, size: int, in_order: bool = False
     ) -> Iterator[Patch]:
-        """Cut what is edited of an output into pieces of at most `size` bytes."""
+        """Cut what is edited of an output into pieces of at most `size` bytes, in their order."""
         own = self._own(output)
         alike: dict[Hashable, list[int]] = {}
         kinds = {id(edit): edit.kind for edit in own if edit is not None}
         for index, edit in enumerate(own):
             if edit is not None:
                 alike.setdefault(kinds[id(edit)], []).append(index)
-        for indices in alike.values():
-            targets = output.tensors if output.layout.is_new else ()
-            for work in cut(output.layout.given, indices, size, in_order, targets):
-                some = [edit for index in work.indices if (edit := own[index]) is not None]
-                edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
-                target = output.tensors[work.indices[0]]
-                offset = target.offset + target.dtype.size_of(work.span.start)
-                numbered = Work((*(output.first + index for index in work.indices),), work.span)
-                yield Patch(
-                    place(work.place),
-                    numbered,
-                    edit,
-                    offset,
-                    target.dtype,
-                    self.measures_before,
-                    self.norm_type,
-                    self.counts_subnormal,
-                    bool(self.watched),
-                )
+        targets = output.tensors if output.layout.is_new else ()
+        cuts = [
+            cut(output.layout.given, indices, size, in_order, targets) for indices in alike.values()
+        ]
+        for work in cuts[0] if len(cuts) == 1 else heapq.merge(*cuts, key=_begin):
+            some = [edit for index in work.indices if (edit := own[index]) is not None]
+            edit = some[0] if len(some) == 1 else some[0].beside(some, work.span.counts)
+            target = output.tensors[work.indices[0]]
+            offset = target.offset + target.dtype.size_of(work.span.start)
+            numbered = Work((*(output.first + index for index in work.indices),), work.span)
+            yield Patch(
+                place(work.place),
+                numbered,
+                edit,
+                offset,
+                target.dtype,
+                self.measures_before,
+                self.norm_type,
+                self.counts_subnormal,
+                bool(self.watched),
+            )
 
     def _own(self, output: Output) -> Edits:
         """Give what is done with the tensors of an output, looking at them included."""
@@ -250,6 +272,14 @@ class Plan:
                 yield Copy(place(source), source, begin, length, offset + begin - start)
         for offset, data in output.layout.literals or ():
             yield Copy(place(output.source), output.source, 0, len(data), offset, data)
+
+
+def _offset(task: Task) -> int:
+    return task.offset
+
+
+def _begin(work: Work) -> tuple[str, int]:
+    return work.span.source.path, work.span.offset
 
 
 def _kept(output: Output, edits: Edits) -> Iterator[tuple[Source, int, int, int]]:

@@ -15,9 +15,9 @@ from gradclip_cli.engine.crew import Crew
 from gradclip_cli.engine.scratch import scratch
 from gradclip_cli.engine.sweep import swept
 from gradclip_cli.files.source import FileSource, Reader, Source
-from gradclip_cli.files.writing import Room, Writer, cloned
+from gradclip_cli.files.writing import Room, Site, Writer, cloned
 from gradclip_cli.frozen import frozen
-from gradclip_cli.measure.laws import by, merged
+from gradclip_cli.measure.laws import by, gathered
 from gradclip_cli.measure.meter import Meter
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.prints import Prints
@@ -75,17 +75,12 @@ Results = Iterable[tuple[int, Outcome]]
 class _FileDesk:
     """A source, and the file that an output is written to."""
 
-    output: Output
+    site: Site
     source: Source
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Given]:
-        output = self.output
-        assert output.status is not None, "an output that is at no path"
-        with (
-            self.source.opened() as reader,
-            Writer(output.path, output.status, output.label, output.holes) as writer,
-        ):
+        with self.source.opened() as reader, Writer(self.site) as writer:
             yield reader, writer.room
 
 
@@ -93,23 +88,23 @@ class _FileDesk:
 class _CopyDesk:
     """A file that has all bytes of an output's own already, as it is read through a source."""
 
-    output: Output
+    site: Site
     source: Source
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Given]:
-        with open(self.output.path, "rb", buffering=0) as stream:
-            file = FileSource.of(stream.fileno(), self.output.path, self.output.label)
+        with open(self.site.path, "rb", buffering=0) as stream:
+            file = FileSource.of(stream.fileno(), self.site.path, self.site.label)
         with file.opened() as reader:
             yield self.source.over(reader), None
 
 
-def _desks(kind: Callable[[Output, Source], Desk], output: Output) -> Places:
+def _desks(kind: Callable[[Site, Source], Desk], site: Site) -> Places:
     """Give where each source of an output is worked on, for each the same."""
     known: dict[int, Desk] = {}
 
     def place(source: Source) -> Desk:
-        return known.setdefault(id(source), kind(output, source))
+        return known.setdefault(id(source), kind(site, source))
 
     return place
 
@@ -119,31 +114,32 @@ def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
 
     Gives the outcome of each tensor that was edited, by the dump's index.
     """
-    tasks = [task for output in outputs for task in _tasks(output, plan)]
-    size = sum(task.size for task in tasks)
+    size = sum(plan.size(output) for output in outputs)
     share = size // (_SHARES * crew.workers)
     enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
+    tasks = (task for output in outputs for task in _tasks(output, plan, crew.is_apart))
     return together(swept(crew, done, tasks, "writing", size, enough))
 
 
-def _tasks(output: Output, plan: Plan) -> Iterable[Task]:
-    """Give what is to be done for an output."""
+def _tasks(output: Output, plan: Plan, is_apart: bool) -> Iterable[Task]:
+    """Give what is to be done for an output, in this process or `is_apart`."""
+    site = output.site(is_apart)
     if output.layout.verbatim:
         is_whole = _cloned(output) or _copied_whole(output)
     else:
         is_whole = not output.changes(plan.edits) and not output.layout.is_new and _cloned(output)
     if is_whole:
-        return plan.patches(output, _desks(_CopyDesk, output), SPAN_BYTES)
-    tasks = plan.tasks(output, _desks(_FileDesk, output), SPAN_BYTES)
+        return plan.patches(output, _desks(_CopyDesk, site), SPAN_BYTES)
+    tasks = plan.tasks(output, _desks(_FileDesk, site), SPAN_BYTES)
     if output.layout.is_new:
         return tasks
-    return [task for task in tasks if isinstance(task, Copy) or not task.work.place.apart]
+    return (task for task in tasks if isinstance(task, Copy) or not task.work.place.apart)
 
 
 def rewrite_at(place: Desk, output: Output, plan: Plan, crew: Crew) -> dict[int, Outcome]:
     """Do all that an output takes at a place that gives room for it, as `rewrite` does in files."""
     tasks = plan.tasks(output, lambda _: place, SPAN_BYTES)
-    return together(swept(crew, done, tasks, "writing", sum(task.size for task in tasks)))
+    return together(swept(crew, done, tasks, "writing", plan.size(output)))
 
 
 def _cloned(output: Output) -> bool:
@@ -153,11 +149,11 @@ def _cloned(output: Output) -> bool:
 
 def _copied_whole(output: Output) -> bool:
     """Copy a file as it is, byte by byte."""
-    size = output.size
-    with _FileDesk(output, output.source).opened() as (reader, room):
+    desk = _FileDesk(output.site(), output.source)
+    with desk.opened() as (reader, room):
         assert room is not None, "it is written"
-        reader.expect(0, size)
-        _copied(Copy(_FileDesk(output, output.source), output.source, 0, size, 0), reader, room)
+        reader.expect(0, output.size)
+        _copied(Copy(desk, output.source, 0, output.size, 0), reader, room)
     return True
 
 
@@ -283,7 +279,4 @@ def _changed(stored: Stored, data: Stored, patch: Patch) -> Iterable[bool]:
 
 def together(found: Results) -> dict[int, Outcome]:
     """Merge what edits came to, part by part, into what they came to of each tensor."""
-    parts: dict[int, list[Outcome]] = {}
-    for index, outcome in found:
-        parts.setdefault(index, []).append(outcome)
-    return {index: merged(Outcome, some) for index, some in parts.items()}
+    return gathered(Outcome, found)

@@ -83,7 +83,7 @@ def scatter(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
         if isinstance(source := task.work.place, StridedSource)
     ]
     size = sum(task.size for task in tasks)
-    return together(swept(Crew(progress=crew.progress), done, tasks, "writing", size))
+    return together(swept(crew.alone, done, tasks, "writing", size))
 
 
 def _itself(source: Source) -> Source:

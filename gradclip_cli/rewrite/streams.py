@@ -65,9 +65,9 @@ def rewrite_to_stream(
     in_turn = _InTurn() if alone else None
     tasks = plan.tasks(output, partial(_StreamDesk, in_turn=in_turn), STREAM_BYTES, alone)
     found: list[tuple[int, Outcome]] = []
-    size = sum(task.size for task in tasks)
+    size = plan.size(output)
     last = b""
-    hands = Crew(progress=crew.progress) if alone else crew
+    hands = crew.alone if alone else crew.here
     with contextlib.closing(in_turn or _InTurn()):
         for data, results in swept(hands, _bytes_of, tasks, "writing", size, enough=0):
             if last:

@@ -10,7 +10,7 @@ import pytest
 
 import gradclip_cli
 from gradclip_cli.files import holes as known
-from gradclip_cli.files.writing import Writer
+from gradclip_cli.files.writing import Site, Writer
 
 HEAD = 128
 SIZE = 16 << 20
@@ -128,7 +128,7 @@ def test_every_byte_lands_where_it_belongs_beside_holes(tmp_path: Path) -> None:
         path = tmp_path / f"{turn}"
         path.touch()
         os.truncate(path, size)
-        with Writer(str(path), path.stat(), "mine", holes) as writer:
+        with Writer(Site(str(path), "mine", path.stat(), holes)) as writer:
             at = 0
             while at < size:
                 count = min(int(random.integers(1, 4 << 20)), size - at)

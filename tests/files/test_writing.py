@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradclip_cli.files import writing
-from gradclip_cli.files.writing import PIECE, Writer
+from gradclip_cli.files.writing import PIECE, Site, Writer
 
 PAGE = 4096
 Pwrite = Callable[[int, memoryview, int], int]
@@ -39,7 +39,7 @@ def cut_short(descriptor: int, data: memoryview, offset: int) -> int:
 
 def fill(path: Path, pieces: int, problem: Exception | None = None) -> None:
     """Fill pieces one by one, then raise the problem."""
-    with Writer(str(path), path.stat(), "mine") as writer:
+    with Writer(Site(str(path), "mine", path.stat())) as writer:
         for number in range(pieces):
             writer.room(number * PIECE, PIECE)[:] = 1
         if problem is not None:
@@ -68,7 +68,7 @@ def test_every_byte_lands_where_it_belongs_and_no_other_is_touched(
     path.write_bytes(before.tobytes())
     offset = 0
 
-    with Writer(str(path), path.stat(), "label") as writer:
+    with Writer(Site(str(path), "label", path.stat())) as writer:
         for number in range(data.draw(st.integers(0, 12))):
             offset += data.draw(st.sampled_from([0, 0, 0, 1, 17, PAGE, 5 * PAGE - 3]))
             length = data.draw(st.sampled_from([0, 1, 100, PAGE, 3 * PAGE + 5, 16 * PAGE]))
@@ -87,7 +87,7 @@ def test_ranges_may_come_in_any_order(tmp_path: Path) -> None:
     path.write_bytes(bytes(3 * PIECE))
     starts = [2 * PIECE, 0, PIECE]
 
-    with Writer(str(path), path.stat(), "label") as writer:
+    with Writer(Site(str(path), "label", path.stat())) as writer:
         for start in starts:
             writer.room(start, PIECE)[:] = start // PIECE + 1
 
@@ -110,7 +110,7 @@ def test_whole_pages_go_past_the_cache_and_the_rest_in_the_ordinary_way(
     except OSError:
         pytest.skip("this file system knows no O_DIRECT")
     monkeypatch.setattr(os, "pwrite", noted)
-    with Writer(str(path), path.stat(), "label") as writer:
+    with Writer(Site(str(path), "label", path.stat())) as writer:
         writer.room(100, PIECE)[:] = 1
         writer.room(100 + PIECE, PIECE)[:] = 2
 
@@ -156,7 +156,7 @@ def test_no_descriptor_and_no_thread_is_left(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd"), threading.active_count()
 
     for _ in range(3):
-        with Writer(str(path), path.stat(), "label") as writer:
+        with Writer(Site(str(path), "label", path.stat())) as writer:
             writer.room(0, PIECE)[:] = 1
             writer.room(PIECE, PIECE)[:] = 2
 
@@ -169,7 +169,7 @@ def test_a_path_that_leads_to_another_file_is_not_written_to(tmp_path: Path) -> 
     other.write_bytes(b"other")
 
     with pytest.raises(OSError, match="Stale file handle") as error:
-        Writer(str(other), mine.stat(), "label")
+        Writer(Site(str(other), "label", mine.stat()))
 
     assert error.value.filename == "label"
     assert other.read_bytes() == b"other"
@@ -211,6 +211,6 @@ def test_an_interrupt_at_the_end_leaves_no_descriptor(
 
 def test_a_file_that_cannot_be_opened_is_named_as_its_reader_knows_it(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as error:
-        Writer(str(tmp_path / ".hidden"), tmp_path.stat(), "mine")
+        Writer(Site(str(tmp_path / ".hidden"), "mine", tmp_path.stat()))
 
     assert error.value.filename == "mine"

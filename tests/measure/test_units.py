@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import gradclip_cli
 from gradclip_cli import ClipByNorm, GradclipError, RefusedError
 from gradclip_cli.commands.opening import found, opened
-from gradclip_cli.engine.crew import crew
+from gradclip_cli.engine.hiring import crew
 from gradclip_cli.measure import units
 from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.results.report import Report

@@ -1,0 +1,52 @@
+"""What may become of a cluster and of work that it was given, in words."""
+
+import os
+
+from gradclip_cli.errors import GradclipError
+
+
+def lost(address: str) -> GradclipError:
+    """Say that a scheduler does not answer any more."""
+    return GradclipError(
+        address,
+        "the Dask scheduler was lost; nothing took its place",
+        "is it still running? start it, then run gradclip again",
+    )
+
+
+def deserted(address: str, what: str) -> GradclipError:
+    """Say that a scheduler is without workers."""
+    return GradclipError(address, f"the scheduler {what}", f"start some: dask worker {address}")
+
+
+def unseen(error: FileNotFoundError, worker: str) -> GradclipError:
+    """Say that a worker does not see a file."""
+    return GradclipError(
+        os.fsdecode(error.filename or ""),
+        f"is not there on worker {worker}",
+        "workers read and write by the same paths: put files where all see them",
+    )
+
+
+def worded(error: Exception, file: str, address: str) -> Exception:
+    """Put into words what went wrong with a batch of a file; what the work itself says stays."""
+    if isinstance(error, GradclipError | OSError):
+        return error
+    kind = type(error).__name__
+    if kind == "KilledWorker":
+        return GradclipError(
+            file,
+            "every worker that was given a part of it ended while it worked on that",
+            "had they too little memory? `dask worker` can be given more; their logs say why",
+        )
+    if isinstance(error, MemoryError):
+        return GradclipError(file, "a worker ran out of memory", "give it more, or fewer threads")
+    if isinstance(error, ImportError):
+        return GradclipError(
+            file,
+            f"a worker lacks what it needs to read it: {error.name or error}",
+            "install the same there as here",
+        )
+    if "Cancelled" in kind or "CommClosed" in kind:
+        return lost(address)
+    return error
