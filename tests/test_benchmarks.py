@@ -7,16 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import curve_table, table
 from benchmarks.curve import CURVED, Curve, Curves, Point, Setting, settings
 from benchmarks.files import Size
 from benchmarks.machine import answers
+from benchmarks.plans import PASSES, Pass, Shape, simulate
 from benchmarks.results import Result, Results
 from benchmarks.rows import ROWS
 from benchmarks.sheet import markdown
+from benchmarks.simulated import Costs, SimulatedCluster, done_here
 from benchmarks.timing import Comparison, Run
+from gradclip_cli.engine.crew import Crew
+from gradclip_cli.files.source import FileSource
+from gradclip_cli.measure.meter import measure_tensors
+from gradclip_cli.tensors.dtypes import numeric
+from gradclip_cli.tensors.dump import Tensor
 
 INSPECT, _ = CURVED
 MACHINE = {"cores": "2"}
@@ -130,3 +138,68 @@ def test_sft_is_asked_whether_it_has_stat(
         sft.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert answers(row.probe) == (program == "stat")
+
+
+TOP = Path(__file__).parents[1]
+SMALL = Shape("small", 3, 2, 20_000)
+
+
+def on_disk(folder: Path) -> list[Tensor]:
+    """Write a small dump that is laid out as the plans of `benchmarks.scale` are."""
+    found = []
+    for number in range(3):
+        values = np.random.default_rng(number).standard_normal(40_000, np.float32)
+        (folder / str(number)).write_bytes(values.tobytes())
+        with (folder / str(number)).open("rb") as stream:
+            source = FileSource.of(stream.fileno(), str(folder / str(number)), str(number))
+        for offset in (0, 80_000):
+            shape = (20_000,)
+            found.append(Tensor(None, numeric("f", 32), shape, source, offset, 80_000))
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2, 64])
+def test_simulated_workers_give_the_results_of_a_run_without_them(
+    workers: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    tensors = on_disk(tmp_path)
+    plain = measure_tensors(tensors, range(6), Crew())
+    crew = SimulatedCluster(workers, Costs(1e-9, 1e-6), done_here)
+    assert measure_tensors(tensors, range(6), crew) == plain
+
+
+def test_a_plan_takes_less_time_with_more_workers_until_the_storage_is_slowest() -> None:
+    pytest.importorskip("distributed")
+    slow = Costs(1e-3, 0.0, storage=5e3)
+    large = Shape("large", 4, 1, 16 << 20)
+    found = [simulate("spans", large, "measuring", workers, slow) for workers in (1, 2, 4, 64)]
+    assert [one.took for one in found] == sorted([one.took for one in found], reverse=True)
+    assert found[0].took == pytest.approx(large.size * 1e-3, rel=0.01)
+    assert found[-1].took == pytest.approx(large.size / 5e3, rel=0.01)
+    assert [one.bottleneck for one in found] == ["workers", "workers", "workers", "storage"]
+
+
+@pytest.mark.parametrize("doing", PASSES)
+def test_a_plan_has_each_of_its_batches_done_and_knows_what_the_driver_took(doing: Pass) -> None:
+    pytest.importorskip("distributed")
+    found = simulate("tensors", SMALL, doing, 2, Costs(1e-9, 1e-6, asking=0.5))
+    assert found.batches > 0
+    assert found.asking == 0.5 * found.batches
+    assert found.took >= found.driver > found.asking
+
+
+@pytest.mark.heavy  # two schedulers and eight passes: a minute on a busy machine
+def test_the_scale_of_a_cluster_is_told_as_a_table_as_json_and_as_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    told, drawn = tmp_path / "scale.json", tmp_path / "scale.png"
+    options = ("--quick", "--markdown", "--json", told, "--picture", drawn)
+    table = subprocess.check_output(
+        (sys.executable, "-m", "benchmarks.scale", *options), text=True, cwd=TOP
+    )
+    found = json.loads(told.read_text())["found"]
+    assert len(found) == 8
+    assert table.count("\n| 70 TB in 2,097,280 spans | ") == 4
+    assert table.count("\n| 1,000,000 tensors of 16 KiB | ") == 4
+    assert "An empty batch on Dask, workers: 2: driver " in table
+    assert drawn.read_bytes().startswith(b"\x89PNG")
