@@ -30,9 +30,11 @@ def unseen(error: FileNotFoundError, worker: str) -> GradclipError:
 
 def worded(error: Exception, file: str, address: str) -> Exception:
     """Put into words what went wrong with a batch of a file; what the work itself says stays."""
+    kind = type(error).__name__
+    if "Cancelled" in kind or "CommClosed" in kind:  # the latter is an OSError
+        return lost(address)
     if isinstance(error, GradclipError | OSError):
         return error
-    kind = type(error).__name__
     if kind == "KilledWorker":
         return GradclipError(
             file,
@@ -47,6 +49,4 @@ def worded(error: Exception, file: str, address: str) -> Exception:
             f"a worker lacks what it needs to read it: {error.name or error}",
             "install the same there as here",
         )
-    if "Cancelled" in kind or "CommClosed" in kind:
-        return lost(address)
     return error

@@ -7,6 +7,7 @@ which is never joined to the others. What has no part at all holds nothing, and 
 
 import contextlib
 import hashlib
+import threading
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -68,6 +69,7 @@ class _S3Upload:
         self._buffer = bytearray()
         self._number: str | None = None  # of the upload, as S3 gives it
         self._numbered: Future[Any] | None = None
+        self._known: threading.Event | None = None  # a signal may come before that is known
         self._parts: list[str] = []  # their checksums
         self._sending: deque[tuple[int, Future[Any]]] = deque()
         self._is_open = False
@@ -84,7 +86,9 @@ class _S3Upload:
             future.cancel()
         with contextlib.suppress(GradclipError, TimeoutError):  # the next run clears it
             if self._number is None and self._numbered is not None:
-                self._number = self._numbered.result(stores.SILENCE)["UploadId"]
+                self._numbered.result(stores.SILENCE)
+            elif self._number is None and self._known is not None:
+                self._known.wait(stores.SILENCE)
             if self._number is not None:
                 self._call("abort_multipart_upload", UploadId=self._number)
         self._is_open = False
@@ -92,11 +96,11 @@ class _S3Upload:
     def _call(self, method: str, **asked: Any) -> Any:
         return self._begin(method, **asked).result()
 
-    def _begin(self, method: str, lasts: bool = False, **asked: Any) -> "Future[Any]":
+    def _begin(self, method: str, **asked: Any) -> "Future[Any]":
         async def ask(what: Any) -> Any:
             return await what.call(method, self._url, **asked)
 
-        return stores.begun(self._url, ask, lasts)
+        return stores.begun(self._url, ask)
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -110,8 +114,9 @@ class _S3Upload:
 
     def _send(self, size: int) -> None:
         if self._number is None:
-            self._numbered = self._begin("create_multipart_upload", lasts=True)
-            self._number = self._numbered.result()["UploadId"]
+            self._known = threading.Event()
+            self._numbered = stores.begun(self._url, self._create, lasts=True)
+            self._numbered.result()
             self._call("upload_part", UploadId=self._number, PartNumber=_MARK, Body=_SIGN)
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
@@ -120,6 +125,12 @@ class _S3Upload:
         future = self._begin("upload_part", UploadId=self._number, PartNumber=number, Body=data)
         self._sending.append((number, future))
         self._settle(_AT_ONCE)
+
+    async def _create(self, what: Any) -> None:
+        answer = await what.call("create_multipart_upload", self._url)
+        self._number = answer["UploadId"]
+        if self._known is not None:
+            self._known.set()
 
     def _settle(self, most: int) -> None:
         """Wait until at most so many parts are on their way."""
