@@ -122,6 +122,7 @@ def apply(
     operands = listed(paths)
     if isinstance(output, str | os.PathLike) and is_url(os.fspath(output)):
         check_written(os.fspath(output))
+        (output,) = tree.begun([os.fspath(output)])
     aligned = renaming(strip_prefix, rename)
     dump = gradient(operands, one_gradient, void_as, combine, aligned)
     form = target_of(dump, operands, output)

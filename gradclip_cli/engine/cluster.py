@@ -42,7 +42,6 @@ _ITEMS = 256
 _TOGETHER = 256  # batches whose results are held at once
 _READERS = 16  # workers that are known to have read a file
 _LOOK = 2.0  # seconds between two looks at who is there
-_MANUAL = "docs/cluster.md says how"
 
 
 @contextlib.contextmanager
@@ -95,20 +94,18 @@ def _client(address: str) -> Any:
     try:
         _knock(address)
         return Client(address, timeout=_seconds(), set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise GradclipError(
-            address,
-            "no Dask scheduler answers there",
-            f"is it running, and may it be reached from here? {_MANUAL} to start one",
-        ) from error
+    except Exception as error:  # also of what is asked for without its certificates
+        raise mishaps.silent(address) from error
 
 
 def _knock(address: str) -> None:
     """Raise `OSError` where nobody listens: the library would try again and again."""
     from distributed.comm import parse_host_port
 
-    host, port = parse_host_port(address.partition("://")[2])
-    socket.create_connection((host, port), _seconds()).close()
+    scheme, _, place = address.rpartition("://")
+    with socket.create_connection(parse_host_port(place), _seconds()) as connection:
+        if scheme in ("", "tcp") and not connection.recv(1):  # a scheduler speaks first
+            raise OSError
 
 
 def _seconds() -> float:

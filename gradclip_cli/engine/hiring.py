@@ -34,7 +34,7 @@ def _check(scheduler: str, workers: int | None) -> None:
     if scheduler not in _WORDS and not (scheme in _SCHEMES and place):
         raise GradclipError(
             "--scheduler",
-            f"{scheduler!r} is no address of a scheduler",
+            f"{scheduler.rpartition('@')[2]!r} is no address of a scheduler",
             "give one such as tcp://HOST:8786, or env, or local",
         )
     if workers is not None and scheduler != "local":

@@ -5,6 +5,17 @@ import os
 from gradclip_cli.errors import GradclipError
 
 
+def silent(address: str) -> GradclipError:
+    """Say that there is no scheduler at an address."""
+    certificates = " tls:// needs the certificates of Dask's own configuration."
+    return GradclipError(
+        address,
+        "no Dask scheduler answers there",
+        "is it running, and may it be reached from here? docs/cluster.md says how to start one."
+        + certificates * address.startswith("tls"),
+    )
+
+
 def lost(address: str) -> GradclipError:
     """Say that a scheduler does not answer any more."""
     return GradclipError(

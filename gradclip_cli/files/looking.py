@@ -13,6 +13,7 @@ from gradclip_cli.files import stores
 from gradclip_cli.files.members import RangeStream
 from gradclip_cli.files.objects import BLOCK, BLOCKS, KEPT, ObjectSource
 from gradclip_cli.files.services import Status
+from gradclip_cli.files.urls import whole_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -23,15 +24,15 @@ _LOOKS_AT_ONCE = 16
 
 def found(url: str, label: str, again: bool = True) -> tuple[ObjectSource, bytes]:
     """Give an object and its first bytes: as it is now, or was when this run looked at it first."""
-    begun = _LOOKS.begun.pop(str(url), None)
+    begun = _LOOKS.begun.pop(whole_of(url), None)
     if begun is None and (kept := _kept(url, again)) is not None:
         status, head = kept
     else:
         status, head = (begun or _look(url)).result()
         _LOOKS.more()
-        BLOCKS.put((str(url), status.version), 0, head)
-        _LOOKED[str(url)] = status
-        _LOOKS.fresh.add(str(url))
+        BLOCKS.put((whole_of(url), status.version), 0, head)
+        _LOOKED[whole_of(url)] = status
+        _LOOKS.fresh.add(whole_of(url))
         if len(_LOOKED) > KEPT // HEAD:
             _LOOKED.pop(next(iter(_LOOKED)))
     return ObjectSource(url, str(label), status.size, status.version), head
@@ -47,15 +48,15 @@ def _look(url: str) -> "Future[tuple[Status, bytes]]":
 
 def _kept(url: str, again: bool) -> tuple[Status, bytes] | None:
     """Give what an object was when it was looked at, if it is the same still."""
-    was = now = _LOOKED.get(str(url))
-    if was is None:
+    was = now = _LOOKED.get(whole_of(url))
+    if was is None or not was.version:  # what tells nothing may be another
         return None
-    if again or str(url) not in _LOOKS.fresh:
+    if again or whole_of(url) not in _LOOKS.fresh:
         now = stores.status(url)
     if now is None or now != was:
         return None
-    _LOOKS.fresh.add(str(url))
-    blocks = [BLOCKS.get((str(url), now.version), number) for number in range(HEAD // BLOCK)]
+    _LOOKS.fresh.add(whole_of(url))
+    blocks = [BLOCKS.get((whole_of(url), now.version), number) for number in range(HEAD // BLOCK)]
     head = b"".join(block for block in blocks if block is not None)
     return (now, head) if len(head) == min(HEAD, now.size) else None
 
@@ -74,7 +75,7 @@ class _Looks:
     def more(self) -> None:
         while self.due and len(self.begun) < _LOOKS_AT_ONCE:
             url = self.due.popleft()
-            self.begun[str(url)] = _look(url)
+            self.begun[whole_of(url)] = _look(url)
 
 
 _LOOKS = _Looks()
@@ -89,7 +90,8 @@ def forget() -> None:
 @contextlib.contextmanager
 def looked_at(urls: Sequence[str]) -> Iterator[None]:
     """Look at objects some at a time, while they are found one after the other."""
-    _LOOKS.due.extend(url for url in dict.fromkeys(urls) if str(url) not in _LOOKED)
+    each = {whole_of(url): url for url in urls}
+    _LOOKS.due.extend(url for key, url in each.items() if key not in _LOOKED)
     try:
         _LOOKS.more()
         yield

@@ -16,6 +16,7 @@ from gradclip_cli.files import stores
 from gradclip_cli.files.outages import changed
 from gradclip_cli.files.services import Status
 from gradclip_cli.files.source import Reader, WholeSource
+from gradclip_cli.files.urls import whole_of
 from gradclip_cli.frozen import frozen
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ObjectSource(WholeSource):
     @property
     def identity(self) -> tuple[int | str, ...]:
         """Its URL."""
-        return (str(self.path),)
+        return (whole_of(self.path),)
 
     @property
     def stamp(self) -> tuple[int, ...]:
@@ -125,7 +126,7 @@ class _ObjectReader(Reader):
     def __init__(self, source: ObjectSource) -> None:
         super().__init__(source.label)
         self._source = source
-        self._key = str(source.path), source.version
+        self._key = whole_of(source.path), source.version
         self._expected: list[list[int]] = []
         self._ahead: deque[_Range] = deque()
         self._begins: list[int] = []

@@ -21,7 +21,7 @@ from gradclip_cli.files.system import (
 )
 from gradclip_cli.frozen import frozen
 
-_OWN = ("/dev/", "/proc/")  # what is there is not the same for each process
+_OWN = ("/dev/fd/", "/dev/std", "/proc/")  # what is there is not the same for each process
 _PIECE = 1 << 20  # a claim in a header must not make us allocate what may never come
 
 

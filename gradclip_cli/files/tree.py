@@ -16,7 +16,7 @@ from gradclip_cli.errors import GradclipError
 from gradclip_cli.files.source import FileSource, Source, WholeSource, check_regular
 from gradclip_cli.files.streams import Front
 from gradclip_cli.files.system import NO_WAIT, open_raw, read_at
-from gradclip_cli.files.urls import is_url, named, scheme_of
+from gradclip_cli.files.urls import check_read, is_url, named, scheme_of, whole_of
 
 _HEAD = 4096  # bytes, in which nearly always the whole header of a file is
 _FOLDERS: dict[str, bool] = {}  # URLs that were folders, or objects, when they were looked at
@@ -24,10 +24,14 @@ _FOLDERS: dict[str, bool] = {}  # URLs that were folders, or objects, when they 
 
 def begun(paths: Sequence[str]) -> list[str]:
     """Begin a run over operands, whose objects are looked at anew; gives them as they are shown."""
-    if any(map(is_url, paths)):
+    _FOLDERS.clear()
+    urls = [path for path in paths if is_url(path)]
+    if urls:
         from gradclip_cli.files import looking
 
         looking.forget()
+    for url in urls:
+        check_read(url)
     return [*map(named, paths)]
 
 
@@ -74,7 +78,7 @@ def is_link(path: str) -> bool:
 
 def real(path: str) -> str:
     """Give the path that all names of a file have in common."""
-    return path if is_url(path) else os.path.realpath(path)
+    return whole_of(path) if is_url(path) else os.path.realpath(path)
 
 
 def absolute(path: str) -> str:

@@ -56,17 +56,29 @@ def named(path: str) -> str:
     if not scheme or isinstance(path, Url):
         return path
     rest = path.partition("://")[2]
+    rest = rest[_of_user(scheme, rest) :]
     if scheme in _WEB:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    host, slash, key = rest.partition("/")
-    if scheme != "hf":  # whose names have the revision there
-        host = host.rpartition("@")[2]
-    shown = f"{scheme}://{host}{slash}{key}"
+    shown = f"{scheme}://{rest}"
     if shown == path:
         return path
     url = Url(shown)
     url.whole = path
     return url
+
+
+def _of_user(scheme: str, rest: str) -> int:
+    """Give how many characters of a URL, behind the scheme, are a user's or a password's.
+
+    A password may hold what ends a host elsewhere, and names of the hub have a revision behind @.
+
+    >>> [_of_user("s3", text) for text in ("me:a/b@bucket/k", "bucket/a@b", "bucket:90/a@b")]
+    [7, 0, 0]
+    """
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in host and (scheme != "hf" or ":" in host):
+        return host.rindex("@") + 1
+    return rest.rfind("@") + 1 if re.search(r":(?![0-9]*$)", host) else 0
 
 
 def whole_of(path: str) -> str:
@@ -83,7 +95,10 @@ def check_read(path: str) -> None:
             f"{scheme}:// is not read",
             f"gradclip reads {_listed(READ)}, and paths",
         )
-    if scheme in WRITTEN and "@" in whole_of(path).partition("://")[2].partition("/")[0]:
+    rest = whole_of(path).partition("://")[2]
+    if not rest.strip("/") or rest.startswith("/"):
+        raise GradclipError(named(path), "names no bucket and no host", "write its name behind //")
+    if scheme not in _WEB and _of_user(scheme, rest):
         raise GradclipError(
             named(path),
             "a key or a password in a URL is not used",
@@ -99,10 +114,11 @@ def check_local(path: str, what: str, hint: str) -> None:
 
 def check_written(path: str) -> None:
     """Raise `GradclipError` for a URL at which nothing is written."""
-    if scheme_of(path) not in WRITTEN:
+    scheme = scheme_of(path)
+    if scheme not in WRITTEN:
         raise GradclipError(
             named(path),
-            f"{scheme_of(path)}:// is read, and not written",
+            f"{scheme}:// is {'read, and ' if scheme in READ else ''}not written",
             f"name a file, or {_listed(WRITTEN)} with -o",
         )
     check_read(path)

@@ -267,6 +267,7 @@ def test_a_scheduler_without_workers_is_one_line(folder: Path) -> None:
     one_line(run, "the scheduler has no workers", "dask worker tcp://")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("comes_back", [False, True])
 def test_where_the_last_worker_is_lost_another_is_waited_for(
     comes_back: bool, folder: Path, tmp_path: Path
@@ -278,9 +279,9 @@ def test_where_the_last_worker_is_lost_another_is_waited_for(
     with cluster.running(0) as one:
         slow = one.add_worker(PYTHONPATH=path)
         arguments = ["inspect", "a", "--json", "--scheduler", one.address]
-        patience = {PATIENCE: "60s" if comes_back else "2s"}
+        patience = {PATIENCE: "60s" if comes_back else "10s"}
         with running(*arguments, cwd=folder, stdin=-3, **patience) as process:
-            time.sleep(3)  # it has asked the worker by then, or soon will
+            time.sleep(8)  # it has asked the worker by then, or soon will
             one.kill(slow)
             if comes_back:
                 one.add_worker()
