@@ -212,6 +212,7 @@ class Store:
     def __init__(self, port: int) -> None:
         import boto3
 
+        self.port = port
         self.proxy = Proxy(port)
         self.environment = {
             **KEYS,
@@ -229,18 +230,20 @@ class Store:
             region_name="us-east-1",
         )
 
-    def begin(self, until: float) -> None:
-        """Make the bucket, as soon as the server does."""
-        while True:
+    def begin(self, process: subprocess.Popen[bytes]) -> bool:
+        """Make the bucket, as soon as the server does; tell whether it did while it ran."""
+        until = time.monotonic() + _PATIENCE
+        while process.poll() is None and time.monotonic() < until:
             try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 self.s3.create_bucket(Bucket=BUCKET)
                 self.s3.put_object(Bucket=BUCKET, Key="first", Body=b"1")
                 self.s3.delete_object(Bucket=BUCKET, Key="first")
             except Exception:
-                assert time.monotonic() < until, "the server does not make a bucket"
-                time.sleep(0.5)
+                time.sleep(0.2)
             else:
-                return
+                return True
+        return False
 
     def put(self, key: str, data: bytes | Path) -> str:
         """Put an object, or all files of a folder, into the bucket; give the URL."""
@@ -290,25 +293,31 @@ def served() -> Iterator[Store]:
     """
     for library in ("s3fs", "boto3"):
         pytest.importorskip(library)
+    command = _seaweedfs if os.environ.get("STORE") == "seaweedfs" else _moto
+    with contextlib.ExitStack() as stack:
+        for last in (False, False, True):
+            store = stack.enter_context(_started(command, last=last))
+            if store is not None:
+                yield store
+                store.proxy.end()
+                return
+
+
+@contextlib.contextmanager
+def _started(command: Callable[[int, Path], list[str]], *, last: bool) -> Iterator[Store | None]:
+    """Start a server; give None where it ended at once, as where a port was taken meanwhile."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        command = _seaweedfs if os.environ.get("STORE") == "seaweedfs" else _moto
-        process = subprocess.Popen(
-            command(port, Path(folder)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
+        log = Path(folder, "log")
+        with log.open("wb") as said:
+            process = subprocess.Popen(
+                command(port, Path(folder)), stdout=said, stderr=said, cwd=folder
+            )
         try:
-            until = time.monotonic() + _PATIENCE
-            while time.monotonic() < until:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.05)
             store = Store(port)
-            store.begin(until)
-            yield store
-            store.proxy.end()
+            begun = store.begin(process)
+            assert begun or not last, log.read_text(errors="replace")[-4000:]
+            yield store if begun else None
         finally:
             process.kill()
             process.wait()
@@ -328,7 +337,12 @@ def _seaweedfs(port: int, folder: Path) -> list[str]:
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     config = {"identities": [{"name": "me", "credentials": [keys], "actions": actions}]}
     (folder / "s3.json").write_text(json.dumps(config))
-    ports = [f"-{what}={free_port()}" for what in ("master.port", "volume.port", "filer.port")]
-    rest = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", "-volume.max=50"]
+    # All ports are told: what is not told is a port that every server here would take, or one of
+    # these and 10,000, which may be none.
+    kinds = ("master.port", "volume.port", "filer.port")
+    ports = [f"-{kind}{more}={free_port()}" for kind in kinds for more in ("", ".grpc")]
+    ports += [f"-s3.port={port}", f"-s3.port.grpc={free_port()}"]
+    ports += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    rest = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=50", "-master.telemetry=false"]
     where = [f"-dir={folder}", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64"]
     return [str(weed), "server", "-s3", *where, *ports, *rest]
