@@ -204,12 +204,14 @@ class Plan:
     counts_subnormal: bool = False
     watched: Collection[int] = ()
 
-    def size(self, output: Output) -> int:
-        """Give the number of bytes that are read for an output, literals included."""
+    def size(self, output: Output, copies: bool = True) -> int:
+        """Give the number of bytes that are read for an output, literals and `copies` included."""
         own = self._own(output)
         patched = sum(
             tensor.size for tensor, edit in zip(output.layout.given, own, strict=True) if edit
         )
+        if not copies:
+            return patched
         kept = sum(end - start for _, start, end, _ in _kept(output, own))
         return patched + kept + sum(len(data) for _, data in output.layout.literals or ())
 

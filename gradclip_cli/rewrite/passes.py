@@ -114,20 +114,25 @@ def rewrite(outputs: Sequence[Output], plan: Plan, crew: Crew) -> dict[int, Outc
 
     Gives the outcome of each tensor that was edited, by the dump's index.
     """
-    size = sum(plan.size(output) for output in outputs)
+    whole = [_is_whole(output, plan) for output in outputs]
+    pairs = [*zip(outputs, whole, strict=True)]
+    size = sum(plan.size(output, copies=not is_whole) for output, is_whole in pairs)
     share = size // (_SHARES * crew.workers)
     enough = min(max(share, SPAN_BYTES), _LONGEST_BATCH)
-    tasks = (task for output in outputs for task in _tasks(output, plan, crew.is_apart))
+    tasks = (task for pair in pairs for task in _tasks(*pair, plan, crew.is_apart))
     return together(swept(crew, done, tasks, "writing", size, enough))
 
 
-def _tasks(output: Output, plan: Plan, is_apart: bool) -> Iterable[Task]:
+def _is_whole(output: Output, plan: Plan) -> bool:
+    """Let a file have all bytes of its source at once, where that may be; says whether it has."""
+    if output.layout.verbatim:
+        return _cloned(output) or _copied_whole(output)
+    return not output.changes(plan.edits) and not output.layout.is_new and _cloned(output)
+
+
+def _tasks(output: Output, is_whole: bool, plan: Plan, is_apart: bool) -> Iterable[Task]:
     """Give what is to be done for an output, in this process or `is_apart`."""
     site = output.site(is_apart)
-    if output.layout.verbatim:
-        is_whole = _cloned(output) or _copied_whole(output)
-    else:
-        is_whole = not output.changes(plan.edits) and not output.layout.is_new and _cloned(output)
     if is_whole:
         return plan.patches(output, _desks(_CopyDesk, site), SPAN_BYTES)
     tasks = plan.tasks(output, _desks(_FileDesk, site), SPAN_BYTES)
