@@ -122,12 +122,12 @@ class ObjectStream(RangeStream):
         super().close()
 
 
-def whole(url: str) -> bytes:
-    """Give all bytes of an object, which is small."""
+def whole(url: str, most: int = -1) -> bytes:
+    """Give all bytes of an object, which is small, or no more than so many."""
     source, head = found(url, url)
-    data = bytearray(source.size)
-    data[: len(head)] = head
+    data = bytearray(source.size if most < 0 else min(source.size, most))
+    data[: len(head)] = head[: len(data)]
     with source.opened() as reader:
-        reader.expect(len(head), source.size - len(head))
+        reader.expect(len(head), len(data) - len(head))
         reader.read_exactly(memoryview(data)[len(head) :], len(head))
     return bytes(data)

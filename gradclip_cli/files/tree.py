@@ -225,15 +225,15 @@ def head(path: str, count: int) -> bytes | None:
         return None
 
 
-def whole(path: str) -> bytes:
-    """Give all bytes of a file, which is a small one."""
+def whole(path: str, most: int = -1) -> bytes:
+    """Give all bytes of a file, which is a small one, or no more than so many."""
     if is_url(path):
         from gradclip_cli.files import looking
 
-        return looking.whole(path)
+        return looking.whole(path, most)
     check_regular(os.stat(path).st_mode, path)
     with open(path, "rb") as stream:
-        return stream.read()
+        return stream.read(most)
 
 
 def stream_of(path: str) -> BinaryIO:

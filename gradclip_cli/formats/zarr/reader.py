@@ -242,9 +242,9 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 def _metadata_of_orbax(root: str) -> dict[str, Any] | None:
     """Give what Orbax says of its tree; None where it says nothing."""
     with contextlib.suppress(FileNotFoundError):
-        found = tree.whole(os.path.join(root, "_METADATA"))
+        found = tree.whole(os.path.join(root, "_METADATA"), _JSON)
         try:
-            said = json.loads(found[:_JSON])
+            said = json.loads(found)
             nodes = said["tree_metadata"]
             assert all(isinstance(one["key_metadata"], list) for one in nodes.values())
         except (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
