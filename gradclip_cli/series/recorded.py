@@ -25,9 +25,8 @@ _BEGINNING = b'{"row": "'
 
 def is_report(path: str) -> bool:
     """Say whether a path is a regular file that begins as a report in JSON Lines does."""
-    return (
-        tree.head(path, len(_BEGINNING)) == _BEGINNING
-    )  # what is wrong is said where it is opened
+    # What is wrong with it is said where it is opened as a dump.
+    return tree.head(path, len(_BEGINNING)) == _BEGINNING
 
 
 def read_report(path: str, selection: Selection, aligned: Renaming | None = None) -> Measured:
