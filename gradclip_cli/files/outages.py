@@ -79,7 +79,7 @@ _KEYS = {
     "gs": "run: gcloud auth application-default login; or set GOOGLE_APPLICATION_CREDENTIALS",
     "hf": "run: hf auth login; or set HF_TOKEN",
 }
-_NETWORK = "is there a network, and is AWS_ENDPOINT_URL, or the name of the host, right?"
+_ADDRESS = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST", "hf": "HF_ENDPOINT"}
 
 
 class ShortError(OSError):
@@ -175,7 +175,9 @@ def worded(error: Exception, url: str) -> GradclipError:
     if not names.isdisjoint(_SLOW):
         return _failed(url, "the store is silent for too long", "wait a little, and try again")
     if not names.isdisjoint(_AWAY):
-        return _failed(url, "the store cannot be reached", _NETWORK)
+        where = f"{_ADDRESS[scheme]}, if it is set," if scheme in _ADDRESS else "the host's name"
+        hint = f"is there a network, and is {where} right?"
+        return _failed(url, "the store cannot be reached", hint)
     if not names.isdisjoint(_CUT):
         return _failed(url, "the store ends its answers too early", "wait a little, and try again")
     if "ImportError" in names:

@@ -9,6 +9,7 @@ import logging
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradclip_cli.engine.crew import INTERRUPTED
@@ -85,7 +86,11 @@ def _file_system(scheme: str) -> Any:
             else {"client_kwargs": {"timeout": patience, "trust_env": True}}  # as for a proxy
         )
     found = fsspec.filesystem(scheme, **asked)
+    # What asks again here asks patiently enough: libraries that do so as well take minutes.
     found.retries = 1
+    impatient = getattr(getattr(type(found), "_request", None), "__wrapped__", None)
+    if impatient is not None:
+        found._request = partial(impatient, found)
     return found
 
 

@@ -102,7 +102,7 @@ def check_read(path: str) -> None:
         raise GradclipError(
             named(path),
             "a key or a password in a URL is not used",
-            "let the library find it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
+            "let the library of the store find it: docs/remote.md says where it looks",
         )
 
 

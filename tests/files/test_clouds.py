@@ -1,9 +1,11 @@
 """Google Cloud Storage by an emulator, and the hub of Hugging Face by a stand-in."""
 
 import contextlib
+import http.server
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,3 +120,27 @@ def test_models_of_the_hub_are_read_by_name_and_revision(tmp_path: Path) -> None
         assert one_error(done.stderr).startswith("gradclip: hf://me/other/x.npy: ")
     finally:
         hub.end()
+
+
+def test_google_is_asked_no_more_often_than_others(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    pytest.importorskip("gcsfs")
+    asked: list[str] = []
+
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("gradclip_cli.files.stores.PAUSES", (0.0,))
+    with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        done = run("inspect", f"gs://{BUCKET}/a.npy")
+        server.shutdown()
+    assert "the store has answered with status 503" in one_error(done.err)
+    assert len(asked) == 2
