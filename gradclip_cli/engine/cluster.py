@@ -37,8 +37,7 @@ _DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # it is f
 _SILENT = logging.CRITICAL + 1
 _EACH, _MANY, _MOST = 4, 16, 2048  # batches under way for a thread; more, as few cost more each
 _SHARES = 16  # batches for each thread, where there is enough work
-_LARGEST = 4 << 30  # bytes of a batch: what is done again if its worker is lost
-_ITEMS = 256
+_LARGEST, _ITEMS = 4 << 30, 256  # bytes and pieces: what is done again if a worker is lost
 _TOGETHER = 256  # batches whose results are held at once
 _READERS = 16  # workers that are known to have read a file
 _LOOK = 2.0  # seconds between two looks at who is there
@@ -59,10 +58,7 @@ def cluster(scheduler: str, workers: int | None, progress: Progress | None) -> I
             f"needs {error.name or 'distributed'}, which is not installed",
             "install it, here and for the workers: pip install 'gradclip-cli[dask]'",
         ) from error
-    with contextlib.ExitStack() as stack:
-        before = {name: logging.getLogger(name).level for name in _loggers()}
-        for name in before:  # what went wrong is told in one line
-            logging.getLogger(name).setLevel(_SILENT)
+    with _silenced(), contextlib.ExitStack() as stack:
         with warnings.catch_warnings():  # versions that count are compared, and told as errors are
             warnings.simplefilter("ignore")
             if scheduler == "local":
@@ -77,14 +73,25 @@ def cluster(scheduler: str, workers: int | None, progress: Progress | None) -> I
             client = _client(_configured() if scheduler == "env" else scheduler)
         stack.callback(_leave, client)
         yield _Cluster(client, threads(workers_here(), progress, stack), progress)
-    for name, level in before.items():  # where the scheduler was lost they would say it again
-        logging.getLogger(name).setLevel(level)
 
 
-def _loggers() -> list[str]:
-    """Give the names of the library's loggers, of which some have levels of their own."""
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the library from saying what is told in one line; of a lost scheduler for good."""
     names = {"distributed", "tornado", "asyncio"}
-    return [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in names]
+    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in names]
+    before = {name: logging.getLogger(name).level for name in known}
+    for name in before:  # some have levels of their own
+        logging.getLogger(name).setLevel(_SILENT)
+    restored = True
+    try:
+        yield
+    except mishaps.LostError:  # its connection says so again and again
+        restored = False
+        raise
+    finally:
+        for name, level in before.items() if restored else ():
+            logging.getLogger(name).setLevel(level)
 
 
 def _client(address: str) -> Any:
@@ -127,11 +134,7 @@ def _configured() -> str:
 
     found = dask.config.get("scheduler-address", None)
     if not found:
-        raise GradclipError(
-            "--scheduler",
-            "Dask's own configuration names no scheduler",
-            "set DASK_SCHEDULER_ADDRESS, or give its address: --scheduler tcp://HOST:8786",
-        )
+        raise mishaps.unnamed()
     return str(found)
 
 
@@ -205,7 +208,7 @@ class _Cluster(Crew):
         busy: Counter[str],
     ) -> Iterator[tuple[Item, str, Any]]:
         """Hand out items, those for one worker together: the scheduler has less to do so."""
-        idle = [(self._load(worker, busy), at, worker) for at, worker in enumerate(self._threads)]
+        idle = [(self._queued(worker, busy), at, worker) for at, worker in enumerate(self._threads)]
         heapq.heapify(idle)
         placed = [(item, self._worker_for(of(item), busy, idle)) for item in items]
         some: dict[str, list[Item]] = {}
@@ -235,11 +238,11 @@ class _Cluster(Crew):
             return ""
         readers = self._readers.setdefault(file, [])
         readers[:] = [worker for worker in readers if worker in self._threads]
-        while (load := self._load(idle[0][2], busy)) > idle[0][0]:
+        while (load := self._queued(idle[0][2], busy)) > idle[0][0]:
             heapq.heapreplace(idle, (load, *idle[0][1:]))
         least = idle[0][2]
-        chosen = min(readers, key=lambda worker: self._load(worker, busy), default=least)
-        if self._load(chosen, busy) >= load + 1:
+        chosen = min(readers, key=lambda worker: self._queued(worker, busy), default=least)
+        if self._queued(chosen, busy) >= load + 1:
             chosen = least
         if chosen not in readers:
             readers.append(chosen)
@@ -247,7 +250,7 @@ class _Cluster(Crew):
         busy[chosen] += 1
         return chosen
 
-    def _load(self, worker: str, busy: Counter[str]) -> float:
+    def _queued(self, worker: str, busy: Counter[str]) -> float:
         return busy[worker] / self._threads[worker]
 
     def _ended(

@@ -5,6 +5,15 @@ import os
 from gradclip_cli.errors import GradclipError
 
 
+def unnamed() -> GradclipError:
+    """Say that a configuration has no address of a scheduler."""
+    return GradclipError(
+        "--scheduler",
+        "Dask's own configuration names no scheduler",
+        "set DASK_SCHEDULER_ADDRESS, or give its address: --scheduler tcp://HOST:8786",
+    )
+
+
 def silent(address: str) -> GradclipError:
     """Say that there is no scheduler at an address."""
     certificates = " tls:// needs the certificates of Dask's own configuration."
@@ -16,9 +25,13 @@ def silent(address: str) -> GradclipError:
     )
 
 
-def lost(address: str) -> GradclipError:
+class LostError(GradclipError):
+    """A scheduler does not answer any more."""
+
+
+def lost(address: str) -> LostError:
     """Say that a scheduler does not answer any more."""
-    return GradclipError(
+    return LostError(
         address,
         "the Dask scheduler was lost; nothing took its place",
         "is it still running? start it, then run gradclip again",

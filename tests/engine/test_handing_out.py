@@ -1,5 +1,7 @@
 """How work is handed out to workers of a cluster: bounded, in order, near what they have read."""
 
+import contextlib
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -109,3 +111,13 @@ def test_progress_is_told_of_workers_that_come_and_go() -> None:
             assert time.monotonic() < last
             list(crew.in_order(clusters.slowly, [("", 0.1)]))
     assert watching.seen == [1, 2, 1]
+
+
+def test_the_library_speaks_again_where_something_else_went_wrong() -> None:
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    with clusters.running(1) as some:
+        with contextlib.suppress(ZeroDivisionError), cluster(some.address, None, None):
+            assert logger.level > logging.CRITICAL
+            raise ZeroDivisionError  # the caller's own
+        assert logger.level == before
