@@ -30,6 +30,7 @@ def two() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder of every format."""
+    pytest.importorskip("distributed")
     whole = tmp_path_factory.mktemp("dumps")
     cluster.written(whole / "a")
     cluster.written(whole / "b", seed=7)

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import cluster
+from tests.cluster import Cluster
 from tests.dumps import safetensors_bytes
 from tests.running import end_of, gradclip
 from tests.running import running as started
@@ -21,6 +23,7 @@ ONCE_OR_OFTEN = [1, pytest.param(20, marks=pytest.mark.heavy)]
 CLIP = ("apply", "g", "--clip-norm", "1", "--in-place", "-q")
 
 Digests = dict[str, str]
+Process = subprocess.Popen[bytes]
 
 
 def digests(folder: Path) -> Digests:
@@ -35,6 +38,7 @@ def digests(folder: Path) -> Digests:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder of dumps."""
+    pytest.importorskip("distributed")
     folder = tmp_path_factory.mktemp("kills") / "original"
     folder.mkdir()
     for number in range(FILES):
@@ -70,19 +74,32 @@ def moments(folder: Path, address: str, times: int) -> Iterator[float]:
     return (chance.uniform(0.3 * usual, usual) for _ in range(times))
 
 
+def begun(two: Cluster, folder: Path, original: Path, times: int) -> Iterator[Process]:
+    """Give runs that clip the dumps, each begun anew, at random moments of them."""
+    for moment in moments(folder, two.address, times):
+        shutil.rmtree(folder / "g")
+        shutil.copytree(original, folder / "g")
+        with started(*CLIP, "--scheduler", two.address, cwd=folder) as process:
+            time.sleep(moment)
+            yield process
+
+
+def once_more(two: Cluster, folder: Path) -> Digests:
+    """Clip the dumps without a mishap; gives what is there then."""
+    done = gradclip(*CLIP, "--scheduler", two.address, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return digests(folder / "g")
+
+
 @pytest.mark.parametrize("times", ONCE_OR_OFTEN)
 def test_a_killed_worker_changes_nothing(
     times: int, folder: Path, original: Path, clipped: Digests
 ) -> None:
     with cluster.running(2) as two:
-        for moment in moments(folder, two.address, times):
-            shutil.rmtree(folder / "g")
-            shutil.copytree(original, folder / "g")
-            with started(*CLIP, "--scheduler", two.address, cwd=folder) as process:
-                time.sleep(moment)
-                two.kill(two.workers.pop(0))
-                two.add_worker()
-                assert end_of(process) == (0, b"")
+        for process in begun(two, folder, original, times):
+            two.kill(two.workers.pop(0))
+            two.add_worker()
+            assert end_of(process) == (0, b"")
             assert digests(folder / "g") == clipped
 
 
@@ -93,25 +110,18 @@ def test_a_killed_scheduler_leaves_old_files_or_new(
     before = digests(original)
     statuses = set()
     with cluster.running(2) as two:
-        for moment in moments(folder, two.address, times):
-            shutil.rmtree(folder / "g")
-            shutil.copytree(original, folder / "g")
-            with started(*CLIP, "--scheduler", two.address, cwd=folder) as process:
-                time.sleep(moment)
-                two.end()
-                status, said = end_of(process)
-            after = digests(folder / "g")
+        for process in begun(two, folder, original, times):
+            two.end()
+            status, said = end_of(process)
             statuses.add(status)
             if status:
                 assert (status, said.count(b"\n")) == (2, 2), said
                 assert b"scheduler" in said
-                assert after == before
+                assert digests(folder / "g") == before
             else:
-                assert after == clipped
+                assert digests(folder / "g") == clipped
             two.again(2)
-            done = gradclip(*CLIP, "--scheduler", two.address, cwd=folder)
-            assert (done.returncode, done.stderr) == (0, b"")
-            assert {*digests(folder / "g")} == {*before}
+            assert {*once_more(two, folder)} == {*before}
     assert 2 in statuses or times == 1
 
 
@@ -121,16 +131,9 @@ def test_a_killed_run_leaves_old_files_or_new_though_workers_go_on(
 ) -> None:
     before = digests(original)
     with cluster.running(2) as two:
-        for moment in moments(folder, two.address, times):
-            shutil.rmtree(folder / "g")
-            shutil.copytree(original, folder / "g")
-            with started(*CLIP, "--scheduler", two.address, cwd=folder) as process:
-                time.sleep(moment)
-                process.kill()
-                process.wait()
-            done = gradclip(*CLIP, "--scheduler", two.address, cwd=folder)
-            assert (done.returncode, done.stderr) == (0, b"")
+        for process in begun(two, folder, original, times):
+            process.kill()
+            process.wait()
+            assert {*once_more(two, folder)} == {*before}
             time.sleep(0.2)  # whoever is late finds nothing to write to
-            after = digests(folder / "g")
-            assert {*after} == {*before}
-            assert after == clipped
+            assert digests(folder / "g") == clipped
