@@ -48,6 +48,8 @@ ROOMS: dict[str, set[str]] = {
     "hdf5plugin": {"formats.hdf5.reader"},
     "fsspec": {"files.stores"},
     "aiohttp": {"files.stores"},
+    "jinja2": {"render.html.document"},
+    "markupsafe": {"render"},
     "matplotlib": {"render.plot"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
@@ -89,7 +91,7 @@ ROOMS: dict[str, set[str]] = {
             "formats.foreign.helper",
         ),
         *("files.journal", "formats.safetensors", "formats.shards", "formats.strict_json"),
-        *("render.delimited", "render.json"),
+        *("render.delimited", "render.html.document", "render.json"),
         *("series.cache", "series.recorded"),
     },
     "resource": {"formats.foreign.child"},

@@ -169,6 +169,25 @@ def say(line: str) -> None:
     _say_lines([line])
 
 
+def link(words: str, name: str, target: str) -> None:
+    """Write at a terminal a line that ends in a name, which leads to a target where it is opened.
+
+    Hyperlinks in terminals: OSC 8 (https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda).
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return
+    shown = printable(name)
+    if os.environ.get("TERM") != "dumb":
+        shown = f"\x1b]8;;{_quoted(target)}\x1b\\{shown}\x1b]8;;\x1b\\"
+    _say(f"{printable(words)}{shown}\n")
+
+
+def _quoted(target: str) -> str:
+    """Write a URL in ASCII, what is special in it escaped (RFC 3986)."""
+    plain = b"-._~/:" + b"".join(bytes([one]) for one in range(128) if chr(one).isalnum())
+    return "".join(chr(one) if one in plain else f"%{one:02X}" for one in os.fsencode(target))
+
+
 def _complain(error: GradclipError) -> int:
     subject = f"{error.subject}: " if error.subject else ""
     lines = [f"gradclip: {subject}{error.problem}", *(f"  {detail}" for detail in error.details)]

@@ -4,11 +4,13 @@ import dataclasses
 
 import typer
 
-from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli import boundary, output, showing
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALIGNED,
     COMBINE,
+    FORCE,
+    HTML,
     REPORT,
     ROWS,
     SCHEDULER,
@@ -50,12 +52,14 @@ def run(given: Given) -> None:
     from gradclip_cli.results.ranking import arranged
 
     output.operands([given.a, given.b], "is --rtol or --atol missing before it?")
+    showing.check(given, [given.a, given.b])
     with output.progress(hidden=given.quiet) as progress:
         found = diff(given.a, given.b, progress=progress, **given.to(diff))
     if not given.quiet:
         rows = arranged(found.rows, KEYS, given.sort, given.reverse, given.top)
         everything = given.everything or given.top is not None
         output.show(found.with_rows(rows), form, boundary.stdout(), everything)
+    showing.page(given, found)
     if found.unreadable:
         raise together(found.unreadable)
     if found.status:
@@ -67,7 +71,20 @@ def command() -> Command:
     return Command(
         "diff",
         (A, B),
-        (RTOL, ATOL, *_ALIGNED, *SELECTION, COMBINE, VOID_AS, *ROWS, *REPORT, WORKERS, SCHEDULER),
+        (
+            RTOL,
+            ATOL,
+            *_ALIGNED,
+            *SELECTION,
+            COMBINE,
+            VOID_AS,
+            *ROWS,
+            HTML,
+            FORCE,
+            *REPORT,
+            WORKERS,
+            SCHEDULER,
+        ),
         (
             "gradclip diff step-19.safetensors step-20.safetensors",
             "gradclip diff grads/ clipped/ --rtol 1e-6 -q && echo unharmed",

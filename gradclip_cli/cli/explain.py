@@ -2,12 +2,14 @@
 
 import typer
 
-from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli import boundary, output, showing
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALIGNED,
     ALL,
     COMBINE,
+    FORCE,
+    HTML,
     ONE_GRADIENT,
     PATHS,
     REPORT,
@@ -33,6 +35,7 @@ def run(given: Given) -> None:
     if given.logged is None:
         hint = "give the norm as it stands in the log, for example --logged 12.228"
         raise GradclipError("--logged", "is missing", hint)
+    showing.check(given, given.paths or ())
     from gradclip_cli.commands.explain import explain
 
     with output.progress(hidden=given.quiet) as progress:
@@ -40,6 +43,7 @@ def run(given: Given) -> None:
         found = explain(*operands, progress=progress, logged=given.logged, **given.to(explain))
     if not given.quiet:
         output.show(found, form, boundary.stdout(), given.everything)
+    showing.page(given, found)
     if found.status:
         raise typer.Exit(found.status)
 
@@ -49,7 +53,19 @@ def command() -> Command:
     return Command(
         "explain",
         (PATHS,),
-        (LOGGED, *SELECTION, ONE_GRADIENT, COMBINE, *ALIGNED, VOID_AS, ALL, *REPORT, WORKERS),
+        (
+            LOGGED,
+            *SELECTION,
+            ONE_GRADIENT,
+            COMBINE,
+            *ALIGNED,
+            VOID_AS,
+            ALL,
+            HTML,
+            FORCE,
+            *REPORT,
+            WORKERS,
+        ),
         (
             "gradclip explain grads.safetensors --logged 11.011",
             "gradclip explain ranks/ --combine pieces --logged 7.7862 --json | jq .says",

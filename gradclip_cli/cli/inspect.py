@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli import boundary, output, showing
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALIGNED,
     COMBINE,
     FAIL_NONFINITE,
+    FORCE,
+    HTML,
     ONE_GRADIENT,
     PATHS,
     REPORT,
@@ -81,12 +83,14 @@ def run(given: Given) -> None:
     form = output.form_of(given)
     given.clip_norm, paths = _limits(given.clip_norm or (), given.paths or ())
     _check_gate(given.fail_above)
+    showing.check(given, paths)
     own = {PATHS.name, *(option.name for option in command().first)}
     rules = {name: value for name, value in vars(given).items() if name not in own}
     from gradclip_cli.commands.inspect import inspect
+    from gradclip_cli.measure.statistics import EXPONENTS
     from gradclip_cli.results.ranking import arranged
     from gradclip_cli.results.report import KEYS
-    from gradclip_cli.results.reporting import grouped
+    from gradclip_cli.results.reporting import grouped, without
     from gradclip_cli.tensors.groups import group_of
 
     group = None if given.group_by is None else group_of(given.group_by)
@@ -95,6 +99,7 @@ def run(given: Given) -> None:
         report = inspect(
             *operands,
             fingerprint=form == "jsonl" and group is None,
+            exponents=given.html is not None,
             progress=progress,
             **given.to(inspect),
             **rules,
@@ -103,13 +108,15 @@ def run(given: Given) -> None:
     if not given.quiet:
         from gradclip_cli.render.registry import form_for
 
-        shown = report if group is None else grouped(report, group)
+        told = report if given.range_of else without(report, EXPONENTS.name)
+        shown = told if group is None else grouped(told, group)
         stream = boundary.stdout()
         rows = shown.telling if form_for(form, stream) == "table" else shown.rows
         rows = tuple(row for row in rows if any(row.bad)) if given.bad_only else rows
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
         output.show(shown, form, stream, everything)
+    showing.page(given, report if group is None else grouped(report, group))
     output.judge(report, given.quiet)
 
 
@@ -158,6 +165,8 @@ def command() -> Command:
             GROUP_BY,
             FAIL_ABOVE,
             FAIL_NONFINITE,
+            HTML,
+            FORCE,
             *REPORT,
             WORKERS,
             SCHEDULER,

@@ -73,6 +73,14 @@ FORCE = Option(
     "force", "Replace files that exist.", group="Where it goes", common=True, default=False
 )
 
+HTML = Option(
+    "html",
+    "Write a page to show into FILE, beside what is printed.",
+    metavar="FILE",
+    group="Where it goes",
+    common=True,
+)
+
 SORT = Option(
     "sort",
     "{choices}; worst first if not given.",

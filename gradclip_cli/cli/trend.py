@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradclip_cli.cli import boundary, output
+from gradclip_cli.cli import boundary, output, showing
 from gradclip_cli.cli.declared import Command, Given
 from gradclip_cli.cli.shared import (
     ALIGNED,
@@ -12,6 +12,7 @@ from gradclip_cli.cli.shared import (
     COMBINE,
     FAIL_NONFINITE,
     FORCE,
+    HTML,
     ONE_GRADIENT,
     REPORT,
     SCHEDULER,
@@ -19,7 +20,7 @@ from gradclip_cli.cli.shared import (
     VOID_AS,
     WORKERS,
 )
-from gradclip_cli.options import Operand, Option
+from gradclip_cli.options import Operand, Option, number
 
 if TYPE_CHECKING:
     from gradclip_cli.render.progress import Bar
@@ -53,6 +54,14 @@ SUGGEST = Option(
     common=True,
     default=False,
 )
+CLIP_NORM = Option(
+    "clip_norm",
+    "Draw this limit, and say how many steps it clips.",
+    metavar="C",
+    parse=number("clip_norm", "1.0"),
+    group="Report",
+    common=True,
+)
 PLOT = Option(
     "plot",
     "Draw norm and layers into FILE.png or FILE.svg.",
@@ -76,7 +85,7 @@ TRUST_MTIME = Option(
 FAIL_SPIKE = Option(
     "fail_spike",
     "Status 1 if a step is a spike, 2 if too few can tell.",
-    group="Gates",
+    group="Report",
     common=True,
     default=False,
 )
@@ -92,7 +101,9 @@ def run(given: Given) -> None:
         plot.check(given.plot)
         others = [*steps, *([given.cache] if given.cache else [])]
         output.check_place(given.plot, given.force, others)
+    showing.check(given, [*steps, *(path for path in (given.cache, given.plot) if path)])
     from gradclip_cli.commands.trend import Audience, trend
+    from gradclip_cli.results.suggestion import suggest
     from gradclip_cli.series.spikes import rule_of
 
     given.spike = None if given.spike is None else rule_of(given.spike)
@@ -105,13 +116,12 @@ def run(given: Given) -> None:
         audience.end(found)
         output.remark(found, form)
     elif not given.quiet:
-        from gradclip_cli.results.suggestion import suggest
-
         output.show(suggest(found), form, boundary.stdout(), everything=False)
     if given.plot is not None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
+    showing.page(given, found, *([suggest(found)] if given.suggest else []))
     output.judge(found, given.quiet, [bad.error for bad in found.unreadable])
 
 
@@ -170,9 +180,11 @@ def command() -> Command:
             *ALIGNED,
             VOID_AS,
             SUGGEST,
-            FAIL_NONFINITE,
+            CLIP_NORM,
+            dataclasses.replace(FAIL_NONFINITE, group="Report"),
             FAIL_SPIKE,
             PLOT,
+            HTML,
             CACHE,
             TRUST_MTIME,
             FORCE,
@@ -182,10 +194,9 @@ def command() -> Command:
             SCHEDULER,
         ),
         (
-            "gradclip trend run/",
+            "gradclip trend run/ --html run.html",
             r"gradclip trend run/step-*/ --step-from 'step-(\d+)' --cache run.jsonl",
-            "gradclip trend run/*.safetensors --fail-spike -q || echo look at it",
-            "gradclip trend run/*.safetensors --cache run.jsonl --suggest",
+            "gradclip trend run/ --suggest",
         ),
         run,
     )

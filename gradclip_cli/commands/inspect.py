@@ -48,6 +48,7 @@ def inspect(
     clip_norm: float | Sequence[float] | None = None,
     range_of: RangeOf | None = None,
     fingerprint: bool = False,
+    exponents: bool = False,
     workers: Count | None = None,
     scheduler: str | None = None,
     progress: Progress | None = None,
@@ -63,12 +64,12 @@ def inspect(
     each limit a rule of its own. With `range_of` it says of a dtype of few bits how many values it
     cannot hold, now and at the loss scale that suits best. With `params`, a dump of parameters, it
     has the ratio of each norm to that of its parameter. With `fingerprint` each tensor has one of
-    what is stored. What tensors of one name in several files are to each other `combine` says,
-    as `[GLOB=]WAY`: pieces, copies, sum or mean; the last match wins; `strip_prefix` and `rename`,
-    texts of the form `REGEX=NEW`, align their names first. `void_as` is the dtype of arrays whose
-    files say no more than the size of their values. `scheduler`, the address of one of Dask, `env`
-    or `local`, lets its workers read. Raises `GradclipError` for a path that is no sound dump, and
-    where nothing is selected.
+    what is stored; with `exponents` it is said how many values have which. What tensors of one name
+    in several files are to each other `combine` says, as `[GLOB=]WAY`: pieces, copies, sum or mean;
+    the last match wins; `strip_prefix` and `rename`, texts of the form `REGEX=NEW`, align their
+    names first. `void_as` is the dtype of arrays whose files say no more than the size of their
+    values. `scheduler`, the address of one of Dask, `env` or `local`, lets its workers read. Raises
+    `GradclipError` for a path that is no sound dump, and where nothing is selected.
     """
     limits = [clip_norm] if isinstance(clip_norm, int | float) else [*(clip_norm or ())]
     given = {
@@ -109,7 +110,10 @@ def inspect(
     partners = {} if weights is None else partners_of(dump, chosen, weights, aligned)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
-        asked = (*(PRINTS if fingerprint else ()), *((EXPONENTS.name,) if range_of else ()))
+        asked = (
+            *(PRINTS if fingerprint else ()),
+            *((EXPONENTS.name,) if range_of or exponents else ()),
+        )
         everybody = stack.enter_context(crew(workers, progress, scheduler))
         hands = able(everybody, dump, *([] if weights is None else [weights]))
         moments = measured(dump, chosen, hands, p, asked)

@@ -12,7 +12,8 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 
-from gradclip_cli.commands.measuring import able, listed, notes
+from gradclip_cli.commands.measuring import able, listed
+from gradclip_cli.commands.measuring import notes as notes_of
 from gradclip_cli.commands.opening import found, opened
 from gradclip_cli.commands.spooling import finish, has_stream
 from gradclip_cli.commands.stepping import steps_of
@@ -29,6 +30,7 @@ from gradclip_cli.measure.meter import measure_tensors
 from gradclip_cli.measure.moments import Moments, merge
 from gradclip_cli.measure.statistics import EXPONENTS, PRINTS, STATISTICS, Asked
 from gradclip_cli.options import Count, Path
+from gradclip_cli.results import limiting
 from gradclip_cli.results.following import trend_of
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.cache import Cache, FileKey, Key
@@ -72,6 +74,7 @@ def trend(
     rename: Sequence[str] = (),
     void_as: VoidAs | None = None,
     exponents: bool = False,
+    clip_norm: float | None = None,
     workers: Count | None = None,
     scheduler: str | None = None,
     progress: Progress | None = None,
@@ -88,7 +91,8 @@ def trend(
     `strip_prefix` and `rename`, texts of the form `REGEX=NEW`, align names first, in all steps;
     `include` and `exclude` match aligned names. `void_as` is the dtype of arrays whose files say no
     more than the size of their values. With `exponents` it is measured, and kept in the cache, how
-    many values have which exponent. `scheduler` is that of `inspect`. What cannot be read is
+    many values have which exponent. Of a limit `clip_norm` it is said what share of the steps it
+    clips. `scheduler` is that of `inspect`. What cannot be read is
     `unreadable` in the result. Raises `GradclipError` where nothing can be.
     """
     paths = listed(steps, "step", ", one for each step")
@@ -103,6 +107,7 @@ def trend(
             f"{rule!r} is not a rule for spikes",
             f"give deviations above 0, and a window of {LEAST} or more",
         )
+    limiting.check(clip_norm)
     selection = Selection(include, exclude)
     aligned = renaming(strip_prefix, rename)
     operands, said = steps_of(paths, step_from, one_gradient, void_as, aligned)
@@ -110,15 +115,15 @@ def trend(
     wish = _Wish(selection, void_as or "", (*combine,), aligned, asked)
     places = [_Place(operand, wish) for operand in operands]
     with contextlib.ExitStack() as stack:
-        kept = (
-            stack.enter_context(opened_cache(os.fspath(cache), trust_mtime, asked))
-            if cache is not None
-            else None
-        )
+        kept = None
+        if cache is not None:
+            kept = stack.enter_context(opened_cache(os.fspath(cache), trust_mtime, asked))
         told = progress or Progress()
         hands = stack.enter_context(crew(workers, _Passed(told), scheduler))
         run = _followed(places, rule, kept, hands, told, audience or Audience())
-    return dataclasses.replace(run, notes=(*run.notes, *said, *hands.notes, *_fewer(places)))
+    limit = None if clip_norm is None else limiting.limit_of(clip_norm, run.finite_norms)
+    notes = (*run.notes, *said, *hands.notes, *_fewer(places))
+    return dataclasses.replace(run, notes=notes, limit=limit)
 
 
 def _followed(
@@ -335,7 +340,7 @@ def _measured(dump: Dump, moments: dict[int, Moments], selection: Selection) -> 
             if part.nonfinite and (shape := tensors[index].shape) is not None
         },
         merge(parts).finite_norm,
-        tuple(notes(dump, list(moments), selection)),
+        tuple(notes_of(dump, list(moments), selection)),
         {
             one.name: [dict(part.further).get(one.name) for part in parts]
             for one in STATISTICS

@@ -29,6 +29,27 @@ PAGES = {
 }
 """By the name of a kind of result: what writes it for a person at a terminal."""
 
+PICTURES = {
+    "report": (
+        "gradclip_cli.render.html.pictures.shares:draw",
+        "gradclip_cli.render.html.pictures.modules:draw",
+        "gradclip_cli.render.html.pictures.sizes:draw",
+        "gradclip_cli.render.html.pictures.exponents:draw",
+    ),
+    "trend": (
+        "gradclip_cli.render.html.pictures.norms:draw",
+        "gradclip_cli.render.html.pictures.layers:draw",
+    ),
+    "comparison": ("gradclip_cli.render.html.pictures.errors:draw",),
+    "suggestion": ("gradclip_cli.render.html.pictures.candidates:draw",),
+    "explanation": ("gradclip_cli.render.html.pictures.logged:draw",),
+}
+"""By the name of a kind of result: what draws the pictures of its page, in their order.
+
+A function is given the result and the limits that were asked about; it gives a `Picture` of
+`render.html.parts`, or None where there is nothing to see.
+"""
+
 
 def renderer(
     form: str | None, sheet: "Sheet", stream: BinaryIO | None, everything: bool = False

@@ -51,6 +51,8 @@ def notes(trend: Trend) -> str:
     said = [f"{read:,} of {plural(read + bad, 'step')} read" if bad else plural(read, "step")]
     if not trend.seeks_shifts:
         said.append("with --spike no levels are looked for that do not come back")
+    if trend.limited:
+        said.append(trend.limited)
     return " · ".join([*said, *map(printable, trend.notes)])
 
 

@@ -77,6 +77,12 @@ def ranged(report: Report, name: str) -> Report:
     return dataclasses.replace(report.with_rows(rows), ranging=ranging, notes=notes)
 
 
+def without(report: Report, statistic: str) -> Report:
+    """Give the report without a statistic, which was asked for to be drawn."""
+    rest = tuple(one for one in report.moments.further if one[0] != statistic)
+    return dataclasses.replace(report, moments=dataclasses.replace(report.moments, further=rest))
+
+
 def weighed(report: Report, parameters: Mapping[str | None, Moments]) -> Report:
     """Give the report with the moments of parameters, by the names of their gradients."""
     rows = [

@@ -8,6 +8,9 @@ from typing import Any
 from gradclip_cli.errors import Status
 from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.gates import Gate, status
+from gradclip_cli.results.limiting import Limit
+from gradclip_cli.results.phrases import exactly
+from gradclip_cli.results.phrases import steps as share_of_steps
 from gradclip_cli.series.departures import Departure
 from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
@@ -83,7 +86,8 @@ class Trend(Result):
     the tensors that left their own range for good, whether or not the global norm shows it;
     `largest_jump` is from one step to the next. `fading` are the layers along which the norm falls
     geometrically, `always_zero` the tensors that are in every step and have no other value in any,
-    `unchanged` those with the same bits in steps one after the other.
+    `unchanged` those with the same bits in steps one after the other. `limit` is one that was asked
+    about.
     """
 
     steps: tuple[Step, ...]
@@ -100,6 +104,7 @@ class Trend(Result):
     unchanged: tuple[Unchanged, ...] = ()
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
+    limit: Limit | None = None
 
     @property
     def finite(self) -> bool:
@@ -141,6 +146,14 @@ class Trend(Result):
         if jump is None or jump.step.threshold is not None or jump.times < _MUCH:
             return None
         return jump
+
+    @property
+    def limited(self) -> str:
+        """What the limit that was asked about would clip, in words."""
+        if self.limit is None or self.limit.clipped is None:
+            return ""
+        share = share_of_steps(self.limit.clipped)
+        return f"--clip-norm {exactly(self.limit.norm)} clips {share} of the steps"
 
     @property
     def origin(self) -> str:
@@ -209,6 +222,7 @@ class Trend(Result):
                 for bad in self.unreadable
             ],
             "notes": [escape(note) for note in self.notes],
+            **({} if self.limit is None else self.limit.values()),
         }
 
 

@@ -19,11 +19,11 @@ FUNCTIONS = ("inspect", "apply", "diff", "check", "trend")
 
 # What only a person at a prompt asks for: how rows look, where they go, which status there is.
 OF_THE_PROMPT = {
-    "inspect": {"bad_only", "fail_above", "fail_nonfinite", "group_by"},
+    "inspect": {"bad_only", "fail_above", "fail_nonfinite", "force", "group_by", "html"},
     "apply": {"report_file"},
-    "diff": set[str](),
+    "diff": {"force", "html"},
     "check": set[str](),
-    "trend": {"fail_nonfinite", "fail_spike", "force", "plot", "suggest"},
+    "trend": {"fail_nonfinite", "fail_spike", "force", "html", "plot", "suggest"},
 }
 OF_ANY_PROMPT = {"everything", "form", "json", "quiet", "reverse", "sort", "top"}
 # The options of rules, as Python has known them.

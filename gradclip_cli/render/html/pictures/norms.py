@@ -1,0 +1,217 @@
+"""The norm over the steps of a run: spikes, what is not finite, the range, the limit."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
+
+from gradclip_cli.render.html import svg
+from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.render.names import steps_shown
+from gradclip_cli.results.limiting import Limit
+from gradclip_cli.results.phrases import called, exactly, percent, steps
+from gradclip_cli.results.trend import Trend
+from gradclip_cli.series.trajectory import Step
+from gradclip_cli.tensors.names import escape, plural, shortened
+
+_TOP, _HEIGHT, _FOOT = 26, 240, 22
+_POINTS = 1000  # places across that can be told apart
+_RINGS = 200
+_LABELS = 8
+_NAME = 60  # characters in what is read out
+
+
+def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
+    """Draw it."""
+    if not found.steps:
+        return None
+    norms = [_logarithm(step.global_norm) for step in found.steps]
+    shown = [limit for limit in limits if limit.norm > 0]
+    axis = svg.axis_of([*norms, *(math.log10(limit.norm) for limit in shown)], _HEIGHT, _TOP)
+    chart = _Chart(found.steps, norms, axis)
+    grid, words = axis.lines()
+    lines = [grid, *chart.ranges(), *chart.norms()]
+    marks = [*chart.shifts(found), *chart.rings(), *chart.bad()]
+    for limit in shown:
+        y = axis.place(math.log10(limit.norm))
+        lines.append(svg.line(f"M0 {y:.1f}h{svg.WIDE}", "limit", "#7b3fa0", 1.5, "6 4"))
+        marks.append(_limit(limit, y, below=y < _TOP + 20))
+    height = _TOP + _HEIGHT + _FOOT
+    drawn = svg.picture(
+        height, _says(found, shown), svg.layer(height, *lines), words, *marks, chart.labels(height)
+    )
+    return Picture(
+        "norms",
+        "Global norm over the steps",
+        _says(found, shown),
+        drawn,
+        [*chart.legend(), *([("limit", "limit")] if shown else [])],
+        {"across": [_told(step) for step in found.steps], "top": _TOP, "height": _HEIGHT},
+    )
+
+
+class _Chart:
+    """Steps at equal distances, each in the middle of its part of the width."""
+
+    def __init__(self, steps: Sequence[Step], norms: Sequence[float], axis: svg.Axis) -> None:
+        self.steps, self._norms, self._axis = steps, norms, axis
+        self._drawn: dict[str, str] = {"norm": "norm"}
+
+    def across(self, place: int) -> float:
+        """Give where a step is, as a part of the width."""
+        return (place + 0.5) / len(self.steps)
+
+    def legend(self) -> list[tuple[str, str]]:
+        """Give the marks that were drawn."""
+        return list(self._drawn.items())
+
+    def norms(self) -> Iterator[Markup]:
+        """Draw the line, and its points where they are few."""
+        points = self._points(self._norms)
+        yield svg.line(svg.joined(points), "norm", "#0f5c8c", 1.8)
+        if len(self.steps) <= 80:
+            yield svg.dots([point for point in points if point], "norm", "#0f5c8c")
+
+    def ranges(self) -> Iterator[Markup]:
+        """Draw where a spike begins."""
+        ends = [_logarithm(step.threshold or math.nan) for step in self.steps]
+        ends = [end if end <= self._axis.high else math.nan for end in ends]
+        path = svg.joined(self._points(ends))
+        if path:
+            self._drawn["range"] = "where a spike begins"
+            yield svg.line(path, "range", "#8a93a1", 1.2, "2 3")
+
+    def rings(self) -> Iterator[Markup]:
+        """Draw rings round the spikes, the largest."""
+        spikes = [place for place, step in enumerate(self.steps) if step.mark == "spike"]
+        spikes.sort(key=lambda place: -self._norms[place])
+        if spikes:
+            self._drawn["spike"] = plural(len(spikes), "spike")
+        for place in spikes[:_RINGS]:
+            yield svg.element(
+                "circle",
+                cx=svg.part(self.across(place)),
+                cy=f"{self._axis.place(self._norms[place]):.1f}",
+                r=6,
+                class_="spike",
+                fill="none",
+                stroke="#b5460f",
+                stroke_width=2,
+            )
+
+    def bad(self) -> Iterator[Markup]:
+        """Mark at the upper edge what is not finite, and at the lower what is zero."""
+        for kind, words, marks, sign, y in (
+            ("bad", "not finite", ("nonfinite", "overflow"), "×", _TOP - 8),
+            ("zero", "zero", ("zero",), "0", _TOP + _HEIGHT - 3),
+        ):
+            places = [place for place, step in enumerate(self.steps) if step.mark in marks]
+            if not places:
+                continue
+            self._drawn[kind] = f"{words}: {plural(len(places), 'step')}"
+            for place in _apart(places, len(self.steps)):
+                yield svg.element(
+                    *("text", sign),
+                    x=svg.part(self.across(place)),
+                    y=y,
+                    class_=kind,
+                    fill="#b3261e",
+                    text_anchor="middle",
+                    font_weight="bold",
+                    font_size=15,
+                )
+
+    def shifts(self, found: Trend) -> Iterator[Markup]:
+        """Mark where the norm, or a tensor, left its range for good."""
+        begun = [shift.began.step for shift in found.shifts]
+        begun += [one.step.step for one in found.departures]
+        place_of = {step.step: place for place, step in enumerate(self.steps)}
+        for place in sorted({place_of[step] for step in begun if step in place_of})[:_LABELS]:
+            self._drawn["shift"] = "leaves its range for good"
+            x = svg.part(place / len(self.steps))
+            yield svg.element(
+                "line",
+                x1=x,
+                x2=x,
+                y1=_TOP - 6,
+                y2=_TOP + _HEIGHT,
+                class_="shift",
+                stroke="#b5460f",
+                stroke_dasharray="1 3",
+                stroke_width=1.5,
+            )
+
+    def labels(self, height: float) -> Markup:
+        """Write the steps below."""
+        places = [*svg.spread(len(self.steps), _LABELS)]
+        names = steps_shown((self.steps[place].step for place in places), 24).names
+        shares = map(self.across, places)
+        return svg.below(list(zip(shares, names, strict=True)), height - 6)
+
+    def _points(self, values: Sequence[float]) -> list[tuple[int, float] | None]:
+        """Give points; where there are too many, the lowest and the highest of neighbours."""
+        count = len(values)
+        bins = min(count, _POINTS)
+        points: list[tuple[int, float] | None] = []
+        for begin, end in itertools.pairwise(count * bin_ // bins for bin_ in range(bins + 1)):
+            finite = [place for place in range(begin, end) if math.isfinite(values[place])]
+            if not finite:
+                points.append(None)
+                continue
+            picks = {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+            for place in sorted(picks):
+                y = min(self._axis.place(values[place]), _TOP + _HEIGHT)
+                points.append((round(self.across(place) * svg.WIDE), y))
+        return points
+
+
+def _apart(places: Sequence[int], count: int) -> Iterator[int]:
+    """Give the first of places that would cover each other."""
+    last = -math.inf
+    for place in places:
+        if place - last >= count / 100:
+            yield place
+            last = place
+
+
+def _limit(limit: Limit, y: float, below: bool) -> Markup:
+    return svg.element(
+        "text",
+        _limited(limit),
+        x="99.5%",
+        y=f"{y + 15 if below else y - 5:.1f}",
+        text_anchor="end",
+        class_="limit",
+        fill="#7b3fa0",
+    )
+
+
+def _limited(limit: Limit) -> str:
+    said = f"{limit.told} {exactly(limit.norm)}"
+    return said if limit.clipped is None else f"{said} clips {steps(limit.clipped)} of the steps"
+
+
+def _logarithm(norm: float) -> float:
+    return math.log10(norm) if 0 < norm < math.inf else math.nan
+
+
+def _says(found: Trend, limits: Sequence[Limit]) -> str:
+    norms = found.finite_norms
+    said = f"{plural(len(found.steps), 'step')}, logarithmic"
+    if norms:
+        said += f"; norms from {min(norms):.4g} to {max(norms):.4g}"
+    return "; ".join([said, *map(_limited, limits)])
+
+
+def _told(step: Step) -> str:
+    """Say what is read out of a step."""
+    said = [f"step {escape(str(step.step))}", f"norm {step.global_norm!r}"]
+    if step.mark:
+        said.append(
+            {"nonfinite": "not finite", "overflow": "beyond float64"}.get(step.mark, step.mark)
+        )
+    if step.worst is not None:
+        name = shortened(called(step.worst), _NAME)
+        said.append(f"{name} {percent(*step.worst_part)}" if step.share is not None else name)
+    return " · ".join(said)

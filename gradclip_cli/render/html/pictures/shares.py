@@ -1,0 +1,94 @@
+"""What has the largest part of the norm: bars, and a tree of modules that can be opened."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from markupsafe import Markup
+
+from gradclip_cli.render.html import svg
+from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.results.limiting import Limit
+from gradclip_cli.results.phrases import called, nonfinite, part_of
+from gradclip_cli.results.report import Report, Row
+from gradclip_cli.tensors.names import shortened
+
+_BARS = 10
+_NAME = 60
+
+
+def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
+    """Draw bars of the worst rows: of their shares, or of norms where these tell nothing."""
+    rows = [row for row in found.rows if row.measured and row.norm is not None]
+    if len(rows) < 2:
+        return None
+    bad = [row for row in rows if any(row.bad)]
+    if bad:
+        worst = [(_called(row), nonfinite(row.bad), None) for row in bad]
+        return bars_of("shares", "Not finite", worst, len(bad), "bad")
+    shares = [row for row in rows if row.share is not None]
+    if not shares:
+        return None
+    bars = [(_called(row), part_of(row.part), row.share) for row in shares]
+    title = "Who has the norm: shares of the squared norm"
+    if found.moments.norm_type != 2:
+        title = "Who has the norm: shares"
+    return bars_of("shares", title, bars, len(rows))
+
+
+def _called(row: Row) -> str:
+    return shortened(called(row.name), _NAME)
+
+
+def bars_of(
+    name: str,
+    title: str,
+    bars: Sequence[tuple[str, str, float | None]],
+    total: int,
+    kind: str = "bar",
+) -> Picture:
+    """Draw the first of some bars, each a name, what is written behind it, and its length."""
+    shown = bars[:_BARS]
+    drawn = [*_bars(shown, kind)]
+    said = "; ".join(f"{called_} {value}" for called_, value, _ in shown)
+    more = f" The first {len(shown)} of {total:,}." if total > len(shown) else ""
+    return Picture(
+        name, title, f"The largest first.{more}", svg.picture(34 * len(shown), said, *drawn)
+    )
+
+
+def _bars(bars: Iterable[tuple[str, str, float | None]], kind: str) -> Iterator[Markup]:
+    for place, (name, value, share) in enumerate(bars):
+        y = 34 * place
+        yield svg.element("text", name, x=0, y=y + 14, class_="label", fill="#222831")
+        yield svg.element(
+            *("text", value),
+            x="100%",
+            y=y + 14,
+            text_anchor="end",
+            class_="label",
+            fill="#222831",
+            font_weight="bold",
+        )
+        yield svg.element(
+            "rect", y=y + 20, width="100%", height=8, rx=2, class_="track", fill="#e8ebef"
+        )
+        length = 1.0 if share is None else share
+        if length > 0:
+            yield svg.element(
+                "rect",
+                y=y + 20,
+                width=svg.part(max(min(length, 1), 0.002)),
+                height=8,
+                rx=2,
+                class_=kind,
+                fill="#b3261e" if kind == "bad" else "#0f5c8c",
+            )
+
+
+def length_of(value: float, all_values: Iterable[float]) -> float:
+    """Give how long a bar is that stands for a logarithm: the least a little, the largest all."""
+    logarithms = [math.log10(one) for one in all_values if 0 < one < math.inf]
+    if not 0 < value < math.inf or not logarithms:
+        return 1.0 if value > 0 else 0.0
+    low, high = min(logarithms), max(logarithms)
+    return 1.0 if high == low else 0.04 + 0.96 * (math.log10(value) - low) / (high - low)

@@ -1,0 +1,72 @@
+"""Norm against size: which tensors are large for how many values they have."""
+
+import math
+from collections.abc import Sequence
+
+from gradclip_cli.render.html import svg
+from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.results.limiting import Limit
+from gradclip_cli.results.phrases import called, exactly
+from gradclip_cli.results.report import Report, Row
+from gradclip_cli.tensors.names import plural, shortened
+
+_TOP, _HEIGHT, _FOOT = 14, 240, 22
+_GRID = 240  # places across and down that can be told apart
+_NAMED = 3
+
+
+def draw(found: Report, limits: Sequence[Limit]) -> Picture | None:
+    """Draw a dot for each row with a finite norm above zero."""
+    rows = [row for row in found.rows if row.norm and math.isfinite(row.norm) and row.count]
+    if len(rows) < 3:
+        return None
+    shown = [limit for limit in limits if limit.norm > 0]
+    norms = [math.log10(row.norm) for row in rows if row.norm]
+    sizes = [math.log10(row.count) for row in rows]
+    down = svg.axis_of([*norms, *(math.log10(limit.norm) for limit in shown)], _HEIGHT, _TOP)
+    across = svg.axis_of(sizes, 1)
+    places: dict[tuple[int, int], tuple[float, float, Row]] = {}
+    for row, norm, size in zip(rows, norms, sizes, strict=True):
+        x, y = across.share(size), down.place(norm)
+        places.setdefault((round(x * _GRID), round(y)), (x, y, row))
+    grid, words = down.lines()
+    points = [(round(x * svg.WIDE), y) for x, y, _ in places.values()]
+    lines = [grid, svg.dots(points, "dot", "#0f5c8c", 6 if len(points) < 400 else 4)]
+    named: dict[int, Row] = {}
+    for row, norm in zip(rows[:_NAMED], norms, strict=False):
+        named.setdefault(round(down.place(norm) / 14), row)  # so that none is written over another
+    marks = [_named(row, across, down) for row in named.values()]
+    for limit in shown:
+        y = down.place(math.log10(limit.norm))
+        lines.append(svg.line(f"M0 {y:.1f}h{svg.WIDE}", "limit", "#7b3fa0", 1.5, "6 4"))
+        told = f"{limit.told} {exactly(limit.norm)}"
+        marks.append(
+            svg.element("text", told, x=4, y=f"{y - 5:.1f}", class_="limit", fill="#7b3fa0")
+        )
+    says = f"{plural(len(rows), 'row')}, the norm upwards, the number of values to the right"
+    height = _TOP + _HEIGHT + _FOOT
+    ticks = [(across.share(value), word) for value, word in across.ticks()]
+    foot = svg.below(ticks, height - 6)
+    drawn = svg.picture(height, says, svg.layer(height, *lines), words, *marks, foot)
+    return Picture(
+        "sizes",
+        "Norm against number of values",
+        f"{says}, both logarithmic",
+        drawn,
+        [("limit", "limit")] if shown else [],
+    )
+
+
+def _named(row: Row, across: svg.Axis, down: svg.Axis) -> str:
+    x, y = across.share(math.log10(row.count)), down.place(math.log10(row.norm or 1))
+    end = x > 0.5
+    return svg.element(
+        "text",
+        shortened(called(row.name), 60),
+        x=svg.part(x),
+        dx=-8 if end else 8,
+        y=f"{y + 4:.1f}",
+        text_anchor="end" if end else "start",
+        class_="label",
+        fill="#222831",
+    )

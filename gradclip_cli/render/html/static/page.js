@@ -1,0 +1,201 @@
+"use strict";
+
+// What the page can do besides being read: sorting, filtering, reading out, zooming, copying.
+
+const make = (name, words, given = {}) => {
+  const made = Object.assign(document.createElement(name), given);
+  made.append(...(words ? [words] : []));
+  return made;
+};
+
+const labelled = (words, control) => {
+  const label = make("label", words);
+  label.append(control);
+  return label;
+};
+
+const shape = (name, given) => {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(given)) made.setAttribute(key, value);
+  return made;
+};
+
+// Tables
+
+const layerOf = (name) => (name.match(/^.*?\d+/) ?? [name.split(".")[0]])[0];
+
+const orderOf = (cell) => {
+  const words = cell.textContent.trim();
+  if (words === "") return [2, 0, ""];
+  const number = Number(words.replace("inf", "Infinity"));
+  if (words === "nan") return [0, Infinity, words];
+  return Number.isNaN(number) ? [1, 0, words] : [0, number, words];
+};
+
+const natural = new Intl.Collator("en", { numeric: true });
+
+const compare = (a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0) || natural.compare(a[2], b[2]);
+
+function sortable(table) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = make("button", head.textContent, { type: "button" });
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const numbers = head.classList.contains("num");
+      const now = head.getAttribute("aria-sort");
+      const descending = now ? now === "ascending" : numbers;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      const keyed = [...body.rows].map((row) => [orderOf(row.cells[column]), row]);
+      const sign = descending ? -1 : 1;
+      // What is unknown stays last, whichever way.
+      keyed.sort(([a], [b]) => (a[0] === 2 || b[0] === 2 ? a[0] - b[0] : sign * compare(a, b)));
+      body.append(...keyed.map(([, row]) => row));
+    });
+  });
+}
+
+function filterable(table, section) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length < 5) return;
+  const names = rows.map((row) => row.cells[0].textContent.trim().toLowerCase());
+  const layers = rows.map((row) => layerOf(row.cells[0].textContent.trim()));
+  const groups = [...new Set(layers)].sort(natural.compare);
+  const text = make("input", "", { type: "search" });
+  const choice = make("select");
+  choice.append(new Option("all", ""), ...groups.map((group) => new Option(group, group)));
+  const count = make("output");
+  const show = () => {
+    const wanted = text.value.trim().toLowerCase();
+    let shown = 0;
+    rows.forEach((row, place) => {
+      const group = choice.value === "" || layers[place] === choice.value;
+      row.hidden = !(group && names[place].includes(wanted));
+      shown += row.hidden ? 0 : 1;
+    });
+    count.textContent = shown < rows.length ? `${shown} of ${rows.length} rows` : "";
+  };
+  text.addEventListener("input", show);
+  choice.addEventListener("change", show);
+  const tools = make("div", "", { className: "tools" });
+  tools.append(labelled("name has ", text));
+  if (groups.length > 1 && groups.length < rows.length) tools.append(labelled("group ", choice));
+  tools.append(count);
+  section.querySelector(".wide").before(tools);
+}
+
+for (const section of document.querySelectorAll(".table")) {
+  const table = section.querySelector("table");
+  sortable(table);
+  filterable(table, section);
+  const wide = section.querySelector(".wide");
+  wide.tabIndex = 0;
+  wide.setAttribute("role", "group");
+  wide.setAttribute("aria-label", section.querySelector("h2").textContent);
+}
+
+// Pictures: a cursor that the pointer and the keys move, and zoom
+
+const MOST_ZOOM = 32;
+
+function readable(figure, told) {
+  const scroll = figure.querySelector(".scroll");
+  const drawn = scroll.querySelector("svg");
+  const across = told.across.length;
+  const down = told.down ? told.down.length : 1;
+  const output = make("output");
+  const cursor = shape("rect", { class: "cursor", visibility: "hidden" });
+  let at = 0;
+  let row = 0;
+  let zoom = 1;
+  drawn.append(cursor);
+
+  const show = () => {
+    cursor.setAttribute("x", `${(100 * at) / across}%`);
+    cursor.setAttribute("width", `${100 / across}%`);
+    cursor.setAttribute("y", told.top + (row * told.height) / down);
+    cursor.setAttribute("height", told.height / down);
+    cursor.setAttribute("visibility", "visible");
+    const words = [told.across[at]];
+    if (told.rows) words.unshift(told.down[row], told.levels[told.rows[row][at]]);
+    output.textContent = words.join(" · ");
+  };
+
+  const follow = () => {
+    const place = (drawn.clientWidth * (at + 0.5)) / across;
+    if (place < scroll.scrollLeft || place > scroll.scrollLeft + scroll.clientWidth) {
+      scroll.scrollLeft = place - scroll.clientWidth / 2;
+    }
+  };
+
+  const enlarge = (times) => {
+    zoom = Math.min(MOST_ZOOM, Math.max(1, zoom * times));
+    drawn.setAttribute("width", `${100 * zoom}%`);
+    const place = (drawn.getBoundingClientRect().width * (at + 0.5)) / across;
+    scroll.scrollLeft = place - scroll.clientWidth / 2;
+    closer.disabled = zoom === MOST_ZOOM;
+    wider.disabled = zoom === 1;
+  };
+
+  const within = (value, most) => Math.min(most - 1, Math.max(0, value));
+
+  scroll.addEventListener("pointermove", (event) => {
+    const box = drawn.getBoundingClientRect();
+    at = within(Math.floor(((event.clientX - box.left) / box.width) * across), across);
+    row = within(Math.floor(((event.clientY - box.top - told.top) / told.height) * down), down);
+    show();
+  });
+
+  const keys = {
+    ArrowLeft: () => (at = within(at - 1, across)),
+    ArrowRight: () => (at = within(at + 1, across)),
+    ArrowUp: () => (row = within(row - 1, down)),
+    ArrowDown: () => (row = within(row + 1, down)),
+    Home: () => (at = 0),
+    End: () => (at = across - 1),
+    "+": () => enlarge(2),
+    "=": () => enlarge(2),
+    "-": () => enlarge(0.5),
+    0: () => enlarge(1 / MOST_ZOOM),
+  };
+  scroll.addEventListener("keydown", (event) => {
+    const act = keys[event.key];
+    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    act();
+    show();
+    follow();
+  });
+
+  const closer = make("button", "+", { type: "button", ariaLabel: "zoom in" });
+  const wider = make("button", "−", { type: "button", ariaLabel: "zoom out", disabled: true });
+  closer.addEventListener("click", () => enlarge(2));
+  wider.addEventListener("click", () => enlarge(0.5));
+  const tools = make("div", "", { className: "tools" });
+  if (across > 12) tools.append(closer, wider);
+  tools.append(make("span", "point, or go with the arrow keys; + and − zoom", { className: "left" }));
+  figure.querySelector(".drawn").after(output, tools);
+
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "group");
+  scroll.setAttribute("aria-label", `${figure.querySelector("h2").textContent}: read out with the arrow keys`);
+}
+
+for (const figure of document.querySelectorAll("figure")) {
+  const data = figure.querySelector("script");
+  if (data) readable(figure, JSON.parse(data.textContent));
+}
+
+// The command that made the page
+
+const command = document.querySelector(".command");
+if (command && navigator.clipboard) {
+  const button = make("button", "copy", { type: "button" });
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(command.textContent);
+    button.textContent = "copied";
+  });
+  command.after(button);
+}
