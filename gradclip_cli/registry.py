@@ -23,6 +23,18 @@ def text(result: Any) -> str:
     return shown
 
 
+def html(result: Any) -> str:
+    """Give what a notebook shows of a result: the parts of its page."""
+    shown: str = load("gradclip_cli.render.html.document:fragment")(result)
+    return shown
+
+
+def data(result: Any) -> dict[str, Any]:
+    """Give what JSON has of a result."""
+    told: dict[str, Any] = load("gradclip_cli.render.json:data")(result)
+    return told
+
+
 def rich(result: Any) -> Any:
     """Give what Rich shows of a result: its page."""
     return load("gradclip_cli.render.shown:Shown")(result)

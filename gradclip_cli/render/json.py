@@ -39,6 +39,12 @@ class Json(Renderer):
         yield "]}\n"
 
 
+def data(result: Result) -> dict[str, Any]:
+    """Give what is written of a result, as it is read again."""
+    found: dict[str, Any] = json.loads("".join(Json(result.sheet, None, True).end(result)))
+    return found
+
+
 def summary(result: Result) -> dict[str, Any]:
     """Give what is true of the whole, as JSON can hold it; first what nobody may miss."""
     first = {"finite": result.finite, "says": result.says, "status": int(result.status)}

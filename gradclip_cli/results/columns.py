@@ -171,3 +171,11 @@ class Result:
     def __rich__(self) -> Any:
         """Give what Rich prints: the table that a terminal gets."""
         return registry.rich(self)
+
+    def _repr_html_(self) -> str:
+        """Give what a notebook shows: the parts of the page that `--html` writes."""
+        return registry.html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what `--json` prints, as Python has it: None for what is not finite."""
+        return registry.data(self)

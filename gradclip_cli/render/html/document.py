@@ -42,6 +42,7 @@ def document(results: Sequence[Result], command: str | None = None) -> str:
         .get_template("page.html")
         .render(
             shown=shown,
+            reads=True,
             policy=policy,
             style=Markup(style),
             script=Markup(script),
@@ -57,7 +58,7 @@ def fragment(result: Result) -> str:
     return (
         _templates()
         .get_template("fragment.html")
-        .render(shown=_parts([result]), style=Markup(_static("page.css")))
+        .render(shown=_parts([result]), reads=False, style=Markup(_static("page.css")))
     )
 
 
