@@ -87,7 +87,7 @@ def run(given: Given) -> None:
     own = {PATHS.name, *(option.name for option in command().first)}
     rules = {name: value for name, value in vars(given).items() if name not in own}
     from gradclip_cli.commands.inspect import inspect
-    from gradclip_cli.measure.statistics import EXPONENTS
+    from gradclip_cli.measure.statistics import POWERS
     from gradclip_cli.results.ranking import arranged
     from gradclip_cli.results.report import KEYS
     from gradclip_cli.results.reporting import grouped, without
@@ -108,7 +108,7 @@ def run(given: Given) -> None:
     if not given.quiet:
         from gradclip_cli.render.registry import form_for
 
-        told = report if given.range_of else without(report, EXPONENTS.name)
+        told = without(report, POWERS.name)
         shown = told if group is None else grouped(told, group)
         stream = boundary.stdout()
         rows = shown.telling if form_for(form, stream) == "table" else shown.rows

@@ -18,7 +18,7 @@ from gradclip_cli.engine.hiring import crew
 from gradclip_cli.errors import GradclipError
 from gradclip_cli.formats.ways import Ways
 from gradclip_cli.measure.moments import divided
-from gradclip_cli.measure.statistics import EXPONENTS, PRINTS
+from gradclip_cli.measure.statistics import EXPONENTS, FINGERPRINT, POWERS
 from gradclip_cli.options import Count, Path
 from gradclip_cli.results.report import Report
 from gradclip_cli.results.reporting import ranged, report
@@ -110,10 +110,12 @@ def inspect(
     partners = {} if weights is None else partners_of(dump, chosen, weights, aligned)
     with contextlib.ExitStack() as stack:
         spools = spool(dump, stack) if aims else {}
-        asked = (
-            *(PRINTS if fingerprint else ()),
-            *((EXPONENTS.name,) if range_of or exponents else ()),
-        )
+        wished = {
+            FINGERPRINT.name: fingerprint,
+            EXPONENTS.name: bool(range_of),
+            POWERS.name: exponents,
+        }
+        asked = tuple(name for name, is_asked in wished.items() if is_asked)
         everybody = stack.enter_context(crew(workers, progress, scheduler))
         hands = able(everybody, dump, *([] if weights is None else [weights]))
         moments = measured(dump, chosen, hands, p, asked)

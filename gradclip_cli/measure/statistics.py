@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradclip_cli.frozen import constant
-from gradclip_cli.measure import exponents, fingerprint
+from gradclip_cli.measure import exponents, fingerprint, powers
 from gradclip_cli.measure.laws import Law
 from gradclip_cli.tensors.codecs import Values
 
@@ -60,7 +60,18 @@ EXPONENTS = Statistic(
     divided=exponents.divided,
 )
 
-STATISTICS: list[Statistic] = [FINGERPRINT, EXPONENTS]
+POWERS = Statistic(
+    "powers",
+    "how many values have which power of two: pairs of an exponent and a count; in Python alone, "
+    "with `exponents`",
+    powers.measured,
+    powers.merged,
+    words="text",
+    asked=True,
+    divided=powers.divided,
+)
+
+STATISTICS: list[Statistic] = [FINGERPRINT, EXPONENTS, POWERS]
 
 Asked = tuple[str, ...]
 """The names of the statistics that somebody asks for."""

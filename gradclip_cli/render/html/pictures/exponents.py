@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from gradclip_cli.frozen import constant
-from gradclip_cli.measure.exponents import ZONES, Counts, pairs
-from gradclip_cli.measure.statistics import EXPONENTS
+from gradclip_cli.measure.powers import pairs
+from gradclip_cli.measure.statistics import POWERS
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
 from gradclip_cli.results.limiting import Limit
@@ -41,10 +41,7 @@ DTYPES = (
 
 def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     """Draw a bar for each power of two, and below it what each dtype holds."""
-    counts: Counts = dict(found.moments.further).get(EXPONENTS.name, ())
-    known: dict[int, int] = {}
-    for key, count in pairs(counts):
-        known[key // ZONES] = known.get(key // ZONES, 0) + count
+    known = dict(pairs(dict(found.moments.further).get(POWERS.name, ())))
     if not known:
         return None
     low, high = min(known) - _ROOM, max(known) + 1 + _ROOM
