@@ -45,15 +45,14 @@ def _single(values: NDArray[np.float32]) -> NDArray[np.int64]:
     rest = (values[2 * half :].view(np.uint32) >> 23) & 0xFF
     found = np.bincount(rest, minlength=256)
     if half:
-        # Two values are one number of 64 bits: both exponents make a key, and half as many are
-        # counted.
-        pairs = values[: 2 * half].view(np.uint64)
-        keys = np.right_shift(pairs, 23, out=scratch("keys", np.uint64, half))
-        keys &= 0xFF | 0xFF << 32
-        high = np.right_shift(keys, 24, out=scratch("high", np.uint64, half))
-        keys |= high
-        keys &= 0xFFFF
-        both = np.bincount(keys.view(np.int64), minlength=1 << 16).reshape(256, 256)
+        # The exponents of two values, a byte each, make a key: so half as many are counted.
+        high = scratch("powers", np.uint32, 2 * half)
+        np.right_shift(values[: 2 * half].view(np.uint32), 23, out=high)
+        narrow = scratch("exponents of a byte", np.uint8, 2 * half)
+        np.copyto(narrow, high, casting="unsafe")  # without the sign, which is the ninth bit
+        keys = scratch("pairs", np.int64, half)  # as they are counted, so that none are copied
+        np.copyto(keys, narrow.view(np.uint16))
+        both = np.bincount(keys, minlength=1 << 16).reshape(256, 256)
         found = found + both.sum(axis=0) + both.sum(axis=1)
     return found
 
