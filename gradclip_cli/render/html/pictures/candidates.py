@@ -23,4 +23,5 @@ def draw(found: Suggestion, _limits: Sequence[Limit]) -> Picture | None:
     ]
     if not bars:
         return None
-    return bars_of("candidates", "Share of the steps that each limit clips", bars, len(bars))
+    title = "Share of the steps that each limit clips"
+    return bars_of("candidates", title, bars, "As they are tried.")

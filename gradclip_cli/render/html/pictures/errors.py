@@ -23,7 +23,7 @@ def draw(found: Comparison, _limits: Sequence[Limit]) -> Picture | None:
         for row, error in rows
     ]
     title = "Relative error of each tensor: ‖B − A‖ / ‖A‖, logarithmic"
-    return bars_of("errors", title, bars, len(rows))
+    return bars_of("errors", title, bars)
 
 
 def _error(row: Compared) -> float | None:

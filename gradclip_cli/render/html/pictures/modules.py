@@ -42,7 +42,7 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     return Picture(
         "modules",
         "By module",
-        f"Each module's part of the squared norm, the largest first.{left}",
+        f"Each module's share, the largest first.{left}",
         element("div", inside, class_="tree"),
     )
 

@@ -1,4 +1,4 @@
-"""What has the largest part of the norm: bars, and a tree of modules that can be opened."""
+"""What has the largest part of the norm, as bars; and how bars are drawn, whatever of."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,19 +12,19 @@ from gradclip_cli.results.phrases import called, nonfinite, part_of
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import shortened
 
-_BARS = 10
+_BARS = 12
 _NAME = 60
 
 
 def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
-    """Draw bars of the worst rows: of their shares, or of norms where these tell nothing."""
+    """Draw bars of the worst rows: of what is not finite, else of their shares."""
     rows = [row for row in found.rows if row.measured and row.norm is not None]
     if len(rows) < 2:
         return None
     bad = [row for row in rows if any(row.bad)]
     if bad:
         worst = [(_called(row), nonfinite(row.bad), None) for row in bad]
-        return bars_of("shares", "Not finite", worst, len(bad), "bad")
+        return bars_of("shares", "Not finite", worst, "The likely first in front.", "bad")
     shares = [row for row in rows if row.share is not None]
     if not shares:
         return None
@@ -32,7 +32,7 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     title = "Who has the norm: shares of the squared norm"
     if found.moments.norm_type != 2:
         title = "Who has the norm: shares"
-    return bars_of("shares", title, bars, len(rows))
+    return bars_of("shares", title, bars)
 
 
 def _called(row: Row) -> str:
@@ -43,17 +43,18 @@ def bars_of(
     name: str,
     title: str,
     bars: Sequence[tuple[str, str, float | None]],
-    total: int,
+    order: str = "The largest first.",
     kind: str = "bar",
 ) -> Picture:
-    """Draw the first of some bars, each a name, what is written behind it, and its length."""
+    """Draw the first of some bars, each a name, what is written behind it, and its length.
+
+    The `order` in which they stand is told.
+    """
     shown = bars[:_BARS]
     drawn = [*_bars(shown, kind)]
     said = "; ".join(f"{called_} {value}" for called_, value, _ in shown)
-    more = f" The first {len(shown)} of {total:,}." if total > len(shown) else ""
-    return Picture(
-        name, title, f"The largest first.{more}", svg.picture(34 * len(shown), said, *drawn)
-    )
+    more = f" The first {len(shown)} of {len(bars):,}." if len(bars) > len(shown) else ""
+    return Picture(name, title, f"{order}{more}", svg.picture(34 * len(shown), said, *drawn))
 
 
 def _bars(bars: Iterable[tuple[str, str, float | None]], kind: str) -> Iterator[Markup]:
