@@ -83,7 +83,8 @@ def run(given: Given) -> None:
     form = output.form_of(given)
     given.clip_norm, paths = _limits(given.clip_norm or (), given.paths or ())
     _check_gate(given.fail_above)
-    showing.check(given, paths)
+    params = getattr(given, PARAMS, None)  # which is there where an option of a rule is given
+    showing.check(given, [*paths, *([params] if params else [])])
     own = {PATHS.name, *(option.name for option in command().first)}
     rules = {name: value for name, value in vars(given).items() if name not in own}
     from gradclip_cli.commands.inspect import inspect
@@ -105,18 +106,18 @@ def run(given: Given) -> None:
             **rules,
         )
     report = dataclasses.replace(report, gates=_gates(report, given))
+    whole = report if group is None else grouped(report, group)
     if not given.quiet:
         from gradclip_cli.render.registry import form_for
 
-        told = without(report, POWERS.name)
-        shown = told if group is None else grouped(told, group)
+        shown = without(whole, POWERS.name)
         stream = boundary.stdout()
         rows = shown.telling if form_for(form, stream) == "table" else shown.rows
         rows = tuple(row for row in rows if any(row.bad)) if given.bad_only else rows
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
         output.show(shown, form, stream, everything)
-    showing.page(given, report if group is None else grouped(report, group))
+    showing.page(given, whole)
     output.judge(report, given.quiet)
 
 

@@ -112,16 +112,17 @@ def run(given: Given) -> None:
         audience: Any = _listening(form, given.everything, bar) if shows else Audience()
         found = trend(*steps, progress=bar, audience=audience, **given.to(trend))
     found = dataclasses.replace(found, gates=_gates(found, given))
+    suggested = suggest(found) if given.suggest else None
     if shows:
         audience.end(found)
         output.remark(found, form)
-    elif not given.quiet:
-        output.show(suggest(found), form, boundary.stdout(), everything=False)
+    elif suggested is not None and not given.quiet:
+        output.show(suggested, form, boundary.stdout(), everything=False)
     if given.plot is not None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
-    showing.page(given, found, *([suggest(found)] if given.suggest else []))
+    showing.page(given, *filter(None, (found, suggested)))
     output.judge(found, given.quiet, [bad.error for bad in found.unreadable])
 
 

@@ -41,7 +41,6 @@ class Seen(html.parser.HTMLParser):
     """What a browser finds in a page: its elements, and the texts of those that are asked for."""
 
     VOID = frozenset(("meta", "link", "input", "br", "wbr"))
-    CLOSES = frozenset(("td", "th", "tr"))  # by what comes after them
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -186,6 +185,15 @@ def test_no_file_is_replaced(run: Run, name: str, tmp_path: Path) -> None:
     assert there.read_text() == "mine"
     done = run(*COMMANDS[name], "--html", BAD, "--force")
     assert "would replace an input" in done.err
+
+
+def test_no_page_takes_the_place_of_parameters(run: Run, tmp_path: Path) -> None:
+    params = tmp_path / "params.safetensors"
+    params.write_bytes(Path(GOOD).read_bytes())
+    done = run("inspect", BAD, "--params", params, "--html", params, "--force")
+    assert done.status == 2
+    assert "would replace an input" in done.err
+    assert params.read_bytes() == Path(GOOD).read_bytes()
 
 
 def test_a_page_of_nothing_finite_and_of_one_tensor(run: Run, tmp_path: Path) -> None:
