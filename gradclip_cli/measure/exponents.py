@@ -6,12 +6,12 @@ is counted here tells, without the values, what becomes of each in those dtypes 
 a power of two.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import scratch
+from gradclip_cli.measure import tallies
+from gradclip_cli.measure.tallies import Tally
 from gradclip_cli.tensors.codecs import Values
 
 CUTS = (
@@ -22,8 +22,8 @@ CUTS = (
 
 ZONES = len(CUTS)
 
-Counts = tuple[int, ...]
-"""Pairs, one after the other: an exponent times `ZONES` and the zone, and how many values."""
+Counts = Tally
+"""By an exponent times `ZONES` and the zone."""
 
 _EXPONENTS = 2200  # of float64, subnormal ones included, and more than enough
 _LOWEST = -1100
@@ -35,11 +35,9 @@ def measured(values: Values, lanes: int) -> Counts:
 
     Zeros are not counted, nor is what is not finite.
     """
-    if lanes == 2:
-        values = np.maximum(np.abs(values[0::2]), np.abs(values[1::2]))
-    if values.dtype == np.float32:
-        return _of_counts(_single(values.view(np.uint32)))
-    return _of_counts(_any(values))
+    values = tallies.larger(values, lanes)
+    found = _single(values.view(np.uint32)) if values.dtype == np.float32 else _any(values)
+    return tallies.of_counts(found.reshape(-1), _LOWEST * ZONES)
 
 
 def _single(bits: NDArray[np.uint32]) -> NDArray[np.int64]:
@@ -76,36 +74,12 @@ _ROUGH = np.array([round((CUTS[zone] - 1) * _CELLS) for zone in _WIDE])
 
 def _any(values: Values) -> NDArray[np.int64]:
     """Count values of any float."""
-    sizes = np.abs(values.astype(np.float64))
-    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
-    mantissas, exponents = np.frexp(sizes)
+    mantissas, exponents = tallies.parts(values)
     zones = np.searchsorted(_HALVES, mantissas, side="right") - 1
-    keys = (exponents.astype(np.int64) - 1 - _LOWEST) * ZONES + zones
+    keys = (exponents - 1 - _LOWEST) * ZONES + zones
     return np.bincount(keys, minlength=_EXPONENTS * ZONES).reshape(_EXPONENTS, ZONES)
-
-
-def _of_counts(found: NDArray[np.int64]) -> Counts:
-    flat = found.reshape(-1)
-    keys = np.flatnonzero(flat)
-    pairs = np.stack([keys + _LOWEST * ZONES, flat[keys]], axis=1)
-    return tuple(pairs.reshape(-1).tolist())
-
-
-def merged(parts: list[Counts]) -> Counts:
-    """Give the counts of the whole."""
-    total: dict[int, int] = {}
-    for part in parts:
-        for key, count in pairs(part):
-            total[key] = total.get(key, 0) + count
-    return tuple(number for pair in sorted(total.items()) for number in pair)
 
 
 def divided(counts: Counts, power: int) -> Counts:
     """Give the counts of values that are divided by a power of two."""
-    moved = ((key - power * ZONES, count) for key, count in pairs(counts))
-    return tuple(number for pair in moved for number in pair)
-
-
-def pairs(counts: Counts) -> Iterator[tuple[int, int]]:
-    """Give the keys and how many values each has."""
-    return zip(counts[::2], counts[1::2], strict=True)
+    return tallies.moved(counts, -power * ZONES)

@@ -3,16 +3,16 @@
 Unlike `exponents`, which tells the values of one exponent apart as dtypes do that round them.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gradclip_cli.engine.scratch import scratch
+from gradclip_cli.measure import tallies
+from gradclip_cli.measure.tallies import Tally
 from gradclip_cli.tensors.codecs import Values
 
-Powers = tuple[int, ...]
-"""Pairs, one after the other: an exponent, as in 2^exponent, and how many values have it."""
+Powers = Tally
+"""By the exponent, as in 2^exponent."""
 
 _MANY = 1 << 17  # values: from here on it pays to count them in pairs
 _NORMAL = slice(1, 255)  # exponents of float32 as they are stored, but for subnormal and not finite
@@ -25,17 +25,14 @@ def measured(values: Values, lanes: int) -> Powers:
 
     Zeros are not counted, nor is what is not finite.
     """
-    if lanes == 2:
-        values = np.maximum(np.abs(values[0::2]), np.abs(values[1::2]))
+    values = tallies.larger(values, lanes)
     if values.dtype != np.float32:
         return _any(values)
     found = _single(np.ascontiguousarray(values))
-    powers = np.flatnonzero(found[_NORMAL]) + 1
-    counts = np.stack([powers - _BIAS, found[powers]], axis=1)
-    told: Powers = (*counts.reshape(-1).tolist(),)
+    told = tallies.of_counts(found[_NORMAL], _NORMAL.start - _BIAS)
     if found[0]:  # subnormal numbers, or zeros
         small = np.abs(values)
-        return merged([_any(small[small < 2.0**-126]), told])
+        return tallies.merged([_any(small[small < 2.0**-126]), told])
     return told
 
 
@@ -59,31 +56,10 @@ def _single(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def _any(values: Values) -> Powers:
     """Count values of any float."""
-    sizes = np.abs(values.astype(np.float64))
-    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
-    if not sizes.size:
-        return ()
-    found = np.bincount(np.frexp(sizes)[1].astype(np.int64) - 1 - _LOWEST)
-    powers = np.flatnonzero(found)
-    counts = np.stack([powers + _LOWEST, found[powers]], axis=1)
-    return (*counts.reshape(-1).tolist(),)
-
-
-def merged(parts: list[Powers]) -> Powers:
-    """Give the counts of the whole."""
-    total: dict[int, int] = {}
-    for part in parts:
-        for power, count in pairs(part):
-            total[power] = total.get(power, 0) + count
-    return tuple(number for pair in sorted(total.items()) for number in pair)
+    _, exponents = tallies.parts(values)
+    return tallies.of_counts(np.bincount(exponents - 1 - _LOWEST), _LOWEST)
 
 
 def divided(powers: Powers, power: int) -> Powers:
     """Give the counts of values that are divided by a power of two."""
-    moved = ((one - power, count) for one, count in pairs(powers))
-    return tuple(number for pair in moved for number in pair)
-
-
-def pairs(powers: Powers) -> Iterator[tuple[int, int]]:
-    """Give the exponents and how many values each has."""
-    return zip(powers[::2], powers[1::2], strict=True)
+    return tallies.moved(powers, -power)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradclip_cli.frozen import constant
-from gradclip_cli.measure import exponents, fingerprint, powers
+from gradclip_cli.measure import exponents, fingerprint, powers, tallies
 from gradclip_cli.measure.laws import Law
 from gradclip_cli.tensors.codecs import Values
 
@@ -54,7 +54,7 @@ EXPONENTS = Statistic(
     f"how many values have which exponent: pairs of {exponents.ZONES} times the power of two, plus "
     "a part of the numbers up to the next, and a count; with `--range` alone",
     exponents.measured,
-    exponents.merged,
+    tallies.merged,
     words="text",
     asked=True,
     divided=exponents.divided,
@@ -65,7 +65,7 @@ POWERS = Statistic(
     "how many values have which power of two: pairs of an exponent and a count; in Python alone, "
     "with `exponents`",
     powers.measured,
-    powers.merged,
+    tallies.merged,
     words="text",
     asked=True,
     divided=powers.divided,

@@ -9,9 +9,10 @@ import math
 from types import SimpleNamespace
 
 from gradclip_cli.frozen import constant, frozen
-from gradclip_cli.measure.exponents import CUTS, ZONES, Counts, pairs
+from gradclip_cli.measure.exponents import CUTS, ZONES, Counts
 from gradclip_cli.measure.moments import Moments
 from gradclip_cli.measure.statistics import EXPONENTS
+from gradclip_cli.measure.tallies import pairs
 from gradclip_cli.results.columns import Column
 from gradclip_cli.results.phrases import steps
 

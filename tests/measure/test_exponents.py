@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 import gradclip_cli
-from gradclip_cli.measure import exponents
+from gradclip_cli.measure import exponents, tallies
 from gradclip_cli.results.ranging import FORMATS, best_scale, lost
 from tests.running import Run
 
@@ -87,7 +87,7 @@ def test_scaled_values_are_as_if_they_were_multiplied(
     assert counted(array, name, power) == expected(scaled, name)
     whole = exponents.measured(array, 1)
     parts = [exponents.measured(part, 1) for part in (array[:cut], array[cut:])]
-    assert exponents.merged(parts) == whole
+    assert tallies.merged(parts) == whole
     assert exponents.divided(whole, -power) == exponents.measured(scaled.astype("f8"), 1)
 
 

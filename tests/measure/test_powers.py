@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import gradclip_cli
-from gradclip_cli.measure import powers
+from gradclip_cli.measure import powers, tallies
 from gradclip_cli.tensors.codecs import Values
 
 
@@ -23,7 +23,7 @@ def expected(values: Values) -> dict[int, int]:
 
 def counted(values: Values, lanes: int = 1) -> dict[int, int]:
     """Give the counts by power."""
-    return dict(powers.pairs(powers.measured(values, lanes)))
+    return dict(tallies.pairs(powers.measured(values, lanes)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -44,7 +44,7 @@ def test_many_are_counted_in_pairs_as_few_are(count: int) -> None:
 @given(arrays(np.float32, 40), st.integers(0, 40))
 def test_parts_come_to_the_whole(values: Values, cut: int) -> None:
     parts = [powers.measured(part, 1) for part in (values[:cut], values[cut:])]
-    assert powers.merged(parts) == powers.measured(values, 1)
+    assert tallies.merged(parts) == powers.measured(values, 1)
 
 
 def test_complex_values_count_by_their_larger_part() -> None:
@@ -54,7 +54,7 @@ def test_complex_values_count_by_their_larger_part() -> None:
 def test_a_division_moves_all() -> None:
     values = np.array([1.0, 3.0, 0.25])
     moved = powers.divided(powers.measured(values, 1), 3)
-    assert dict(powers.pairs(moved)) == counted(values / 8)
+    assert dict(tallies.pairs(moved)) == counted(values / 8)
 
 
 def test_python_is_told_where_it_asks() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from gradclip_cli.frozen import constant
-from gradclip_cli.measure.powers import pairs
 from gradclip_cli.measure.statistics import POWERS
+from gradclip_cli.measure.tallies import pairs
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
 from gradclip_cli.results.limiting import Limit
