@@ -68,25 +68,16 @@ def line(
         fill="none",
         stroke=colour,
         stroke_width=width,
-        stroke_linejoin="round",
         stroke_dasharray=dashes,
+        stroke_linecap="round" if dashes is None else None,
+        stroke_linejoin="round",
         vector_effect="non-scaling-stroke",
     )
 
 
 def dots(places: Iterable[tuple[int, float]], kind: str, colour: str, size: float = 5) -> Markup:
-    """Write dots in a layer, round however that is stretched."""
-    path = "".join(f"M{x} {_short(y)}h0" for x, y in places)
-    return element(
-        "path",
-        d=path,
-        class_=kind,
-        fill="none",
-        stroke=colour,
-        stroke_width=size,
-        stroke_linecap="round",
-        vector_effect="non-scaling-stroke",
-    )
+    """Write dots in a layer: lines of no length, round however that is stretched."""
+    return line("".join(f"M{x} {_short(y)}h0" for x, y in places), kind, colour, size)
 
 
 def joined(points: Sequence[tuple[int, float] | None]) -> str:
