@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
             "formats.zarr.reader",
         ),
         *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
-        *("series.departures", "tensors.codecs", "tensors.narrow"),
+        *("series.departures", "series.layers", "tensors.codecs", "tensors.narrow"),
     },
     "regex": {"tensors.patterns"},
     "rich": {"render"},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradclip_cli.series.trajectory import Layout, Step
+from gradclip_cli.series.trajectory import Layout, Step, names_of
 
 LEAST = 5  # steps on either side: fewer are hardly a range, or may yet come back
 FEWEST = 2  # of fewer than these nothing is said
@@ -58,7 +58,7 @@ def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[
     """
     aside = set(map(id, apart))
     steps = [step for step in steps if id(step) not in aside]
-    names = list(dict.fromkeys(name for step in steps for name in step.measured.layout.names))
+    names = names_of(steps)
     width = max(_AT_ONCE // max(len(steps), 1), 1)
     found: list[tuple[int, Departure]] = []
     for begin in range(0, len(names) if len(steps) >= FEWEST + LEAST else 0, width):

@@ -178,7 +178,9 @@ def unchanged(rows: Sequence[Step | Unreadable]) -> Iterable[Unchanged]:
 
 def _prints(step: Step) -> dict[str | None, str]:
     measured = step.measured
-    known = measured.further.get(FINGERPRINT.name) or [None] * len(measured.norms)
+    known = measured.further.get(FINGERPRINT.name, ())
+    if not any(known):
+        return {}
     return {
         name: found
         for tensor, (name, found) in enumerate(zip(measured.layout.names, known, strict=True))

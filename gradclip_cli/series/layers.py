@@ -8,11 +8,17 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gradclip_cli.series.trajectory import Layout, Measured, Step
+import numpy as np
+import numpy.typing as npt
+
+from gradclip_cli.series.trajectory import Step, names_of
 from gradclip_cli.tensors.names import natural
+
+Array = npt.NDArray[np.float64]
 
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})", re.DOTALL)
 
@@ -50,24 +56,20 @@ class Fading:
 
 def heat(steps: Sequence[Step], most: int) -> Heat:
     """Give a heat map of at most so many rows: of tensors, else of layers, else of several."""
-    names = list(dict.fromkeys(name for step in steps for name in step.measured.layout.names))
-    groups = [[name] for name in sorted(names, key=_order)]
+    names = sorted(names_of(steps), key=_order)
+    groups = [[name] for name in names]
     if len(groups) > most:
-        groups = [list(some) for _, some in itertools.groupby(sorted(names, key=_order), layer_of)]
+        groups = [list(some) for _, some in itertools.groupby(names, layer_of)]
     labels = [(group[0], group[0]) if len(group) == 1 else _both(group) for group in groups]
     if len(groups) > most:
         bounds = [len(groups) * row // most for row in range(most + 1)]
         pieces = list(itertools.pairwise(bounds))
         labels = [(labels[begin][0], labels[end - 1][1]) for begin, end in pieces]
         groups = [list(itertools.chain(*groups[begin:end])) for begin, end in pieces]
-    places: dict[Layout, list[list[int]]] = {}
-    columns = []
-    for step in steps:
-        layout = step.measured.layout
-        if layout not in places:
-            index = {name: tensor for tensor, name in enumerate(layout.names)}
-            places[layout] = [[index[name] for name in some if name in index] for some in groups]
-        columns.append([_log_rms(step.measured, tensors) for tensors in places[layout]])
+    row_of = {name: row for row, group in enumerate(groups) for name in group}
+    columns = [
+        _log_rms(norms, counts, bad) for norms, counts, bad in _joint(steps, row_of, len(groups))
+    ]
     return Heat(tuple(labels), tuple(zip(*columns, strict=True)))
 
 
@@ -92,20 +94,41 @@ def _both(group: Sequence[str | None]) -> tuple[str | None, str | None]:
     return layer, layer
 
 
-def _log_rms(measured: Measured, tensors: Sequence[int]) -> float | None:
-    count = sum(measured.layout.counts[tensor] for tensor in tensors)
-    if not count:
-        return None
-    if measured.nonfinite and any(tensor in measured.nonfinite for tensor in tensors):
-        return math.nan
-    norm = _joint(measured, tensors)
-    return math.log10(norm) - math.log10(count) / 2 if norm else -math.inf
+def _joint(
+    steps: Sequence[Step], group_of: Mapping[str | None, int], count: int
+) -> Iterator[tuple[Array, Array, set[int]]]:
+    """Give of each step the norms of `count` groups, their numbers of values, and the bad ones.
+
+    A group is bad in which a value is not finite. The largest double stands for a norm beyond it,
+    so that its logarithm can be drawn. A name without a group is left out.
+    """
+    known: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[Any]]] = {}
+    for step in steps:
+        layout = step.measured.layout
+        if id(layout) not in known:
+            groups = np.array([group_of.get(name, count) for name in layout.names], dtype=np.intp)
+            known[id(layout)] = groups, np.bincount(groups, layout.counts, count + 1)
+        groups, counts = known[id(layout)]
+        norms = np.minimum(step.measured.norms, sys.float_info.max)
+        largest = np.zeros(count + 1)
+        np.maximum.at(largest, groups, norms)
+        # By the largest of its own group, so that no square is too large or too small.
+        unit = np.where(largest > 0, largest, 1.0)
+        squares = np.bincount(groups, np.square(norms / unit[groups]), count + 1)
+        with np.errstate(over="ignore"):
+            joint = np.minimum(np.sqrt(squares) * unit, sys.float_info.max)
+        bad = {int(groups[tensor]) for tensor in step.measured.nonfinite} - {count}
+        yield joint[:count], counts[:count], bad
 
 
-def _joint(measured: Measured, tensors: Sequence[int]) -> float:
-    # The largest double stands for a norm beyond it, so that its logarithm can be drawn.
-    norms = [measured.norms[tensor] for tensor in tensors]
-    return min(norms[0] if len(norms) == 1 else math.hypot(*norms), sys.float_info.max)
+def _log_rms(norms: Array, counts: Array, bad: set[int]) -> list[float | None]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cells: list[float | None] = (np.log10(norms) - np.log10(counts) / 2).tolist()
+    for row in np.flatnonzero(counts == 0).tolist():
+        cells[row] = None
+    for row in bad:
+        cells[row] = math.nan
+    return cells
 
 
 def fading(steps: Sequence[Step]) -> tuple[Fading, ...]:
@@ -115,36 +138,30 @@ def fading(steps: Sequence[Step]) -> tuple[Fading, ...]:
     not count. The series must have four layers or more, fall a hundredfold or more, and lie near a
     line on a logarithmic scale.
     """
-    series: dict[str, dict[int, list[float]]] = {}
-    members: dict[Layout, dict[tuple[str, int], list[int]]] = {}
-    for step in steps:
-        measured = step.measured
-        if measured.nonfinite:
-            continue
-        if measured.layout not in members:
-            members[measured.layout] = _members(measured.layout)
-        for (prefix, number), tensors in members[measured.layout].items():
-            norm = _joint(measured, tensors)
-            if norm:
-                series.setdefault(prefix, {}).setdefault(number, []).append(math.log(norm))
+    place_of: dict[tuple[str, int], int] = {}
+    group_of = {}
+    for name in names_of(steps):
+        numbered = _NUMBERED.match(name or "")
+        if numbered:
+            layer = numbered[1], int(numbered[2])
+            group_of[name] = place_of.setdefault(layer, len(place_of))
+    sound = [step for step in steps if not step.measured.nonfinite]
+    norms = np.array([norms for norms, _, _ in _joint(sound, group_of, len(place_of))])
+    series: dict[str, dict[int, float]] = {}
+    for (prefix, number), place in place_of.items():
+        known = norms[:, place][norms[:, place] > 0] if sound else norms
+        if known.size:
+            series.setdefault(prefix, {})[number] = float(np.median(np.log(known)))
     found = [_fading(prefix, series[prefix]) for prefix in sorted(series, key=natural)]
     return tuple(one for one in found if one is not None)
 
 
-def _members(layout: Layout) -> dict[tuple[str, int], list[int]]:
-    members: dict[tuple[str, int], list[int]] = {}
-    for tensor, name in enumerate(layout.names):
-        numbered = _NUMBERED.match(name or "")
-        if numbered:
-            members.setdefault((numbered[1], int(numbered[2])), []).append(tensor)
-    return members
-
-
-def _fading(prefix: str, layers: dict[int, list[float]]) -> Fading | None:
+def _fading(prefix: str, layers: dict[int, float]) -> Fading | None:
+    """Judge the layers of a series by the logarithms of their norms."""
     if len(layers) < LEAST_LAYERS:
         return None
     numbers = sorted(layers)
-    logarithms = [statistics.median(layers[number]) for number in numbers]
+    logarithms = [layers[number] for number in numbers]
     if max(logarithms) - min(logarithms) < math.log(LEAST_FALL):
         return None
     slope = statistics.linear_regression(numbers, logarithms).slope

@@ -47,7 +47,7 @@ class Nonfinite:
         return self.nan + self.posinf + self.neginf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measured:
     """One step by itself: the norms of its tensors' finite values, and what is not finite.
 
@@ -72,16 +72,20 @@ class Measured:
             return math.nan
         return math.inf if self.nonfinite else self.finite_norm
 
-    @property
+    @cached_property
     def worst(self) -> int | None:
         """The likely first of what is not finite, else the largest tensor; None if all is zero."""
         if self.nonfinite:
             names = self.layout.names
             bad = sorted(self.nonfinite.items())
             return likely_first((tensor, names[tensor], found.nan) for tensor, found in bad)
-        if not self.norms or not max(self.norms):
-            return None
-        return max(range(len(self.norms)), key=self.norms.__getitem__)
+        largest = max(self.norms, default=0.0)
+        return self.norms.index(largest) if largest else None
+
+    @cached_property
+    def is_alone(self) -> bool:
+        """Whether one tensor has a norm above zero, and no other."""
+        return sum(map(bool, self.norms)) == 1
 
     def share(self, tensor: int) -> float | None:
         """Give a tensor's part of the sum of squares; None where that is zero or not finite."""
@@ -95,6 +99,12 @@ class Measured:
             return None
         size, tensor = max(found)
         return size, -tensor
+
+
+def names_of(steps: Sequence["Step"]) -> list[str | None]:
+    """Give the names of all tensors that steps have, in the order in which they first come."""
+    layouts = {id(step.measured.layout): step.measured.layout for step in steps}
+    return list(dict.fromkeys(name for layout in layouts.values() for name in layout.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +192,7 @@ class Step:
     @property
     def worst_part(self) -> tuple[float | None, bool, bool]:
         """The worst tensor's share, and what two are the same only where no other has any."""
-        return self.share, True, sum(map(bool, self.measured.norms)) == 1
+        return self.share, True, self.measured.is_alone
 
     @property
     def first_nonfinite(self) -> Index | None:
