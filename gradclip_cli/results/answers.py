@@ -12,6 +12,7 @@ from gradclip_cli.series.departures import Departure
 from gradclip_cli.series.findings import FirstNonfinite, Growth, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading, layer_of
 from gradclip_cli.series.shifts import Shift
+from gradclip_cli.series.silence import Silence
 from gradclip_cli.series.spikes import LEAST
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.dtypes import binary_of
@@ -42,7 +43,7 @@ def paragraphs(trend: Trend) -> Iterator[tuple[str, bool]]:
     yield from ((said, False) for said in _gone(trend))
     for fading in trend.fading:
         yield _vanishing(fading), False
-    yield from ((said, False) for said in (*_dead(trend), *_stale(trend)))
+    yield from ((said, False) for said in (*_silent(trend), *_dead(trend), *_stale(trend)))
 
 
 def notes(trend: Trend) -> str:
@@ -61,7 +62,7 @@ def says(trend: Trend) -> str:
     worst = [said.strip() for said, bad in paragraphs(trend) if bad]
     standing = [said.strip(" :") for said in _standing_out(trend)]
     if trend.spikes and not trend.shifts:  # of spikes, which are told one by one, the first
-        standing = [f"{standing[0]}, the first at step {_step(trend.spikes[0].step)}"]
+        standing = [f"{standing[0]}, the first at step {step_name(trend.spikes[0].step)}"]
     elif not trend.shifts and worst:
         standing = []
     kinds = (standing, _gone(trend), _dead(trend), _stale(trend))
@@ -73,7 +74,7 @@ def _not_finite(first: FirstNonfinite) -> str:
     found = first.found
     what = nonfinite((found.nan, found.posinf, found.neginf))
     return (
-        f"not finite, first at step {_step(first.step)}, likely in {called(first.tensor)} at "
+        f"not finite, first at step {step_name(first.step)}, likely in {called(first.tensor)} at "
         f"{list(found.first)} ({what}); in {first.tensors:,} of "
         f"{len(first.step.measured.layout.names):,} tensors"
     )
@@ -84,9 +85,9 @@ def _around(first: FirstNonfinite) -> Iterator[str]:
         why = "the first to overflow"
         if first.dtype in _NARROW:
             why = f"{first.dtype} ends at {binary_of(first.dtype).largest:,.0f}"
-        yield f"{_INDENT}infinities without NaN in {_listed(first.infinite)}: {why}"
+        yield f"{_INDENT}infinities without NaN in {listed(first.infinite)}: {why}"
     if others := [name for name in first.with_nan if name != first.tensor]:
-        yield f"{_INDENT}NaN in {_listed(others)} as well"
+        yield f"{_INDENT}NaN in {listed(others)} as well"
     after = plural(first.behind, "step")
     if first.later:
         yield f"{_INDENT}so are {first.later:,} of the {after} after it"
@@ -100,7 +101,7 @@ def _around(first: FirstNonfinite) -> Iterator[str]:
 
 def _looked(before: Step) -> str:
     """Say what the step before looked like."""
-    parts = [f"the step before, {_step(before)}: norm {number(before.global_norm)}"]
+    parts = [f"the step before, {step_name(before)}: norm {number(before.global_norm)}"]
     if before.ratio is not None:
         parts.append(f"{number(before.ratio)} × the median before")
     largest = before.measured.size_of_all()
@@ -138,7 +139,7 @@ def _standing_out(trend: Trend) -> Iterator[str]:
     largest = sorted(trend.spikes[1:], key=_excess, reverse=True)[: _SPIKES - 1]
     shown = [*trend.spikes[:1], *largest]
     for spike in (spike for spike in trend.spikes if spike in shown):
-        yield f"{_INDENT}step {_step(spike.step)}: {_spike(spike)}"
+        yield f"{_INDENT}step {step_name(spike.step)}: {_spike(spike)}"
     if len(trend.spikes) > _SPIKES:
         more = plural(len(trend.spikes) - _SPIKES, "smaller one")
         yield f"{_INDENT}… and {more}"
@@ -156,37 +157,39 @@ def _excess(spike: Spike) -> float:
 
 def _jump(jump: Jump) -> str:
     step = jump.step
-    said = f"largest jump: step {_step(step)}, {number(jump.times)} times the step before"
+    said = f"largest jump: step {step_name(step)}, {number(jump.times)} times the step before"
     if step.share is None:
         return said
     return f"{said}, {called(step.worst)} {percent(*step.worst_part)}"
 
 
+def leaving(shift: Shift, where: str = "") -> str:
+    """Say which tensors left their ranges with a new level, or first of all."""
+    names = ", ".join(map(called, shift.first))
+    more = shift.leaving - len(shift.first)
+    names += f" and {plural(more, 'more tensor')}" if more else ""
+    leaves = "leaves its range" if shift.leaving == 1 else "leave their ranges"
+    back = "does not come back" if shift.leaving == 1 else "do not come back"
+    return f"{names} {leaves}{where} and {back}"
+
+
 def _shift(shift: Shift) -> str:
-    began = _step(shift.began)
-    if shift.first:
-        names = ", ".join(map(called, shift.first))
-        more = shift.leaving - len(shift.first)
-        names += f" and {plural(more, 'more tensor')}" if more else ""
-        leaves = "leaves its range" if shift.leaving == 1 else "leave their ranges"
-        back = "does not come back" if shift.leaving == 1 else "do not come back"
-        said = f"{names} {leaves} at step {began} and {back}: "
-    else:
-        said = ""
+    began, since = step_name(shift.began), step_name(shift.step)
+    said = f"{leaving(shift, f' at step {began}')}: " if shift.first else ""
     moves = "rises" if shift.rises else "falls"
     said += (
-        f"from step {_step(shift.step)} on the global norm {moves} from {number(shift.before)} to "
+        f"from step {since} on the global norm {moves} from {number(shift.before)} to "
         f"{number(shift.after)}, the median of {plural(shift.count, 'step')}"
     )
     if shift.step.usual.few:
         said += " (few steps before it)"
     if shift.anew is not None:
-        said += f"; after step {_step(shift.anew)} that is the level to compare with"
+        said += f"; after step {step_name(shift.anew)} that is the level to compare with"
     return said
 
 
-def _gone(trend: Trend) -> Iterator[str]:
-    """Say which tensors left their ranges for good, those of a step together.
+def departing(trend: Trend) -> list[list[Departure]]:
+    """Give the tensors that left their ranges for good, those of a step together.
 
     Those that left with a new level of the norm of all are told with it.
     """
@@ -195,14 +198,18 @@ def _gone(trend: Trend) -> Iterator[str]:
     for one in trend.departures:
         if (key := (id(one.step), one.rises)) not in told:
             together.setdefault(key, []).append(one)
-    for some in itertools.islice(together.values(), _LISTED):
-        yield _departed(some)
+    return list(together.values())
+
+
+def _gone(trend: Trend) -> Iterator[str]:
+    together = departing(trend)
+    yield from map(_departed, together[:_LISTED])
     if len(together) > _LISTED:
         yield f"{_INDENT}… and others at {plural(len(together) - _LISTED, 'later step')}"
 
 
 def _departed(some: Sequence[Departure]) -> str:
-    one, step = some[0], _step(some[0].step)
+    one, step = some[0], step_name(some[0].step)
     moves = "rise" if one.rises else "fall"
     few = " (by few steps)" if all(each.few for each in some) else ""
     if len(some) == 1:
@@ -215,7 +222,7 @@ def _departed(some: Sequence[Departure]) -> str:
     by = f"{number(fold, 3)}-fold" if math.isfinite(fold) else ("from 0" if one.rises else "to 0")
     return (
         f"{len(some):,} tensors leave their ranges at step {step} and do not come back, norms "
-        f"{moves} {by}{few}: {_listed([each.tensor for each in some])}"
+        f"{moves} {by}{few}: {listed([each.tensor for each in some])}"
     )
 
 
@@ -239,10 +246,30 @@ def _growth(growth: Growth) -> str:
     return f"{called(growth.tensor)} grew from {before} to {percent(growth.after)}"
 
 
+def falling_silent(trend: Trend) -> list[list[Silence]]:
+    """Give the tensors that fell silent, those of a step together, but those told to fall."""
+    told = {one.tensor for one in trend.departures if not one.rises}
+    together: dict[int, list[Silence]] = {}
+    for one in trend.silent:
+        if one.tensor not in told:
+            together.setdefault(id(one.step), []).append(one)
+    return list(together.values())
+
+
+def _silent(trend: Trend) -> Iterator[str]:
+    together = falling_silent(trend)
+    for some in together[:_LISTED]:
+        tensors = plural(len(some), "tensor is", "tensors are")
+        names = listed([each.tensor for each in some])
+        yield f"{tensors} zero from step {step_name(some[0].step)} on: {names}"
+    if len(together) > _LISTED:
+        yield f"{_INDENT}… and others from {plural(len(together) - _LISTED, 'later step')} on"
+
+
 def _dead(trend: Trend) -> Iterator[str]:
     if trend.always_zero:
         zero = plural(len(trend.always_zero), "tensor is", "tensors are")
-        yield f"{zero} zero in every step: {_listed(trend.always_zero)}"
+        yield f"{zero} zero in every step: {listed(trend.always_zero)}"
 
 
 def _stale(trend: Trend) -> Iterator[str]:
@@ -252,14 +279,14 @@ def _stale(trend: Trend) -> Iterator[str]:
         together.setdefault((id(one.first), id(one.last)), []).append(one)
     for some in sorted(together.values(), key=lambda some: -some[0].count)[:_LISTED]:
         one = some[0]
-        where = f"from step {_step(one.first)} to {_step(one.last)}, in {one.count:,} steps"
+        where = f"from step {step_name(one.first)} to {step_name(one.last)}, in {one.count:,} steps"
         if one.count == len(trend.steps):
             where = f"in all {one.count:,} steps"
         if 1 < len(some) == sum(map(bool, one.last.measured.norms)):
             yield f"all tensors have the same values {where}: one gradient, saved again"
             continue
         tensors = plural(len(some), "tensor has", "tensors have")
-        yield f"{tensors} the same values {where}: {_listed([each.tensor for each in some])}"
+        yield f"{tensors} the same values {where}: {listed([each.tensor for each in some])}"
     if len(together) > _LISTED:
         yield f"{_INDENT}… and {len(together) - _LISTED:,} more spans of steps"
 
@@ -272,11 +299,12 @@ def _vanishing(fading: Fading) -> str:
     )
 
 
-def _step(step: Step) -> str:
+def step_name(step: Step) -> str:
+    """Write what a step is called."""
     return shortened(escape(str(step.step)))
 
 
-def _listed(names: Sequence[str | None]) -> str:
+def listed(names: Sequence[str | None]) -> str:
     """List names, or the layers that have them where that is shorter, the rest counted."""
     layers = Counter(map(layer_of, names))
     if len(names) > _LISTED and 2 * len(layers) <= len(names):

@@ -10,6 +10,7 @@ from gradclip_cli.series.departures import departures
 from gradclip_cli.series.layers import fading
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import shifts
+from gradclip_cli.series.silence import silences
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.series.unreadable import Unreadable
@@ -33,6 +34,7 @@ def trend_of(
         tuple(findings.always_zero(steps)),
         tuple(findings.notes(steps)),
         tuple(bad),
+        silent=tuple(silences(steps)),
     )
     rows = [row for _, row in found.told()]
     found = dataclasses.replace(found, unchanged=tuple(findings.unchanged(rows)))

@@ -16,6 +16,7 @@ from gradclip_cli.series.findings import FirstNonfinite, Jump, Spike, Unchanged
 from gradclip_cli.series.layers import Fading
 from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.shifts import Shift
+from gradclip_cli.series.silence import Silence
 from gradclip_cli.series.spikes import SpikeRule
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.series.unreadable import Unreadable
@@ -86,8 +87,8 @@ class Trend(Result):
     the tensors that left their own range for good, whether or not the global norm shows it;
     `largest_jump` is from one step to the next. `fading` are the layers along which the norm falls
     geometrically, `always_zero` the tensors that are in every step and have no other value in any,
-    `unchanged` those with the same bits in steps one after the other. `limit` is one that was asked
-    about.
+    `unchanged` those with the same bits in steps one after the other, `silent` those whose gradient
+    became zero and stayed so. `limit` is one that was asked about.
     """
 
     steps: tuple[Step, ...]
@@ -102,6 +103,7 @@ class Trend(Result):
     notes: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     unchanged: tuple[Unchanged, ...] = ()
+    silent: tuple[Silence, ...] = ()
     verdict: str = ""
     gates: tuple[Gate, ...] = ()
     limit: Limit | None = None
@@ -208,6 +210,10 @@ class Trend(Result):
                 for fading in self.fading
             ],
             "always_zero": self.always_zero,
+            "silent": [
+                {**named(one.tensor, "tensor"), "step": one.step.step, "steps": one.count}
+                for one in self.silent
+            ],
             "unchanged": [
                 {
                     **named(one.tensor, "tensor"),

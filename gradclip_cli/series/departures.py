@@ -58,12 +58,8 @@ def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[
     """
     aside = set(map(id, apart))
     steps = [step for step in steps if id(step) not in aside]
-    names = names_of(steps)
-    width = max(_AT_ONCE // max(len(steps), 1), 1)
     found: list[tuple[int, Departure]] = []
-    for begin in range(0, len(names) if len(steps) >= FEWEST + LEAST else 0, width):
-        some = names[begin : begin + width]
-        norms = _norms(steps, some)
+    for some, norms in blocks(steps) if len(steps) >= FEWEST + LEAST else ():
         for column, place in _left(norms):
             sides = [side[~np.isnan(side)] for side in np.split(norms[:, column], [place])]
             before, after = (statistics.median_low(side.tolist()) for side in sides)
@@ -72,8 +68,20 @@ def departures(steps: Sequence[Step], apart: Collection[Step] = ()) -> Iterator[
     yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))
 
 
+def blocks(steps: Sequence[Step]) -> Iterator[tuple[list[str | None], Array]]:
+    """Give the norms of all tensors, so many at a time as fit, with their names.
+
+    Norms have a row a step and a column a name; NaN stands where a step has no such tensor, and
+    where it has a value that is not finite.
+    """
+    names = names_of(steps)
+    width = max(_AT_ONCE // max(len(steps), 1), 1)
+    for begin in range(0, len(names), width):
+        some = names[begin : begin + width]
+        yield some, _norms(steps, some)
+
+
 def _norms(steps: Sequence[Step], names: Sequence[str | None]) -> Array:
-    """Give the norms of some tensors, a row a step, a column a name; NaN where there is none."""
     norms = np.full((len(steps), len(names)), math.nan)
     places: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = {}
     for row, step in zip(norms, steps, strict=True):
