@@ -52,12 +52,12 @@ def story(trend: Trend) -> Story:
     place_of = {id(step): place for place, step in enumerate(trend.steps)}
     told = sorted(
         ((place_of[id(step)], kind, words) for step, kind, words in _told(trend)),
-        key=lambda one: one[:2],
+        key=lambda one: (one[0], one[1] != _BESIDE, one[1]),
     )
     events = []
     for place, some in itertools.groupby(told, key=lambda one: one[0]):
         kinds, says = zip(*((kind, words) for _, kind, words in some), strict=True)
-        events.append(Event(place, step_name(trend.steps[place]), says, kinds[0]))
+        events.append(Event(place, step_name(trend.steps[place]), says, min(kinds)))
     kept = sorted(sorted(events, key=lambda one: (one.kind, one.place))[:_MOST], key=_place)
     return Story(tuple(kept), _moral(kept), len(events) - len(kept))
 

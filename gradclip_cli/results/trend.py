@@ -24,7 +24,7 @@ from gradclip_cli.tensors.names import escape, named, plural
 
 COLUMNS = (
     Column("step", "step", "the number, or name", title="step"),
-    Column("source", "source", "the operand"),
+    Column("source", "source", "the operand: where it was read from"),
     Column(
         "global_norm",
         "global_norm",
@@ -64,13 +64,15 @@ COLUMNS = (
     Column("", "mark_and_norm", title="mark", words="mark", left=True),
     Column("", "worst_part", title="share", words="part"),
     Column("finite_norm", "finite_norm", "norm of the finite values"),
-    Column("threshold", "threshold", "where a spike began"),
+    Column("threshold", "threshold", "the norm above which it would be a spike"),
     Column(
         "first_nonfinite",
         "first_nonfinite",
-        "where the first value of `tensor` is that is not finite",
+        "the place in `tensor` of its first value that is not finite",
     ),
-    Column("few_steps", "few_steps", "of a spike, whether fewer than 20 steps before tell of it"),
+    Column(
+        "few_steps", "few_steps", "of a spike, whether it is told by fewer than 20 steps before it"
+    ),
     Column("problem", "problem", "why a step is `unreadable`: it has a row, and counts in nothing"),
 )
 SHEET = Sheet("trend", COLUMNS, "step", {"step": "steps"}, last="trend")

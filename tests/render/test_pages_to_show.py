@@ -262,7 +262,7 @@ def test_a_run_of_a_thousand_tensors_is_a_small_page(run: Run, tmp_path: Path) -
     assert len(page(run, tmp_path, ["trend", str(tmp_path)])) < 400_000
     one = page(run, tmp_path, ["inspect", str(tmp_path / "step-0.safetensors")])
     assert len(one) < 1_000_000
-    assert one.count('<th scope="row">') == 1000
+    assert one.count('scope="row"') == 1000
 
 
 def test_what_is_left_out_is_counted_and_the_worst_is_not(run: Run, tmp_path: Path) -> None:

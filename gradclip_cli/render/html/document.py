@@ -47,7 +47,7 @@ def document(results: Sequence[Result], command: str | None = None) -> str:
             style=Markup(style),
             script=Markup(script),
             command=command,
-            title=shortened(shown[0].says, _TITLE),
+            title=shortened(shown[0].says.split("; ")[0], _TITLE),
             version=gradclip_cli.__version__,
         )
     )

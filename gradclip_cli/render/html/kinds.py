@@ -7,7 +7,7 @@ from typing import Any
 from gradclip_cli.frozen import constant
 from gradclip_cli.registry import load
 from gradclip_cli.render.html.numbers import text
-from gradclip_cli.render.html.parts import Fact, Part, Picture, Table, Tone
+from gradclip_cli.render.html.parts import Event, Fact, Part, Picture, Sentence, Table, Tone
 from gradclip_cli.render.html.tables import table, worst_steps
 from gradclip_cli.render.registry import PICTURES
 from gradclip_cli.results.answers import paragraphs
@@ -15,6 +15,7 @@ from gradclip_cli.results.columns import Column, Result, Sheet
 from gradclip_cli.results.comparison import Comparison
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.report import Report
+from gradclip_cli.results.story import story
 from gradclip_cli.results.suggestion import CAVEAT, REASON, Suggestion
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.tensors.names import escape, plural, printable, shortened
@@ -34,7 +35,7 @@ class Kind:
     """
 
     facts: Mapping[str, str]
-    sentences: Callable[[Any], Iterator[tuple[str, bool]]]
+    sentences: Callable[[Any], Iterator[Sentence]]
     tables: Callable[[Any], Iterator[Table]]
 
 
@@ -51,14 +52,14 @@ def part(found: Result, limits: Sequence[Limit]) -> Part:
     ]
     drawn = (load(picture)(found, limits) for picture in PICTURES.get(name, ()))
     pictures: list[Picture] = [picture for picture in drawn if picture is not None]
-    said = [(shortened(words, _LONGEST), bad) for words, bad in kind.sentences(found)]
+    said = [Sentence(shortened(one.says, _LONGEST), one.kind) for one in kind.sentences(found)]
     if len(said) > _MOST_NOTES:
-        said = [*said[:_MOST_NOTES], (f"… {len(said) - _MOST_NOTES:,} more", False)]
+        said = [*said[:_MOST_NOTES], Sentence(f"… {len(said) - _MOST_NOTES:,} more")]
     says = shortened(found.says, _LONGEST)
     tables = [*kind.tables(found)]
-    return Part(
-        name, tone_of(found), says, facts, said, pictures, tables, shortened(found.origin, _LONGEST)
-    )
+    origin = shortened(found.origin, _LONGEST)
+    events, moral = _events(found) if isinstance(found, Trend) else ([], "")
+    return Part(name, tone_of(found), says, facts, said, pictures, tables, origin, events, moral)
 
 
 def tone_of(found: Result) -> Tone:
@@ -79,17 +80,17 @@ def limits_of(found: Result) -> list[Limit]:
     return [found.limit] if isinstance(found, Trend) and found.limit is not None else []
 
 
-def _notes(found: Any) -> Iterator[tuple[str, bool]]:
-    return ((printable(note), False) for note in found.notes)
+def _notes(found: Any) -> Iterator[Sentence]:
+    return (Sentence(printable(note)) for note in found.notes)
 
 
 # A report
 
 
-def _of_report(found: Report) -> Iterator[tuple[str, bool]]:
+def _of_report(found: Report) -> Iterator[Sentence]:
     for gate in found.gates:
         if gate.says and not gate.status:
-            yield gate.says, False
+            yield Sentence(gate.says)
     yield from _notes(found)
 
 
@@ -126,12 +127,27 @@ def _calm(_row: Any) -> Tone | None:
 # A run
 
 
-def _of_trend(found: Trend) -> Iterator[tuple[str, bool]]:
+def _events(found: Trend) -> tuple[list[Event], str]:
+    """Give what happened, where that is more than the verdict says, and the moral."""
+    told = story(found)
+    if len(told.events) < 2:
+        return [], ""
+    events = [
+        Event(number, f"step {event.step}", [shortened(one, _LONGEST) for one in event.says])
+        for number, event in enumerate(told.events, 1)
+    ]
+    left = f" {plural(told.left, 'smaller event')} left out." if told.left else ""
+    return events, told.moral + left
+
+
+def _of_trend(found: Trend) -> Iterator[Sentence]:
     for bad in found.unreadable:
-        yield f"step {escape(str(bad.step))} cannot be read: {printable(bad.problem)}", True
-    yield from ((said.strip(), bad) for said, bad in paragraphs(found))
+        said = f"step {escape(str(bad.step))} cannot be read: {printable(bad.problem)}"
+        yield Sentence(said, "bad")
+    for said, is_bad in paragraphs(found):
+        yield Sentence(said.strip(), "bad" if is_bad else "more" if said[0] == " " else "")
     if found.limit is not None:
-        yield found.limited, False
+        yield Sentence(found.limited)
     yield from _notes(found)
 
 
@@ -144,23 +160,23 @@ def _trend_tables(found: Trend) -> Iterator[Table]:
             return "bad"
         return "look" if row.mark == "spike" else None
 
-    yield table("Steps", found.sheet, rows, len(rows), tone)
+    yield table("Steps, the worst first", found.sheet, rows, len(rows), tone)
 
 
 # Others
 
 
-def _of_suggestion(found: Suggestion) -> Iterator[tuple[str, bool]]:
+def _of_suggestion(found: Suggestion) -> Iterator[Sentence]:
     if found.warning:
-        yield found.warning, True
+        yield Sentence(found.warning, "bad")
     if found.best is not None:
-        yield REASON, False
-    yield CAVEAT, False
+        yield Sentence(REASON)
+    yield Sentence(CAVEAT)
 
 
-def _of_comparison(found: Comparison) -> Iterator[tuple[str, bool]]:
+def _of_comparison(found: Comparison) -> Iterator[Sentence]:
     for error in found.unreadable:
-        yield f"{printable(error.subject)}: {printable(error.problem)}", True
+        yield Sentence(f"{printable(error.subject)}: {printable(error.problem)}", "bad")
     yield from _notes(found)
 
 
@@ -202,7 +218,12 @@ KINDS = {
         _report_tables,
     ),
     "trend": Kind(
-        {"count": "steps", "judged": "steps judged", "clip_norm": "limit", "clipped": "clipped"},
+        {
+            "count": "steps",
+            "judged": "steps compared with those before",
+            "clip_norm": "limit",
+            "clipped": "clipped",
+        },
         _of_trend,
         _trend_tables,
     ),

@@ -15,28 +15,27 @@ Tone = Literal["good", "look", "bad"]
 class Picture:
     """A picture, and what there is to read and to do beside it.
 
-    `name` is that of its kind, `says` what it shows, in a sentence or two. The `legend` has a class
-    and words for each mark. `told` is what the script reads out: words for each place `across`, and
-    for a grid also the levels of each row. Where there are more places than can be seen, one can
-    zoom into them.
+    `name` is that of its kind, `says` what it shows, in a sentence or two. The `legend` has each
+    mark, drawn, with its words. `told` is what the script reads out: words for each place `across`,
+    and for a grid also the levels of each row; one can zoom into places.
     """
 
     name: str
     title: str
     says: str
     drawn: Markup
-    legend: Sequence[tuple[str, str]] = ()
+    legend: Sequence[tuple[Markup, str]] = ()
     told: Mapping[str, Any] = field(default_factory=dict)
     beside: Markup | None = None
 
 
 @frozen
 class Head:
-    """The head of a table's column, and what it means; a column of numbers is set to the right."""
+    """The head of a table's column, what it means, and whether it has numbers or tensors' names."""
 
     title: str
     doc: str
-    is_number: bool
+    kind: Literal["num", "name", ""]
 
 
 @frozen
@@ -66,6 +65,23 @@ class Fact:
 
 
 @frozen
+class Sentence:
+    """What is said below the figures: bad news, or what belongs to the sentence before."""
+
+    says: str
+    kind: Literal["bad", "more", ""] = ""
+
+
+@frozen
+class Event:
+    """What happened at a step, with the number that it has in the picture of the norms."""
+
+    number: int
+    title: str
+    says: Sequence[str]
+
+
+@frozen
 class Part:
     """What a page, or a notebook, shows of one result."""
 
@@ -73,7 +89,9 @@ class Part:
     tone: Tone
     says: str
     facts: Sequence[Fact]
-    sentences: Sequence[tuple[str, bool]]
+    sentences: Sequence[Sentence]
     pictures: Sequence[Picture]
     tables: Sequence[Table]
     origin: str
+    events: Sequence[Event] = ()
+    moral: str = ""

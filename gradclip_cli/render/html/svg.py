@@ -80,6 +80,24 @@ def dots(places: Iterable[tuple[int, float]], kind: str, colour: str, size: floa
     return line("".join(f"M{x} {_short(y)}h0" for x, y in places), kind, colour, size)
 
 
+def key(shape: str, kind: str, colour: str) -> Markup:
+    """Draw a mark as it stands beside its words: a block, a line, dashes, a ring, or a sign."""
+    drawn = {
+        "block": element("rect", width=14, height=12, rx=2, class_=kind, fill=colour),
+        "line": line("M1 6h20", kind, colour, 2),
+        "dashes": line("M1 6h20", kind, colour, 2, "5 3"),
+        "dots": line("M1 6h20", kind, colour, 2, "2 3"),
+        "post": line("M7 0v12", kind, colour, 2, "2 2"),
+        "ring": element(
+            "circle", cx=7, cy=6, r=5, class_=kind, fill="none", stroke=colour, stroke_width=2
+        ),
+    }.get(shape)
+    if drawn is None:
+        drawn = element("text", shape, x=2, y=11, class_=kind, fill=colour, font_weight="bold")
+    width = 22 if shape in ("line", "dashes", "dots") else 14
+    return element("svg", drawn, width=width, height=12, aria_hidden="true")
+
+
 def joined(points: Sequence[tuple[int, float] | None]) -> str:
     """Write a path through points; None leaves a gap."""
     path, begins = [], True
@@ -133,15 +151,33 @@ class Axis:
         ends = [(at, f"{10.0**at:.3g}") for at in (self.low, self.high) if at < 308]
         return inside if len(inside) > 1 else ends
 
-    def lines(self) -> tuple[Markup, Markup]:
-        """Draw the lines at the ticks, for a layer, and their words, for the picture."""
-        ticks = [(self.place(value), word) for value, word in self.ticks()]
-        path = "".join(f"M0 {_short(y)}h{WIDE}" for y, _ in ticks)
+    def lines(self) -> Markup:
+        """Draw the lines at the ticks, for a layer."""
+        path = "".join(f"M0 {_short(self.place(value))}h{WIDE}" for value, _ in self.ticks())
+        return line(path, "grid", "#d5d9e0", 1)
+
+    def beside(self, height: float) -> Markup:
+        """Write what is at the lines, in a picture of its own, which stays where that is moved."""
+        ticks = self.ticks()
         words = [
-            element("text", word, x=2, y=f"{y - 3:.1f}", class_="tick", fill="#5b6472")
-            for y, word in ticks
+            element(
+                *("text", word),
+                x="100%",
+                y=f"{self.place(value) + 4:.1f}",
+                class_="tick",
+                fill="#5b6472",
+                text_anchor="end",
+            )
+            for value, word in ticks
         ]
-        return line(path, "grid", "#d5d9e0", 1), Markup().join(words)
+        return element(
+            *("svg", *words),
+            width=7 * max((len(word) for _, word in ticks), default=0) + 4,
+            height=height,
+            font_family="system-ui, sans-serif",
+            font_size=12,
+            aria_hidden="true",
+        )
 
 
 def axis_of(values: Iterable[float], height: float, top: float = 0) -> Axis:

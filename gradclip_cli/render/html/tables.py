@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup, escape
 
@@ -15,6 +15,8 @@ from gradclip_cli.tensors.names import escape as escaped
 from gradclip_cli.tensors.names import plural, shortened, sides
 
 MOST_ROWS = 1000
+_LAST = {"source"}  # long, and seldom what one looks for
+_WIDE = 40  # characters of a name that is not broken
 _LONGEST = 300  # characters of a name
 _DRAWN = {one.name for one in STATISTICS}  # as pictures, or for machines alone
 
@@ -29,6 +31,7 @@ def table(
     """Lay out rows, the worst first, of `total`: the first thousand, in the columns that tell."""
     shown = rows[:MOST_ROWS]
     columns = [column for column in sheet.own if column.name not in _DRAWN]
+    columns.sort(key=lambda column: column.name in _LAST)
     first, *rest = columns
     kept, zero = [first], []
     seen: dict[tuple[Any, ...], str] = {}
@@ -47,7 +50,7 @@ def table(
         Head(
             _words(column.name),
             column.doc.replace("`", "").replace("\\|", "|"),
-            any(_is_number(column.of(row)) for row in shown),
+            _kind(column, shown),
         )
         for column in kept
     ]
@@ -58,6 +61,12 @@ def table(
     if zero:
         left.append(f"0 in all these rows: {', '.join(zero)}")
     return Table(title, heads, lines, left)
+
+
+def _kind(column: Column, rows: Sequence[Any]) -> Literal["num", "name", ""]:
+    if column.words == "name":
+        return "name"
+    return "num" if any(_is_number(column.of(row)) for row in rows) else ""
 
 
 def _words(name: str) -> str:
@@ -76,7 +85,7 @@ def _cell(column: Column, row: Any) -> Markup:
     value = column.of(row)
     if column.words == "name":
         name = "(no name)" if value is None else shortened(escaped(value), _LONGEST)
-        return Markup(".<wbr>").join(name.split("."))
+        return Markup(".<wbr>").join(name.split(".")) if len(name) > _WIDE else escape(name)
     if column.words == "shape" and value is not None:
         return escape(sides(value))
     if isinstance(value, str):

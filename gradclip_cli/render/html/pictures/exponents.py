@@ -15,6 +15,7 @@ from gradclip_cli.results.phrases import percent
 from gradclip_cli.results.report import Report
 
 _TOP, _HEIGHT, _STRIP = 14, 200, 24
+_FULL, _FEWER = "#2f7d55", "#e3a857"
 _LEAST, _ROOM = 24, 2  # powers of two across, and beside the outer bars
 
 
@@ -50,7 +51,6 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     span = high - low
     down = svg.axis_of([0.0, *(math.log10(count) for count in known.values())], _HEIGHT, _TOP)
     down = svg.Axis(0.0 - 0.15, down.high, _HEIGHT, _TOP)
-    grid, words = down.lines()
     floor = _TOP + _HEIGHT
     unit = svg.WIDE / span
     bars = "".join(
@@ -75,8 +75,7 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     drawn = svg.picture(
         height,
         says,
-        svg.layer(height, grid, svg.element("path", d=bars, class_="bar", fill="#0f5c8c")),
-        words,
+        svg.layer(height, down.lines(), svg.element("path", d=bars, class_="bar", fill="#0f5c8c")),
         svg.below(ticks, floor + 14),
         *strips,
     )
@@ -90,8 +89,12 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
         "Which powers of two the values have",
         f"{says[0].upper()}{says[1:]}. Below: what dtypes hold in full, and with fewer digits.",
         drawn,
-        [("holds", "in full"), ("fewer", "with fewer digits (subnormal)")],
+        [
+            (svg.key("block", "holds", _FULL), "in full"),
+            (svg.key("block", "fewer", _FEWER), "with fewer digits (subnormal)"),
+        ],
         {"across": across, "top": _TOP, "height": _HEIGHT},
+        down.beside(height),
     )
 
 
@@ -104,8 +107,8 @@ def _strip(one: Holds, place: int, low: int, span: int) -> Markup:
     y = _TOP + _HEIGHT + 20 + _STRIP * place
     drawn = []
     for kind, begin, end, colour in (
-        ("fewer", one.least, one.normal, "#e3a857"),
-        ("holds", one.normal, one.largest + 1, "#2f7d55"),
+        ("fewer", one.least, one.normal, _FEWER),
+        ("holds", one.normal, one.largest + 1, _FULL),
     ):
         left, right = (min(max((at - low) / span, 0), 1) for at in (begin, end))
         if right > left:

@@ -20,11 +20,14 @@ LEVELS = (
     *("#f1f3bd", "#c4e8ab", "#95dca3", "#5ecda1", "#00bda4", "#00aaa7"),
     *("#0095a7", "#007ea2", "#006797", "#005186", "#0b3d71", "#182b58"),
 )
-_ROWS, _COLUMNS, _ROW = 64, 400, 16
+_ROWS, _COLUMNS = 64, 400
+_ROW, _TALL, _FEW = 16, 24, 12  # pixels, also where rows are few
+_FLAT = 0.1  # of a row: how high the line is of what is zero
 _FOOT = 22
 _NAME = 40  # characters beside a row
 _BAD, _ZERO, _NONE = "X", "0", " "
 _LABELS = 6
+_APART = {_BAD: ("bad", "#d6401f"), _ZERO: ("zero", "#545d6b")}
 
 
 def draw(found: Trend, _limits: Sequence[Limit]) -> Picture | None:
@@ -49,7 +52,8 @@ def draw(found: Trend, _limits: Sequence[Limit]) -> Picture | None:
         f"step {labels[begin]}" + (f" to {labels[end - 1]}" if end - begin > 1 else "")
         for begin, end in bounds
     ]
-    tall = _ROW * len(rows)
+    high = _TALL if len(rows) <= _FEW else _ROW
+    tall = high * len(rows)
     says = f"{plural(len(rows), 'row')} of tensors or layers, {plural(count, 'step')}"
     if bins < count:
         says += f", the largest of {count / bins:.3g} neighbouring steps in a place"
@@ -77,7 +81,7 @@ def draw(found: Trend, _limits: Sequence[Limit]) -> Picture | None:
         picture,
         [*_marks(rows, scale)],
         told,
-        _beside(_names(drawn)),
+        _beside(_names(drawn), high),
     )
 
 
@@ -111,25 +115,27 @@ def _drawn(rows: Sequence[str]) -> Iterator[Markup]:
             x += length
     paths.pop(_NONE, None)
     for sign, path in sorted(paths.items()):
-        kind, colour = {_BAD: ("bad", "#d6401f"), _ZERO: ("zero", "#dcdfe4")}.get(sign, ("", ""))
+        kind, colour = _APART.get(sign, ("", ""))
         level = ord(sign) - ord("a")
         yield svg.element(
             "path",
             d="".join(path),
             class_=kind or f"l{level}",
             stroke=colour or LEVELS[level],
-            stroke_width=1,
+            stroke_width=_FLAT if sign == _ZERO else 1,
             shape_rendering="crispEdges",
         )
 
 
-def _beside(names: Sequence[str]) -> Markup:
+def _beside(names: Sequence[str], high: int) -> Markup:
     """Write the names of the rows, in a picture of their own that does not move with the steps."""
     words = [
-        svg.element("text", name, x="100%", y=_ROW * row + 12, text_anchor="end", fill="#222831")
+        svg.element(
+            "text", name, x="100%", y=high * (row + 0.5) + 4, text_anchor="end", fill="#222831"
+        )
         for row, name in enumerate(names)
     ]
-    height = _ROW * len(names) + _FOOT
+    height = high * len(names) + _FOOT
     widest = min(max(map(len, names), default=0), _NAME + 20)
     return svg.element(
         *("svg", *words),
@@ -155,17 +161,18 @@ def _legend(scale: Range | None) -> dict[str, str]:
     return said
 
 
-def _marks(rows: Sequence[str], scale: Range | None) -> Iterator[tuple[str, str]]:
+def _marks(rows: Sequence[str], scale: Range | None) -> Iterator[tuple[Markup, str]]:
     seen = set().union(*rows)
     if scale is not None:
         levels = sorted(ord(sign) - ord("a") for sign in seen if sign.islower())
         for level in levels:
             begin = scale.high if scale.is_open and level == len(LEVELS) - 1 else None
-            yield f"l{level}", _power(scale.begin(level, len(LEVELS)) if begin is None else begin)
+            begin = scale.begin(level, len(LEVELS)) if begin is None else begin
+            yield svg.key("block", f"l{level}", LEVELS[level]), _power(begin)
     if _BAD in seen:
-        yield "bad", "not finite"
+        yield svg.key("block", *_APART[_BAD]), "not finite"
     if _ZERO in seen:
-        yield "zero", "zero"
+        yield svg.key("line", *_APART[_ZERO]), "zero"
 
 
 def _power(value: float) -> str:

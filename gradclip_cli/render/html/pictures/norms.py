@@ -8,18 +8,22 @@ from markupsafe import Markup
 
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.render.html.pictures import limited
 from gradclip_cli.render.names import steps_shown
 from gradclip_cli.results.limiting import Limit
-from gradclip_cli.results.phrases import called, exactly, percent, steps
+from gradclip_cli.results.phrases import called, number, percent
+from gradclip_cli.results.story import Event, story
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, plural, shortened
 
-_TOP, _HEIGHT, _FOOT = 26, 240, 22
+_TOP, _HEIGHT, _FOOT = 46, 240, 22
+_NUMBERS = 14  # how far down the events' numbers stand
 _POINTS = 1000  # places across that can be told apart
 _RINGS = 200
 _LABELS = 8
 _NAME = 60  # characters in what is read out
+_NORM, _EVENT = "#0f5c8c", "#3d4654"
 
 
 def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
@@ -30,24 +34,28 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
     shown = [limit for limit in limits if limit.norm > 0]
     axis = svg.axis_of([*norms, *(math.log10(limit.norm) for limit in shown)], _HEIGHT, _TOP)
     chart = _Chart(found.steps, norms, axis)
-    grid, words = axis.lines()
-    lines = [grid, *chart.ranges(), *chart.norms()]
-    marks = [*chart.shifts(found), *chart.rings(), *chart.bad()]
-    for limit in shown:
-        y = axis.place(math.log10(limit.norm))
-        lines.append(svg.line(f"M0 {y:.1f}h{svg.WIDE}", "limit", "#7b3fa0", 1.5, "6 4"))
-        marks.append(_limit(limit, y, below=y < _TOP + 20))
+    placed = [(limit, axis.place(math.log10(limit.norm))) for limit in shown]
+    lines = [axis.lines(), *chart.ranges(), *chart.norms(), limited.lines(placed)]
+    events = [*chart.events(story(found).events)]
+    marks = [
+        *chart.shifts(found),
+        *chart.rings(),
+        *chart.bad(),
+        *events,
+        limited.words(placed, _TOP),
+    ]
     height = _TOP + _HEIGHT + _FOOT
     drawn = svg.picture(
-        height, _says(found, shown), svg.layer(height, *lines), words, *marks, chart.labels(height)
+        height, _says(found, shown), svg.layer(height, *lines), *marks, chart.labels(height)
     )
     return Picture(
         "norms",
         "Global norm over the steps",
         _says(found, shown),
         drawn,
-        [*chart.legend(), *([("limit", "limit")] if shown else [])],
+        [*chart.legend(), *limited.key(placed)],
         {"across": [_told(step) for step in found.steps], "top": _TOP, "height": _HEIGHT},
+        axis.beside(height),
     )
 
 
@@ -56,22 +64,26 @@ class _Chart:
 
     def __init__(self, steps: Sequence[Step], norms: Sequence[float], axis: svg.Axis) -> None:
         self.steps, self._norms, self._axis = steps, norms, axis
-        self._drawn: dict[str, str] = {"norm": "norm"}
+        self._drawn: dict[str, tuple[Markup, str]] = {}
+        self._mark("line", "norm", _NORM, "norm")
 
     def across(self, place: int) -> float:
         """Give where a step is, as a part of the width."""
         return (place + 0.5) / len(self.steps)
 
-    def legend(self) -> list[tuple[str, str]]:
+    def legend(self) -> list[tuple[Markup, str]]:
         """Give the marks that were drawn."""
-        return list(self._drawn.items())
+        return list(self._drawn.values())
+
+    def _mark(self, shape: str, kind: str, colour: str, words: str) -> None:
+        self._drawn[kind] = svg.key(shape, kind, colour), words
 
     def norms(self) -> Iterator[Markup]:
         """Draw the line, and its points where they are few."""
         points = self._points(self._norms)
-        yield svg.line(svg.joined(points), "norm", "#0f5c8c", 1.8)
+        yield svg.line(svg.joined(points), "norm", _NORM, 1.8)
         if len(self.steps) <= 80:
-            yield svg.dots([point for point in points if point], "norm", "#0f5c8c")
+            yield svg.dots([point for point in points if point], "norm", _NORM)
 
     def ranges(self) -> Iterator[Markup]:
         """Draw where a spike begins."""
@@ -79,7 +91,7 @@ class _Chart:
         ends = [end if end <= self._axis.high else math.nan for end in ends]
         path = svg.joined(self._points(ends))
         if path:
-            self._drawn["range"] = "where a spike begins"
+            self._mark("dots", "range", "#8a93a1", "above it a norm would be a spike")
             yield svg.line(path, "range", "#8a93a1", 1.2, "2 3")
 
     def rings(self) -> Iterator[Markup]:
@@ -87,7 +99,8 @@ class _Chart:
         spikes = [place for place, step in enumerate(self.steps) if step.mark == "spike"]
         spikes.sort(key=lambda place: -self._norms[place])
         if spikes:
-            self._drawn["spike"] = plural(len(spikes), "spike")
+            marked = plural(len(spikes), "step is", "steps are")
+            self._mark("ring", "spike", "#b5460f", f"{marked} marked as spikes")
         for place in spikes[:_RINGS]:
             yield svg.element(
                 "circle",
@@ -109,8 +122,8 @@ class _Chart:
             places = [place for place, step in enumerate(self.steps) if step.mark in marks]
             if not places:
                 continue
-            self._drawn[kind] = f"{words}: {plural(len(places), 'step')}"
-            for place in _apart(places, len(self.steps)):
+            self._mark(sign, kind, "#b3261e", f"{words}: {plural(len(places), 'step')}")
+            for place in _apart(places, len(self.steps), 100):
                 yield svg.element(
                     *("text", sign),
                     x=svg.part(self.across(place)),
@@ -128,19 +141,38 @@ class _Chart:
         begun += [one.step.step for one in found.departures]
         place_of = {step.step: place for place, step in enumerate(self.steps)}
         for place in sorted({place_of[step] for step in begun if step in place_of})[:_LABELS]:
-            self._drawn["shift"] = "leaves its range for good"
-            x = svg.part(place / len(self.steps))
+            self._mark("post", "shift", "#b5460f", "from here on out of its range for good")
+            x = svg.part(self.across(place))
             yield svg.element(
                 "line",
                 x1=x,
                 x2=x,
-                y1=_TOP - 6,
+                y1=_TOP - 24,
                 y2=_TOP + _HEIGHT,
                 class_="shift",
                 stroke="#b5460f",
                 stroke_dasharray="1 3",
                 stroke_width=1.5,
             )
+
+    def events(self, events: Sequence[Event]) -> Iterator[Markup]:
+        """Write the numbers of what happened above their steps, where there is room for them."""
+        places = [event.place for event in events] if len(events) > 1 else []
+        kept = {*_apart(places, len(self.steps), 40)}
+        for nth, place in enumerate(places, 1):
+            if place in kept:
+                self._mark("①", "event", _EVENT, "what happened, by its number above")
+                x = svg.part(self.across(place))
+                yield svg.element("circle", cx=x, cy=_NUMBERS, r=9, class_="event", fill=_EVENT)
+                yield svg.element(
+                    *("text", str(nth)),
+                    x=x,
+                    y=_NUMBERS + 4,
+                    class_="event",
+                    fill="#fff",
+                    text_anchor="middle",
+                    font_weight="bold",
+                )
 
     def labels(self, height: float) -> Markup:
         """Write the steps below."""
@@ -166,30 +198,13 @@ class _Chart:
         return points
 
 
-def _apart(places: Sequence[int], count: int) -> Iterator[int]:
-    """Give the first of places that would cover each other."""
+def _apart(places: Sequence[int], count: int, most: int) -> Iterator[int]:
+    """Give the first of places that would cover each other where there is room for so many."""
     last = -math.inf
     for place in places:
-        if place - last >= count / 100:
+        if place - last >= count / most:
             yield place
             last = place
-
-
-def _limit(limit: Limit, y: float, below: bool) -> Markup:
-    return svg.element(
-        "text",
-        _limited(limit),
-        x="99.5%",
-        y=f"{y + 15 if below else y - 5:.1f}",
-        text_anchor="end",
-        class_="limit",
-        fill="#7b3fa0",
-    )
-
-
-def _limited(limit: Limit) -> str:
-    said = f"{limit.told} {exactly(limit.norm)}"
-    return said if limit.clipped is None else f"{said} clips {steps(limit.clipped)} of the steps"
 
 
 def _logarithm(norm: float) -> float:
@@ -200,13 +215,13 @@ def _says(found: Trend, limits: Sequence[Limit]) -> str:
     norms = found.finite_norms
     said = f"{plural(len(found.steps), 'step')}, logarithmic"
     if norms:
-        said += f"; norms from {min(norms):.4g} to {max(norms):.4g}"
-    return "; ".join([said, *map(_limited, limits)])
+        said += f"; norms from {number(min(norms))} to {number(max(norms))}"
+    return "; ".join([said, *map(limited.said, limits)])
 
 
 def _told(step: Step) -> str:
     """Say what is read out of a step."""
-    said = [f"step {escape(str(step.step))}", f"norm {step.global_norm!r}"]
+    said = [f"step {escape(str(step.step))}", f"norm {number(step.global_norm, 6)}"]
     if step.mark:
         said.append(
             {"nonfinite": "not finite", "overflow": "beyond float64"}.get(step.mark, step.mark)

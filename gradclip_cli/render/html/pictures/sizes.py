@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.render.html.pictures import limited
 from gradclip_cli.results.limiting import Limit
-from gradclip_cli.results.phrases import called, exactly
+from gradclip_cli.results.phrases import called
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import plural, shortened
 
@@ -29,31 +30,27 @@ def draw(found: Report, limits: Sequence[Limit]) -> Picture | None:
     for row, norm, size in zip(rows, norms, sizes, strict=True):
         x, y = across.share(size), down.place(norm)
         places.setdefault((round(x * _GRID), round(y)), (x, y, row))
-    grid, words = down.lines()
     points = [(round(x * svg.WIDE), y) for x, y, _ in places.values()]
-    lines = [grid, svg.dots(points, "dot", "#0f5c8c", 6 if len(points) < 400 else 4)]
+    lines = [down.lines(), svg.dots(points, "dot", "#0f5c8c", 6 if len(points) < 400 else 4)]
     named: dict[int, Row] = {}
     for row, norm in zip(rows[:_NAMED], norms, strict=False):
         named.setdefault(round(down.place(norm) / 14), row)  # so that none is written over another
     marks = [_named(row, across, down) for row in named.values()]
-    for limit in shown:
-        y = down.place(math.log10(limit.norm))
-        lines.append(svg.line(f"M0 {y:.1f}h{svg.WIDE}", "limit", "#7b3fa0", 1.5, "6 4"))
-        told = f"{limit.told} {exactly(limit.norm)}"
-        marks.append(
-            svg.element("text", told, x=4, y=f"{y - 5:.1f}", class_="limit", fill="#7b3fa0")
-        )
+    placed = [(limit, down.place(math.log10(limit.norm))) for limit in shown]
+    lines.append(limited.lines(placed))
+    marks.append(limited.words(placed, _TOP))
     says = f"{plural(len(rows), 'row')}, the norm upwards, the number of values to the right"
     height = _TOP + _HEIGHT + _FOOT
     ticks = [(across.share(value), word) for value, word in across.ticks()]
     foot = svg.below(ticks, height - 6)
-    drawn = svg.picture(height, says, svg.layer(height, *lines), words, *marks, foot)
+    drawn = svg.picture(height, says, svg.layer(height, *lines), *marks, foot)
     return Picture(
         "sizes",
         "Norm against number of values",
         f"{says}, both logarithmic",
         drawn,
-        [("limit", "limit")] if shown else [],
+        limited.key(placed),
+        beside=down.beside(height),
     )
 
 

@@ -22,10 +22,12 @@ const shape = (name, given) => {
 
 // Tables
 
+const wordsOf = (element) => element.textContent.trim();
+
 const layerOf = (name) => (name.match(/^.*?\d+/) ?? [name.split(".")[0]])[0];
 
 const orderOf = (cell) => {
-  const words = cell.textContent.trim();
+  const words = wordsOf(cell);
   if (words === "") return [2, 0, ""];
   const number = Number(words.replace("inf", "Infinity"));
   if (words === "nan") return [0, Infinity, words];
@@ -60,8 +62,9 @@ function sortable(table) {
 function filterable(table, section) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length < 5) return;
-  const names = rows.map((row) => row.cells[0].textContent.trim().toLowerCase());
-  const layers = rows.map((row) => layerOf(row.cells[0].textContent.trim()));
+  const named = [...table.tHead.rows[0].cells].findIndex((head) => head.classList.contains("name"));
+  const all = rows.map((row) => [...row.cells].map(wordsOf).join("\n").toLowerCase());
+  const layers = rows.map((row) => layerOf(wordsOf(row.cells[Math.max(named, 0)])));
   const groups = [...new Set(layers)].sort(natural.compare);
   const text = make("input", "", { type: "search" });
   const choice = make("select");
@@ -72,7 +75,7 @@ function filterable(table, section) {
     let shown = 0;
     rows.forEach((row, place) => {
       const group = choice.value === "" || layers[place] === choice.value;
-      row.hidden = !(group && names[place].includes(wanted));
+      row.hidden = !(group && all[place].includes(wanted));
       shown += row.hidden ? 0 : 1;
     });
     count.textContent = shown < rows.length ? `${shown} of ${rows.length} rows` : "";
@@ -80,7 +83,7 @@ function filterable(table, section) {
   text.addEventListener("input", show);
   choice.addEventListener("change", show);
   const tools = make("div", "", { className: "tools" });
-  tools.append(labelled("name has ", text));
+  tools.append(labelled("rows with ", text));
   if (groups.length > 1 && groups.length < rows.length) tools.append(labelled("group ", choice));
   tools.append(count);
   section.querySelector(".wide").before(tools);
@@ -99,6 +102,7 @@ for (const section of document.querySelectorAll(".table")) {
 // Pictures: a cursor that the pointer and the keys move, and zoom
 
 const MOST_ZOOM = 32;
+const LEAST_PLACES = 6; // that are seen at once, however close
 
 function readable(figure, told) {
   const scroll = figure.querySelector(".scroll");
@@ -110,6 +114,7 @@ function readable(figure, told) {
   let at = 0;
   let row = 0;
   let zoom = 1;
+  const most = Math.max(1, Math.min(MOST_ZOOM, across / LEAST_PLACES));
   drawn.append(cursor);
 
   const show = () => {
@@ -131,22 +136,25 @@ function readable(figure, told) {
   };
 
   const enlarge = (times) => {
-    zoom = Math.min(MOST_ZOOM, Math.max(1, zoom * times));
+    zoom = Math.min(most, Math.max(1, zoom * times));
     drawn.setAttribute("width", `${100 * zoom}%`);
     const place = (drawn.getBoundingClientRect().width * (at + 0.5)) / across;
     scroll.scrollLeft = place - scroll.clientWidth / 2;
-    closer.disabled = zoom === MOST_ZOOM;
+    closer.disabled = zoom === most;
     wider.disabled = zoom === 1;
+    whole.disabled = zoom === 1;
   };
 
-  const within = (value, most) => Math.min(most - 1, Math.max(0, value));
+  const within = (value, count) => Math.min(count - 1, Math.max(0, value));
 
-  scroll.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const box = drawn.getBoundingClientRect();
     at = within(Math.floor(((event.clientX - box.left) / box.width) * across), across);
     row = within(Math.floor(((event.clientY - box.top - told.top) / told.height) * down), down);
     show();
-  });
+  };
+  scroll.addEventListener("pointermove", point);
+  scroll.addEventListener("pointerdown", point);
 
   const keys = {
     ArrowLeft: () => (at = within(at - 1, across)),
@@ -171,11 +179,13 @@ function readable(figure, told) {
 
   const closer = make("button", "+", { type: "button", ariaLabel: "zoom in" });
   const wider = make("button", "−", { type: "button", ariaLabel: "zoom out", disabled: true });
+  const whole = make("button", "all", { type: "button", ariaLabel: "show all", disabled: true });
+  whole.addEventListener("click", () => enlarge(1 / MOST_ZOOM));
   closer.addEventListener("click", () => enlarge(2));
   wider.addEventListener("click", () => enlarge(0.5));
   const tools = make("div", "", { className: "tools" });
-  if (across > 12) tools.append(closer, wider);
-  tools.append(make("span", "point, or go with the arrow keys; + and − zoom", { className: "left" }));
+  if (most > 1) tools.append(closer, wider, whole);
+  tools.append(make("span", "point, tap, or go with the arrow keys; + and − zoom, 0 shows all", { className: "left" }));
   figure.querySelector(".drawn").after(output, tools);
 
   scroll.tabIndex = 0;

@@ -1,0 +1,99 @@
+"""What happened in a run is told in the order of its steps, and where to look first."""
+
+import re
+from pathlib import Path
+
+import gradclip_cli
+from gradclip_cli.render.html.document import document
+from gradclip_cli.results.story import Story, story
+from tests.steps import INF, of_norms, write_steps
+
+SAMPLE = Path(__file__).parents[2] / "sample_grads"
+CALM = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1, 0.9, 1.0, 1.02, 0.98, 1.0]
+
+
+def told(found: Story) -> list[tuple[str, str]]:
+    return [(event.step, one) for event in found.events for one in event.says]
+
+
+def test_the_sample_run_is_told_from_its_cause_to_its_end() -> None:
+    steps = [*sorted(SAMPLE.glob("step-??.safetensors")), SAMPLE / "step-24-float16.safetensors"]
+    found = story(gradclip_cli.trend(*map(str, steps)))
+    assert told(found) == [
+        ("16", "rnn.weight_hh_l0 leaves its range and does not come back"),
+        ("20", "the largest norm, 433,422: rnn.weight_hh_l0 has 98.2 % of its square"),
+        (
+            "21",
+            "4 tensors become zero and stay so: rnn.weight_ih_l0, rnn.weight_hh_l0, "
+            "rnn.bias_ih_l0, rnn.bias_hh_l0",
+        ),
+        ("24", "float16 instead of float32"),
+        ("24", "step 23 is missing before it"),
+        (
+            "24",
+            "the first values that are not finite, in 6 tensors; likely the first of all in "
+            "head.weight: 26 +inf, 24 -inf",
+        ),
+    ]
+    assert found.moral == "Look at step 16 first: what comes after may follow from it."
+
+
+def test_of_a_calm_run_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    found = of_norms(tmp_path, *CALM)
+    assert story(found) == Story(())
+    assert "What happened" not in document([found])
+
+
+def test_what_came_alone_is_no_cause_of_another(tmp_path: Path) -> None:
+    found = story(of_norms(tmp_path, *CALM, INF))
+    assert [step for step, _ in told(found)] == ["12"]
+    assert found.moral == ""
+
+
+def test_a_spike_and_the_largest_norm_are_one_event(tmp_path: Path) -> None:
+    found = story(of_norms(tmp_path, *CALM, 500.0, *CALM))
+    assert [event.says for event in found.events] == [
+        ("the first spike", "the largest norm, 500.0: w has 100 % of its square")
+    ]
+
+
+def test_steps_that_are_missing_are_told_by_their_usual_distance(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *({"w": [norm]} for norm in CALM))
+    assert told(story(gradclip_cli.trend(paths[::2]))) == []
+    assert told(story(gradclip_cli.trend([*paths[:5], *paths[6:]]))) == [
+        ("6", "step 5 is missing before it")
+    ]
+    assert told(story(gradclip_cli.trend([*paths[:5], *paths[8:]]))) == [
+        ("8", "3 steps are missing before it")
+    ]
+
+
+def test_a_tensor_that_moves_though_the_norm_of_all_hides_it_is_told(tmp_path: Path) -> None:
+    steps = [
+        {"large": [100 * norm], "small": [norm * (20 if n > 5 else 1)], "weak": [norm / 10**n]}
+        for n, norm in enumerate(CALM)
+    ]
+    found = story(gradclip_cli.trend(write_steps(tmp_path, *steps)))
+    assert ("6", "the norm of small rises for good") in told(found)
+
+
+def test_what_is_too_small_to_tell_is_counted(tmp_path: Path) -> None:
+    names = [f"t{n}" for n in range(40)]
+    steps = [
+        {"all": [1e6]} | {name: [1.0 if step < 3 + n else 0.0] for n, name in enumerate(names)}
+        for step in range(46)
+    ]
+    run = gradclip_cli.trend(write_steps(tmp_path, *steps))
+    found = story(run)
+    assert len(found.events) == 12
+    assert found.left == 40 - 12
+    assert [event.place for event in found.events] == sorted(e.place for e in found.events)
+    assert "28 smaller events left out." in document([run])
+
+
+def test_the_numbers_of_the_picture_are_those_of_the_list(tmp_path: Path) -> None:
+    text = document([of_norms(tmp_path, *CALM, 500.0, *CALM, *[50.0] * 5, INF)])
+    listed = re.findall(r'<span class="number"[^>]*>(\d+)</span>', text)
+    drawn = re.findall(r'<text[^>]*class="event"[^>]*>(\d+)</text>', text)
+    assert len(listed) > 2
+    assert drawn == listed
