@@ -256,12 +256,17 @@ def falling_silent(trend: Trend) -> list[list[Silence]]:
     return list(together.values())
 
 
+def until(trend: Trend, one: Silence) -> str:
+    """Say to which step a tensor is silent, or that it goes on to the end of the run."""
+    return " on" if one.last is trend.steps[-1] else f" to step {step_name(one.last)}"
+
+
 def _silent(trend: Trend) -> Iterator[str]:
     together = falling_silent(trend)
     for some in together[:_LISTED]:
         tensors = plural(len(some), "tensor is", "tensors are")
         names = listed([each.tensor for each in some])
-        yield f"{tensors} zero from step {step_name(some[0].step)} on: {names}"
+        yield f"{tensors} zero from step {step_name(some[0].step)}{until(trend, some[0])}: {names}"
     if len(together) > _LISTED:
         yield f"{_INDENT}… and others from {plural(len(together) - _LISTED, 'later step')} on"
 

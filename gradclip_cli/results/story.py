@@ -14,6 +14,7 @@ from gradclip_cli.results.answers import (
     leaving,
     listed,
     step_name,
+    until,
 )
 from gradclip_cli.results.phrases import called, nonfinite, number, percent
 from gradclip_cli.results.trend import Trend
@@ -40,11 +41,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Events in their order, and what follows from that order; `left` are too small to tell."""
+    """Events in their order, and what follows from that order; `left` are too small to tell.
+
+    The `gaps` are the places of steps before which others are missing.
+    """
 
     events: tuple[Event, ...]
     moral: str = ""
     left: int = 0
+    gaps: tuple[int, ...] = ()
 
 
 def story(trend: Trend) -> Story:
@@ -59,7 +64,8 @@ def story(trend: Trend) -> Story:
         kinds, says = zip(*((kind, words) for _, kind, words in some), strict=True)
         events.append(Event(place, step_name(trend.steps[place]), says, min(kinds)))
     kept = sorted(sorted(events, key=lambda one: (one.kind, one.place))[:_MOST], key=_place)
-    return Story(tuple(kept), _moral(kept), len(events) - len(kept))
+    gaps = tuple(place_of[id(step)] for step, _, _ in _missing(trend.steps))
+    return Story(tuple(kept), _moral(kept), len(events) - len(kept), gaps)
 
 
 def _place(event: Event) -> int:
@@ -73,16 +79,17 @@ def _moral(events: Sequence[Event]) -> str:
         event.kind == _AFTER and event.place > root.place for event in events
     ):
         return ""
-    return f"Look at step {root.step} first: what comes after may follow from it."
+    return f"Look at step {root.step} first: {root.says[0]}. What comes after may follow from it."
 
 
 def _told(trend: Trend) -> Iterator[tuple[Step, int, str]]:
     yield from _moved(trend)
     yield from _loudest(trend)
     for silent in falling_silent(trend):
-        become = plural(len(silent), "tensor becomes", "tensors become")
+        are = plural(len(silent), "tensor is", "tensors are")
         names = listed([one.tensor for one in silent])
-        yield silent[0].step, _AFTER, f"{become} zero and stay so: {names}"
+        end = until(trend, silent[0])
+        yield silent[0].step, _AFTER, f"{are} exactly zero from here{end}: {names}"
     for before, step in itertools.pairwise(trend.steps):
         if changed := _dtypes(before.measured, step.measured):
             yield step, _BESIDE, changed
@@ -125,7 +132,7 @@ def _loudest(trend: Trend) -> Iterator[tuple[Step, int, str]]:
         step = max(finite, key=lambda step: step.global_norm)
         said = f"the largest norm, {number(step.global_norm)}"
         if step.share is not None:
-            said += f": {called(step.worst)} has {percent(*step.worst_part)} of its square"
+            said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"
         yield step, _AFTER, said
 
 

@@ -213,7 +213,12 @@ class Trend(Result):
             ],
             "always_zero": self.always_zero,
             "silent": [
-                {**named(one.tensor, "tensor"), "step": one.step.step, "steps": one.count}
+                {
+                    **named(one.tensor, "tensor"),
+                    "from": one.step.step,
+                    "to": one.last.step,
+                    "steps": one.count,
+                }
                 for one in self.silent
             ],
             "unchanged": [

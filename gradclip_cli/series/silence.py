@@ -18,10 +18,14 @@ AFTER = 2  # steps without: one may be an accident
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A tensor that is zero from `step` on, in all `count` steps that have it, and never before."""
+    """A tensor that is zero from `step` on, in all `count` steps that tell of it, never before.
+
+    The `last` of these is not the last of the run where a value is not finite after it.
+    """
 
     tensor: str | None
     step: Step
+    last: Step
     count: int
 
 
@@ -40,5 +44,6 @@ def silences(steps: Sequence[Step]) -> Iterator[Silence]:
         for column in np.flatnonzero(silent).tolist():
             place = int(first[column])
             count = int(zero[:, column].sum())
-            found.append((place, Silence(names[column], steps[place], count)))
+            end = steps[int(np.flatnonzero(zero[:, column])[-1])]
+            found.append((place, Silence(names[column], steps[place], end, count)))
     yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))

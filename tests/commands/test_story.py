@@ -21,10 +21,10 @@ def test_the_sample_run_is_told_from_its_cause_to_its_end() -> None:
     found = story(gradclip_cli.trend(*map(str, steps)))
     assert told(found) == [
         ("16", "rnn.weight_hh_l0 leaves its range and does not come back"),
-        ("20", "the largest norm, 433,422: rnn.weight_hh_l0 has 98.2 % of its square"),
+        ("20", "the largest norm, 433,422; rnn.weight_hh_l0 has 98.2 % of the squared norm"),
         (
             "21",
-            "4 tensors become zero and stay so: rnn.weight_ih_l0, rnn.weight_hh_l0, "
+            "4 tensors are exactly zero from here to step 22: rnn.weight_ih_l0, rnn.weight_hh_l0, "
             "rnn.bias_ih_l0, rnn.bias_hh_l0",
         ),
         ("24", "float16 instead of float32"),
@@ -35,7 +35,11 @@ def test_the_sample_run_is_told_from_its_cause_to_its_end() -> None:
             "head.weight: 26 +inf, 24 -inf",
         ),
     ]
-    assert found.moral == "Look at step 16 first: what comes after may follow from it."
+    assert found.moral == (
+        "Look at step 16 first: rnn.weight_hh_l0 leaves its range and does not come back. What "
+        "comes after may follow from it."
+    )
+    assert found.gaps == (13,)
 
 
 def test_of_a_calm_run_there_is_nothing_to_tell(tmp_path: Path) -> None:
@@ -53,7 +57,7 @@ def test_what_came_alone_is_no_cause_of_another(tmp_path: Path) -> None:
 def test_a_spike_and_the_largest_norm_are_one_event(tmp_path: Path) -> None:
     found = story(of_norms(tmp_path, *CALM, 500.0, *CALM))
     assert [event.says for event in found.events] == [
-        ("the first spike", "the largest norm, 500.0: w has 100 % of its square")
+        ("the first spike", "the largest norm, 500.0; w has 100 % of the squared norm")
     ]
 
 
@@ -91,9 +95,9 @@ def test_what_is_too_small_to_tell_is_counted(tmp_path: Path) -> None:
     assert "28 smaller events left out." in document([run])
 
 
-def test_the_numbers_of_the_picture_are_those_of_the_list(tmp_path: Path) -> None:
+def test_the_numbers_of_the_pictures_are_those_of_the_list(tmp_path: Path) -> None:
     text = document([of_norms(tmp_path, *CALM, 500.0, *CALM, *[50.0] * 5, INF)])
     listed = re.findall(r'<span class="number"[^>]*>(\d+)</span>', text)
     drawn = re.findall(r'<text[^>]*class="event"[^>]*>(\d+)</text>', text)
     assert len(listed) > 2
-    assert drawn == listed
+    assert drawn == [*listed, *listed]  # above the norms, and above the layers

@@ -50,7 +50,7 @@ def test_it_is_told_with_the_step_since_when(run: Run, tmp_path: Path) -> None:
     found = gradclip_cli.trend(paths)
     assert [(one.tensor, one.step.step, one.count) for one in found.silent] == [("dead", 4, 2)]
     told = json.loads(run("trend", *paths, "--json").out)
-    assert told["silent"] == [{"tensor": "dead", "step": 4, "steps": 2}]
+    assert told["silent"] == [{"tensor": "dead", "from": 4, "to": 5, "steps": 2}]
     assert "1 tensor is zero from step 4 on: dead" in run("trend", *paths, "--format", "table").out
 
 

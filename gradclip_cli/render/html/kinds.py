@@ -22,6 +22,7 @@ from gradclip_cli.tensors.names import escape, plural, printable, shortened
 
 _LONGEST = 2000  # characters of a sentence
 _MOST_NOTES = 50
+_WORST = "the worst first"
 _USUAL = {"norm_type": 2}
 _SAME = {"finite_norm": "global_norm", "measured": "total", "compared": "total"}  # told once
 
@@ -99,7 +100,9 @@ def _report_tables(found: Report) -> Iterator[Table]:
         yield table("What limits would do", _CHANCES, found.what_if, len(found.what_if), _calm)
     rows = found.telling
     what = "Groups" if rows and rows[0].kind == "group" else "Tensors"
-    yield table(what, found.sheet, rows, len(rows), lambda row: "bad" if any(row.bad) else None)
+    yield table(
+        what, found.sheet, rows, len(rows), lambda row: "bad" if any(row.bad) else None, _WORST
+    )
 
 
 _CHANCES = Sheet(
@@ -133,7 +136,12 @@ def _events(found: Trend) -> tuple[list[Event], str]:
     if len(told.events) < 2:
         return [], ""
     events = [
-        Event(number, f"step {event.step}", [shortened(one, _LONGEST) for one in event.says])
+        Event(
+            number,
+            round((event.place + 0.5) / len(found.steps), 6),
+            f"step {event.step}",
+            [shortened(one, _LONGEST) for one in event.says],
+        )
         for number, event in enumerate(told.events, 1)
     ]
     left = f" {plural(told.left, 'smaller event')} left out." if told.left else ""
@@ -160,7 +168,7 @@ def _trend_tables(found: Trend) -> Iterator[Table]:
             return "bad"
         return "look" if row.mark == "spike" else None
 
-    yield table("Steps, the worst first", found.sheet, rows, len(rows), tone)
+    yield table("Steps", found.sheet, rows, len(rows), tone, _WORST)
 
 
 # Others
@@ -184,7 +192,9 @@ def _comparison_tables(found: Comparison) -> Iterator[Table]:
     rows = [row for row in found.rows if row.state != "identical"] or list(found.rows)
     same = len(found.rows) - len(rows)
     title = f"Tensors, but for {plural(same, 'identical one')}" if same else "Tensors"
-    yield table(title, found.sheet, rows, len(rows), lambda row: "bad" if row.nonfinite else None)
+    yield table(
+        title, found.sheet, rows, len(rows), lambda row: "bad" if row.nonfinite else None, _WORST
+    )
 
 
 def _of_problem(row: Any) -> Tone | None:
@@ -220,7 +230,6 @@ KINDS = {
     "trend": Kind(
         {
             "count": "steps",
-            "judged": "steps compared with those before",
             "clip_norm": "limit",
             "clipped": "clipped",
         },

@@ -48,12 +48,13 @@ class Line:
 
 @frozen
 class Table:
-    """A table, the worst first; `left` says which rows and columns are left out."""
+    """A table in an `order` that is told; `left` says which rows and columns are left out."""
 
     title: str
     heads: Sequence[Head]
     lines: Sequence[Line]
     left: Sequence[str] = ()
+    order: str = ""
 
 
 @frozen
@@ -74,9 +75,10 @@ class Sentence:
 
 @frozen
 class Event:
-    """What happened at a step, with the number that it has in the picture of the norms."""
+    """What happened at a step, which has a number in pictures; `at` is where, as a part of all."""
 
     number: int
+    at: float
     title: str
     says: Sequence[str]
 

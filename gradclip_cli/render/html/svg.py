@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from gradclip_cli.frozen import frozen
 
 WIDE = 10000
+DARK = "#3d4654"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -94,8 +95,23 @@ def key(shape: str, kind: str, colour: str) -> Markup:
     }.get(shape)
     if drawn is None:
         drawn = element("text", shape, x=2, y=11, class_=kind, fill=colour, font_weight="bold")
-    width = 22 if shape in ("line", "dashes", "dots") else 14
+    width = 14 if shape in ("block", "post", "ring") or len(shape) == 1 else 22
     return element("svg", drawn, width=width, height=12, aria_hidden="true")
+
+
+def numbered(number: int, x: object, y: float, size: float = 6) -> Markup:
+    """Draw a number in a disc."""
+    disc = element("circle", cx=x, cy=y, r=size, class_="event", fill=DARK)
+    return disc + element(
+        *("text", str(number)),
+        x=x,
+        y=y + size / 2,
+        class_="event",
+        fill="#fff",
+        text_anchor="middle",
+        font_weight="bold",
+        font_size=round(size * 1.4),
+    )
 
 
 def joined(points: Sequence[tuple[int, float] | None]) -> str:
@@ -196,7 +212,7 @@ def power_of_ten(power: int) -> str:
     >>> power_of_ten(-3), power_of_ten(0), power_of_ten(2)
     ('10⁻³', '1', '100')
     """
-    if 0 <= power < 4:
+    if 0 <= power < 3:
         return f"{10**power:,}"
     return f"10{str(power).translate(SUPERSCRIPT)}"
 
@@ -220,6 +236,11 @@ def below(words: Sequence[tuple[float, str]], height: float) -> Markup:
     return Markup().join(written)
 
 
-def spread(count: int, most: int) -> range:
-    """Give the places of some of so many things, at equal distances."""
-    return range(0, count, max(1, -(-count // most)))
+def spread(count: int, most: int) -> list[int]:
+    """Give the places of some of so many things, at equal distances, and the last.
+
+    >>> spread(14, 8), spread(3, 8), spread(0, 8)
+    ([0, 2, 4, 6, 8, 10, 13], [0, 1, 2], [])
+    """
+    stride = max(1, -(-count // most))
+    return [*range(0, count - stride, stride), count - 1] if count else []

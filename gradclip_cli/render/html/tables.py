@@ -27,8 +27,9 @@ def table(
     rows: Sequence[Any],
     total: int,
     tone: Callable[[Any], Tone | None],
+    order: str = "",
 ) -> Table:
-    """Lay out rows, the worst first, of `total`: the first thousand, in the columns that tell."""
+    """Lay out the first thousand rows of `total`, in the columns that tell."""
     shown = rows[:MOST_ROWS]
     columns = [column for column in sheet.own if column.name not in _DRAWN]
     columns.sort(key=lambda column: column.name in _LAST)
@@ -60,7 +61,7 @@ def table(
         left.append(f"the worst {len(shown):,} of {plural(total, 'row')}")
     if zero:
         left.append(f"0 in all these rows: {', '.join(zero)}")
-    return Table(title, heads, lines, left)
+    return Table(title, heads, lines, left, order if len(lines) > 1 else "")
 
 
 def _kind(column: Column, rows: Sequence[Any]) -> Literal["num", "name", ""]:
@@ -85,7 +86,9 @@ def _cell(column: Column, row: Any) -> Markup:
     value = column.of(row)
     if column.words == "name":
         name = "(no name)" if value is None else shortened(escaped(value), _LONGEST)
-        return Markup(".<wbr>").join(name.split(".")) if len(name) > _WIDE else escape(name)
+        if len(name) <= _WIDE:
+            return escape(name)
+        return element("span", Markup(".<wbr>").join(name.split(".")), class_="long")
     if column.words == "shape" and value is not None:
         return escape(sides(value))
     if isinstance(value, str):

@@ -19,7 +19,7 @@ def draw(found: Comparison, _limits: Sequence[Limit]) -> Picture | None:
     rows.sort(key=lambda one: -one[1] if not math.isnan(one[1]) else -math.inf)
     errors = [error for _, error in rows]
     bars = [
-        (shortened(called(row.name), 60), number(error), length_of(error, errors))
+        (shortened(called(row.name), 120), number(error), length_of(error, errors))
         for row, error in rows
     ]
     title = "Relative error of each tensor: ‖B − A‖ / ‖A‖, logarithmic"

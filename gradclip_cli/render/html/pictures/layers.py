@@ -8,12 +8,14 @@ from markupsafe import Markup
 
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
+from gradclip_cli.render.html.pictures.numbers import numbers
 from gradclip_cli.render.names import steps_shown
 from gradclip_cli.render.picture import Range, row_name, rows_shown, scale_of
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import number
+from gradclip_cli.results.story import story
 from gradclip_cli.results.trend import Trend
-from gradclip_cli.series.layers import Heat, heat
+from gradclip_cli.series.layers import heat
 from gradclip_cli.tensors.names import escape, plural, shortened
 
 LEVELS = (
@@ -23,8 +25,8 @@ LEVELS = (
 _ROWS, _COLUMNS = 64, 400
 _ROW, _TALL, _FEW = 16, 24, 12  # pixels, also where rows are few
 _FLAT = 0.1  # of a row: how high the line is of what is zero
-_FOOT = 22
-_NAME = 40  # characters beside a row
+_HEAD, _FOOT = 24, 22
+_NAME = 24  # characters beside a row
 _BAD, _ZERO, _NONE = "X", "0", " "
 _LABELS = 6
 _APART = {_BAD: ("bad", "#d6401f"), _ZERO: ("zero", "#545d6b")}
@@ -54,41 +56,41 @@ def draw(found: Trend, _limits: Sequence[Limit]) -> Picture | None:
     ]
     high = _TALL if len(rows) <= _FEW else _ROW
     tall = high * len(rows)
+    shown = rows_shown(drawn, _NAME)  # without what all names share where they are long
+    shared = f"; names: {shortened(shown.shared)}" if shown.shared else ""
     says = f"{plural(len(rows), 'row')} of tensors or layers, {plural(count, 'step')}"
     if bins < count:
         says += f", the largest of {count / bins:.3g} neighbouring steps in a place"
     places = [*svg.spread(count, _LABELS)]
     words = steps_shown((found.steps[place].step for place in places), 24).names
     axis = [((place + 0.5) / count, word) for place, word in zip(places, words, strict=True)]
+    events = story(found).events
+    head = _HEAD if len(events) > 1 else 0
     picture = svg.picture(
-        tall + _FOOT,
+        head + tall + _FOOT,
         f"Heat map: {says}",
-        svg.layer(tall, *_drawn(rows), view=f"0 0 {bins} {len(rows)}"),
-        svg.below(axis, tall + _FOOT - 6),
+        svg.layer(tall, *_drawn(rows), top=head, view=f"0 0 {bins} {len(rows)}"),
+        numbers(events, count),
+        svg.below(axis, head + tall + _FOOT - 6),
     )
     told = {
         "across": across,
         "down": names,
         "levels": _legend(scale),
         "rows": rows,
-        "top": 0,
+        "top": head,
         "height": tall,
+        "steps": True,
     }
     return Picture(
         "layers",
         "Where the gradient is large: layers × steps",
-        f"RMS of each tensor or layer, logarithmic. {says[0].upper()}{says[1:]}",
+        f"RMS of each tensor or layer, logarithmic. {says[0].upper()}{says[1:]}{shared}.",
         picture,
         [*_marks(rows, scale)],
         told,
-        _beside(_names(drawn), high),
+        _beside([shortened(name, _NAME + 30) for name in shown.names], head, high),
     )
-
-
-def _names(drawn: Heat) -> Sequence[str]:
-    """Give the names beside the rows, without what all share where they are long."""
-    shown = rows_shown(drawn, _NAME)
-    return [shortened(name, _NAME + 20) for name in shown.names]
 
 
 def _level(cells: Sequence[float | None], scale: Range | None) -> str:
@@ -127,16 +129,21 @@ def _drawn(rows: Sequence[str]) -> Iterator[Markup]:
         )
 
 
-def _beside(names: Sequence[str], high: int) -> Markup:
+def _beside(names: Sequence[str], head: int, high: int) -> Markup:
     """Write the names of the rows, in a picture of their own that does not move with the steps."""
     words = [
         svg.element(
-            "text", name, x="100%", y=high * (row + 0.5) + 4, text_anchor="end", fill="#222831"
+            "text",
+            name,
+            x="100%",
+            y=head + high * (row + 0.5) + 4,
+            text_anchor="end",
+            fill="#222831",
         )
         for row, name in enumerate(names)
     ]
-    height = high * len(names) + _FOOT
-    widest = min(max(map(len, names), default=0), _NAME + 20)
+    height = head + high * len(names) + _FOOT
+    widest = max(map(len, names), default=0)
     return svg.element(
         *("svg", *words),
         width=f"{widest * 6.6 + 8:.0f}",
@@ -168,7 +175,8 @@ def _marks(rows: Sequence[str], scale: Range | None) -> Iterator[tuple[Markup, s
         for level in levels:
             begin = scale.high if scale.is_open and level == len(LEVELS) - 1 else None
             begin = scale.begin(level, len(LEVELS)) if begin is None else begin
-            yield svg.key("block", f"l{level}", LEVELS[level]), _power(begin)
+            words = f"RMS from {_power(begin)}" if level == levels[0] else _power(begin)
+            yield svg.key("block", f"l{level}", LEVELS[level]), words
     if _BAD in seen:
         yield svg.key("block", *_APART[_BAD]), "not finite"
     if _ZERO in seen:

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from gradclip_cli.render.html import svg
 from gradclip_cli.results.limiting import Limit
-from gradclip_cli.results.phrases import exactly, steps
+from gradclip_cli.results.phrases import exactly, number, steps
 
 _COLOUR = "#7b3fa0"
 
@@ -18,10 +18,10 @@ def lines(limits: Sequence[tuple[Limit, float]]) -> Markup:
 
 
 def words(limits: Sequence[tuple[Limit, float]], least: float) -> Markup:
-    """Write what the limits are at the right ends of their lines, no higher than `least`."""
+    """Write limits at the right ends of their lines, no higher than `least`."""
     written = (
         svg.element(
-            *("text", said(limit)),
+            *("text", number(limit.norm)),
             x="99.5%",
             y=f"{y + 15 if y < least + 20 else y - 5:.1f}",
             text_anchor="end",
@@ -33,9 +33,9 @@ def words(limits: Sequence[tuple[Limit, float]], least: float) -> Markup:
     return Markup().join(written)
 
 
-def key(limits: Sequence[object]) -> list[tuple[Markup, str]]:
-    """Give the mark beside its word, where there is a limit."""
-    return [(svg.key("dashes", "limit", _COLOUR), "limit")] if limits else []
+def key(limits: Sequence[tuple[Limit, float]]) -> list[tuple[Markup, str]]:
+    """Give the mark beside what each limit is."""
+    return [(svg.key("dashes", "limit", _COLOUR), said(limit)) for limit, _ in limits]
 
 
 def said(limit: Limit) -> str:

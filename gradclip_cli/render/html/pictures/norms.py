@@ -9,21 +9,21 @@ from markupsafe import Markup
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
 from gradclip_cli.render.html.pictures import limited
+from gradclip_cli.render.html.pictures.numbers import apart, numbers
 from gradclip_cli.render.names import steps_shown
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import called, number, percent
-from gradclip_cli.results.story import Event, story
+from gradclip_cli.results.story import story
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.trajectory import Step
 from gradclip_cli.tensors.names import escape, plural, shortened
 
 _TOP, _HEIGHT, _FOOT = 46, 240, 22
-_NUMBERS = 14  # how far down the events' numbers stand
 _POINTS = 1000  # places across that can be told apart
 _RINGS = 200
 _LABELS = 8
 _NAME = 60  # characters in what is read out
-_NORM, _EVENT = "#0f5c8c", "#3d4654"
+_NORM = "#0f5c8c"
 
 
 def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
@@ -36,12 +36,13 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
     chart = _Chart(found.steps, norms, axis)
     placed = [(limit, axis.place(math.log10(limit.norm))) for limit in shown]
     lines = [axis.lines(), *chart.ranges(), *chart.norms(), limited.lines(placed)]
-    events = [*chart.events(story(found).events)]
+    told = story(found)
     marks = [
         *chart.shifts(found),
         *chart.rings(),
         *chart.bad(),
-        *events,
+        *chart.gaps(told.gaps),
+        numbers(told.events, len(found.steps)),
         limited.words(placed, _TOP),
     ]
     height = _TOP + _HEIGHT + _FOOT
@@ -54,7 +55,12 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
         _says(found, shown),
         drawn,
         [*chart.legend(), *limited.key(placed)],
-        {"across": [_told(step) for step in found.steps], "top": _TOP, "height": _HEIGHT},
+        {
+            "across": [_told(step) for step in found.steps],
+            "top": _TOP,
+            "height": _HEIGHT,
+            "steps": True,
+        },
         axis.beside(height),
     )
 
@@ -91,7 +97,7 @@ class _Chart:
         ends = [end if end <= self._axis.high else math.nan for end in ends]
         path = svg.joined(self._points(ends))
         if path:
-            self._mark("dots", "range", "#8a93a1", "above it a norm would be a spike")
+            self._mark("dots", "range", "#8a93a1", "spikes are above this")
             yield svg.line(path, "range", "#8a93a1", 1.2, "2 3")
 
     def rings(self) -> Iterator[Markup]:
@@ -123,7 +129,7 @@ class _Chart:
             if not places:
                 continue
             self._mark(sign, kind, "#b3261e", f"{words}: {plural(len(places), 'step')}")
-            for place in _apart(places, len(self.steps), 100):
+            for place in apart(places, len(self.steps), 100):
                 yield svg.element(
                     *("text", sign),
                     x=svg.part(self.across(place)),
@@ -155,24 +161,19 @@ class _Chart:
                 stroke_width=1.5,
             )
 
-    def events(self, events: Sequence[Event]) -> Iterator[Markup]:
-        """Write the numbers of what happened above their steps, where there is room for them."""
-        places = [event.place for event in events] if len(events) > 1 else []
-        kept = {*_apart(places, len(self.steps), 40)}
-        for nth, place in enumerate(places, 1):
-            if place in kept:
-                self._mark("①", "event", _EVENT, "what happened, by its number above")
-                x = svg.part(self.across(place))
-                yield svg.element("circle", cx=x, cy=_NUMBERS, r=9, class_="event", fill=_EVENT)
-                yield svg.element(
-                    *("text", str(nth)),
-                    x=x,
-                    y=_NUMBERS + 4,
-                    class_="event",
-                    fill="#fff",
-                    text_anchor="middle",
-                    font_weight="bold",
-                )
+    def gaps(self, gaps: Sequence[int]) -> Iterator[Markup]:
+        """Mark where steps are missing, before the places of those that follow."""
+        for place in gaps[:_RINGS]:
+            self._mark("‖", "gap", "#5b6472", "steps are missing here")
+            yield svg.element(
+                *("text", "‖"),
+                x=svg.part(place / len(self.steps)),
+                y=_TOP + _HEIGHT + 4,
+                class_="gap",
+                fill="#5b6472",
+                text_anchor="middle",
+                font_weight="bold",
+            )
 
     def labels(self, height: float) -> Markup:
         """Write the steps below."""
@@ -196,15 +197,6 @@ class _Chart:
                 y = min(self._axis.place(values[place]), _TOP + _HEIGHT)
                 points.append((round(self.across(place) * svg.WIDE), y))
         return points
-
-
-def _apart(places: Sequence[int], count: int, most: int) -> Iterator[int]:
-    """Give the first of places that would cover each other where there is room for so many."""
-    last = -math.inf
-    for place in places:
-        if place - last >= count / most:
-            yield place
-            last = place
 
 
 def _logarithm(norm: float) -> float:

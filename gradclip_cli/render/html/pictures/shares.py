@@ -1,7 +1,7 @@
 """What has the largest part of the norm, as bars; and how bars are drawn, whatever of."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
@@ -13,7 +13,7 @@ from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import shortened
 
 _BARS = 12
-_NAME = 60
+_NAME = 120
 
 
 def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
@@ -51,39 +51,32 @@ def bars_of(
     The `order` in which they stand is told.
     """
     shown = bars[:_BARS]
-    drawn = [*_bars(shown, kind)]
-    said = "; ".join(f"{called_} {value}" for called_, value, _ in shown)
     more = f" The first {len(shown)} of {len(bars):,}." if len(bars) > len(shown) else ""
-    return Picture(name, title, f"{order}{more}", svg.picture(34 * len(shown), said, *drawn))
+    drawn = svg.element("div", *(_bar(*bar, kind) for bar in shown), class_="bars")
+    return Picture(name, title, f"{order}{more}", drawn)
 
 
-def _bars(bars: Iterable[tuple[str, str, float | None]], kind: str) -> Iterator[Markup]:
-    for place, (name, value, share) in enumerate(bars):
-        y = 34 * place
-        yield svg.element("text", name, x=0, y=y + 14, class_="label", fill="#222831")
-        yield svg.element(
-            *("text", value),
-            x="100%",
-            y=y + 14,
-            text_anchor="end",
-            class_="label",
-            fill="#222831",
-            font_weight="bold",
-        )
-        yield svg.element(
-            "rect", y=y + 20, width="100%", height=8, rx=2, class_="track", fill="#e8ebef"
-        )
-        length = 1.0 if share is None else share
-        if length > 0:
-            yield svg.element(
-                "rect",
-                y=y + 20,
-                width=svg.part(max(min(length, 1), 0.002)),
-                height=8,
-                rx=2,
-                class_=kind,
-                fill="#b3261e" if kind == "bad" else "#0f5c8c",
-            )
+def _bar(name: str, value: str, share: float | None, kind: str) -> Markup:
+    """Draw a bar below what it stands for, words that can be broken and copied."""
+    length = 1.0 if share is None else share
+    rest = svg.element("rect", width="100%", height=8, rx=2, class_="track", fill="#e8ebef")
+    bar = svg.element(
+        "rect",
+        width=svg.part(max(min(length, 1), 0.002)),
+        height=8,
+        rx=2,
+        class_=kind,
+        fill="#b3261e" if kind == "bad" else "#0f5c8c",
+    )
+    return svg.element(
+        "div",
+        svg.element("span", name, class_="label"),
+        " ",
+        svg.element("strong", value),
+        svg.element(
+            *("svg", rest, bar if length > 0 else ""), width="100%", height=8, aria_hidden="true"
+        ),
+    )
 
 
 def length_of(value: float, all_values: Iterable[float]) -> float:

@@ -9,11 +9,12 @@ from gradclip_cli.render.html.pictures import limited
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import called
 from gradclip_cli.results.report import Report, Row
-from gradclip_cli.tensors.names import plural, shortened
+from gradclip_cli.tensors.names import plural
 
 _TOP, _HEIGHT, _FOOT = 14, 240, 22
 _GRID = 240  # places across and down that can be told apart
 _NAMED = 3
+_NAME = 20  # characters
 
 
 def draw(found: Report, limits: Sequence[Limit]) -> Picture | None:
@@ -54,12 +55,17 @@ def draw(found: Report, limits: Sequence[Limit]) -> Picture | None:
     )
 
 
+def _tail(name: str) -> str:
+    """Give a name's end, where it differs from its neighbours'; the whole stands in the table."""
+    return name if len(name) <= _NAME else f"…{name[-_NAME:]}"
+
+
 def _named(row: Row, across: svg.Axis, down: svg.Axis) -> str:
     x, y = across.share(math.log10(row.count)), down.place(math.log10(row.norm or 1))
     end = x > 0.5
     return svg.element(
         "text",
-        shortened(called(row.name), 60),
+        _tail(called(row.name)),
         x=svg.part(x),
         dx=-8 if end else 8,
         y=f"{y + 4:.1f}",

@@ -38,7 +38,7 @@ const natural = new Intl.Collator("en", { numeric: true });
 
 const compare = (a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0) || natural.compare(a[2], b[2]);
 
-function sortable(table) {
+function sortable(table, section) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -51,6 +51,7 @@ function sortable(table) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const keyed = [...body.rows].map((row) => [orderOf(row.cells[column]), row]);
+      section.querySelector(".order")?.remove();
       const sign = descending ? -1 : 1;
       // What is unknown stays last, whichever way.
       keyed.sort(([a], [b]) => (a[0] === 2 || b[0] === 2 ? a[0] - b[0] : sign * compare(a, b)));
@@ -62,9 +63,17 @@ function sortable(table) {
 function filterable(table, section) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length < 5) return;
-  const named = [...table.tHead.rows[0].cells].findIndex((head) => head.classList.contains("name"));
-  const all = rows.map((row) => [...row.cells].map(wordsOf).join("\n").toLowerCase());
-  const layers = rows.map((row) => layerOf(wordsOf(row.cells[Math.max(named, 0)])));
+  const heads = [...table.tHead.rows[0].cells];
+  const named = heads.find((head) => head.classList.contains("name")) ?? heads[0];
+  // Words, and what names the row: among the digits of numbers nobody looks for anything.
+  const all = rows.map((row) =>
+    [...row.cells]
+      .filter((cell, column) => column === 0 || !cell.classList.contains("num"))
+      .map(wordsOf)
+      .join("\n")
+      .toLowerCase(),
+  );
+  const layers = rows.map((row) => layerOf(wordsOf(row.cells[named.cellIndex])));
   const groups = [...new Set(layers)].sort(natural.compare);
   const text = make("input", "", { type: "search" });
   const choice = make("select");
@@ -83,15 +92,15 @@ function filterable(table, section) {
   text.addEventListener("input", show);
   choice.addEventListener("change", show);
   const tools = make("div", "", { className: "tools" });
-  tools.append(labelled("rows with ", text));
-  if (groups.length > 1 && groups.length < rows.length) tools.append(labelled("group ", choice));
+  tools.append(labelled("find ", text));
+  if (groups.length > 1 && groups.length < rows.length) tools.append(labelled(named.cellIndex ? `group of ${wordsOf(named)} ` : "group ", choice));
   tools.append(count);
   section.querySelector(".wide").before(tools);
 }
 
 for (const section of document.querySelectorAll(".table")) {
   const table = section.querySelector("table");
-  sortable(table);
+  sortable(table, section);
   filterable(table, section);
   const wide = section.querySelector(".wide");
   wide.tabIndex = 0;
@@ -100,6 +109,9 @@ for (const section of document.querySelectorAll(".table")) {
 }
 
 // Pictures: a cursor that the pointer and the keys move, and zoom
+
+// What goes along where another picture of the same steps, or an event of theirs, is pointed at.
+const followers = new Set();
 
 const MOST_ZOOM = 32;
 const LEAST_PLACES = 6; // that are seen at once, however close
@@ -117,7 +129,7 @@ function readable(figure, told) {
   const most = Math.max(1, Math.min(MOST_ZOOM, across / LEAST_PLACES));
   drawn.append(cursor);
 
-  const show = () => {
+  const draw = () => {
     cursor.setAttribute("x", `${(100 * at) / across}%`);
     cursor.setAttribute("width", `${100 / across}%`);
     cursor.setAttribute("y", told.top + (row * told.height) / down);
@@ -126,6 +138,18 @@ function readable(figure, told) {
     const words = [told.across[at]];
     if (told.rows) words.unshift(told.down[row], told.levels[told.rows[row][at]]);
     output.textContent = words.join(" · ");
+  };
+
+  const go = (share) => {
+    at = within(Math.floor(share * across), across);
+    draw();
+    follow();
+  };
+
+  const show = () => {
+    draw();
+    if (!told.steps) return;
+    for (const other of followers) if (other !== go) other((at + 0.5) / across);
   };
 
   const follow = () => {
@@ -188,6 +212,7 @@ function readable(figure, told) {
   tools.append(make("span", "point, tap, or go with the arrow keys; + and − zoom, 0 shows all", { className: "left" }));
   figure.querySelector(".drawn").after(output, tools);
 
+  if (told.steps) followers.add(go);
   scroll.tabIndex = 0;
   scroll.setAttribute("role", "group");
   scroll.setAttribute("aria-label", `${figure.querySelector("h2").textContent}: read out with the arrow keys`);
@@ -196,6 +221,15 @@ function readable(figure, told) {
 for (const figure of document.querySelectorAll("figure")) {
   const data = figure.querySelector("script");
   if (data) readable(figure, JSON.parse(data.textContent));
+}
+
+for (const event of document.querySelectorAll(".events [data-at]")) {
+  const title = event.querySelector("strong");
+  const button = make("button", wordsOf(title), { type: "button" });
+  title.replaceChildren(button);
+  button.addEventListener("click", () => {
+    for (const go of followers) go(Number(event.dataset.at));
+  });
 }
 
 // The command that made the page
