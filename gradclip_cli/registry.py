@@ -38,3 +38,8 @@ def data(result: Any) -> dict[str, Any]:
 def rich(result: Any) -> Any:
     """Give what Rich shows of a result: its page."""
     return load("gradclip_cli.render.shown:Shown")(result)
+
+
+def frame(result: Any) -> Any:
+    """Give a result's rows as a DataFrame of pandas."""
+    return load("gradclip_cli.render.frame:frame")(result)

@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "jinja2": {"render.html.document"},
     "markupsafe": {"render"},
     "matplotlib": {"render.plot"},
+    "pandas": {"render.frame"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
         *(

@@ -179,3 +179,12 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Give what `--json` prints, as Python has it: None for what is not finite."""
         return registry.data(self)
+
+    def to_pandas(self) -> Any:
+        """Give a DataFrame with a row for each tensor, step, candidate, fit or file.
+
+        Its index is what these are called, its columns have the names of JSON. Numbers are numbers:
+        NaN and infinities stay, and what is unknown is missing. Raises `GradclipError` where pandas
+        is not installed.
+        """
+        return registry.frame(self)
