@@ -50,7 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "aiohttp": {"files.stores"},
     "jinja2": {"render.html.document"},
     "markupsafe": {"render"},
-    "matplotlib": {"render.plot"},
+    "matplotlib": {f"render.plots.{name}" for name in ("file", "heat", "norms")},
     "pandas": {"render.frame"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),
@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
             "formats.summed",
             "formats.zarr.reader",
         ),
-        *("compare", "engine", "measure", "render.plot", "rewrite", "rules"),
+        *("compare", "engine", "measure", "render.plots.heat", "rewrite", "rules"),
         *(
             "series.departures",
             "series.layers",

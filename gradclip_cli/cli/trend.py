@@ -96,7 +96,7 @@ def run(given: Given) -> None:
     form = output.form_of(given)
     steps = output.operands(given.steps)
     if given.plot is not None:
-        from gradclip_cli.render import plot
+        from gradclip_cli.render.plots import file as plot
 
         plot.check(given.plot)
         others = [*steps, *([given.cache] if given.cache else [])]

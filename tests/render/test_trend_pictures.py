@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 import gradclip_cli
 from gradclip_cli.render.picture import picture
-from gradclip_cli.render.plot import drawn
+from gradclip_cli.render.plots.file import drawn
 from gradclip_cli.render.screen import Screen
 from gradclip_cli.results.suggestion import suggest
 from gradclip_cli.results.trend import Trend
