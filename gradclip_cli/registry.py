@@ -43,3 +43,8 @@ def rich(result: Any) -> Any:
 def frame(result: Any) -> Any:
     """Give a result's rows as a DataFrame of pandas."""
     return load("gradclip_cli.render.frame:frame")(result)
+
+
+def plot(result: Any, axes: Any = None) -> Any:
+    """Draw a result into Matplotlib axes, or new ones, and give these."""
+    return load("gradclip_cli.render.plots.axes:plotted")(result, axes)

@@ -50,7 +50,12 @@ ROOMS: dict[str, set[str]] = {
     "aiohttp": {"files.stores"},
     "jinja2": {"render.html.document"},
     "markupsafe": {"render"},
-    "matplotlib": {f"render.plots.{name}" for name in ("file", "heat", "norms")},
+    "matplotlib": {
+        *("render.plots.axes", "render.plots.bars", "render.plots.comparison"),
+        *("render.plots.explanation", "render.plots.file", "render.plots.heat"),
+        *("render.plots.logarithms", "render.plots.norms", "render.plots.report"),
+        *("render.plots.soundness", "render.plots.suggestion", "render.plots.trend"),
+    },
     "pandas": {"render.frame"},
     "numpy": {
         *("commands.arrays", "commands.in_memory", "files.packed", "files.strided"),

@@ -50,6 +50,19 @@ A function is given the result and the limits that were asked about; it gives a 
 `render.html.parts`, or None where there is nothing to see.
 """
 
+PLOTS = {
+    "report": "gradclip_cli.render.plots.report:draw",
+    "comparison": "gradclip_cli.render.plots.comparison:draw",
+    "trend": "gradclip_cli.render.plots.trend:draw",
+    "suggestion": "gradclip_cli.render.plots.suggestion:draw",
+    "explanation": "gradclip_cli.render.plots.explanation:draw",
+    "soundness": "gradclip_cli.render.plots.soundness:draw",
+}
+"""By the name of a kind of result: what draws it into Matplotlib axes.
+
+A function is given the axes and the result; it gives the height that suits it, in inches.
+"""
+
 
 def renderer(
     form: str | None, sheet: "Sheet", stream: BinaryIO | None, everything: bool = False

@@ -188,3 +188,10 @@ class Result:
         is not installed.
         """
         return registry.frame(self)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw what there is to see into Matplotlib axes, or those of a new figure; give them.
+
+        Raises `GradclipError` where Matplotlib is not installed.
+        """
+        return registry.plot(self, axes)

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.errors import GradclipError
-from gradclip_cli.render.plots import heat, norms
+from gradclip_cli.render.plots import axes, heat, norms
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.layers import Heat
 from gradclip_cli.series.layers import heat as layers
@@ -28,14 +28,7 @@ def check(path: str) -> None:
         raise GradclipError(
             path, "a picture is a .png or an .svg file", "name it so: --plot norms.png"
         )
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise GradclipError(
-            "--plot",
-            "needs Matplotlib, which is not installed",
-            "install it: pip install 'gradclip-cli[plot]'",
-        ) from None
+    axes.check("--plot")
 
 
 def drawn(trend: Trend, path: str) -> bytes:

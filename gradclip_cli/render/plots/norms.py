@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradclip_cli.render.names import broken, steps_shown
+from gradclip_cli.render.plots.logarithms import logarithm, power
 from gradclip_cli.results.trend import Trend
 from gradclip_cli.series.trajectory import Step
 
@@ -45,25 +46,12 @@ def draw(axes: "Axes", trend: Trend) -> None:
             axes.plot([], [], color=colour, linewidth=1.0, label=what)
     if all(map(math.isnan, norms)):
         axes.set_yticks([])
-    # Logarithms on a plain axis: Matplotlib's logarithmic one gives up at norms such as 1e300.
     axes.yaxis.set_major_formatter(lambda value, _: power(value))
     axes.grid(True, axis="y", color="#e6e6e6", linewidth=0.6)
     axes.set_ylabel("global L2 norm")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="best", frameon=False)
-
-
-def logarithm(norm: float) -> float:
-    """Give the decimal logarithm; what is not finite or zero leaves a gap."""
-    return math.log10(norm) if 0 < norm < math.inf else math.nan
-
-
-def power(logarithm: float) -> str:
-    """Write a number by its decimal logarithm."""
-    if math.isclose(logarithm, round(logarithm), abs_tol=1e-9):
-        return f"$10^{{{round(logarithm)}}}$"
-    return f"{10.0**logarithm:.3g}" if logarithm < 308 else ""
 
 
 def _median(step: Step) -> float:
