@@ -4,6 +4,7 @@ A result lies below its renderers and must not import them; Rich can still be sh
 """
 
 import importlib
+import sys
 from typing import Any
 
 
@@ -48,3 +49,10 @@ def frame(result: Any) -> Any:
 def plot(result: Any, axes: Any = None) -> Any:
     """Draw a result into Matplotlib axes, or new ones, and give these."""
     return load("gradclip_cli.render.plots.axes:plotted")(result, axes)
+
+
+def cell_bar() -> Any:
+    """Give what shows how far a pass is in the cell of a notebook; None outside of one."""
+    if "ipykernel" not in sys.modules:
+        return None
+    return load("gradclip_cli.render.notebook:bar")()

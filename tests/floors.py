@@ -40,6 +40,7 @@ OWN_FILES = {"__init__", "__main__", "errors", "frozen", "options", "registry"}
 
 # The only rooms, quarters or modules, in which a library or a module that can do harm is used.
 ROOMS: dict[str, set[str]] = {
+    "IPython": {"render.notebook"},
     "tensorstore": {"formats.zarr.reader"},
     "msgpack": {"formats.flax.reader"},
     "dask": {"engine.cluster"},
@@ -114,7 +115,7 @@ ROOMS: dict[str, set[str]] = {
     "subprocess": {"formats.foreign.helper"},
     "tempfile": {"files.spools"},
     "socket": {"engine.cluster"},
-    "time": {"engine.cluster", "render.progress"},
+    "time": {"engine.cluster", "render.notebook", "render.progress"},
     "traceback": {"cli.boundary"},
     "zipfile": {"files.members", "formats.archives", "formats.npz.arrays"},
     # nowhere

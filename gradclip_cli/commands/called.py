@@ -1,11 +1,16 @@
-"""The functions as Python calls them: what they are given is checked, and errors speak Python."""
+"""The functions as Python calls them: what they are given is checked, and errors speak Python.
 
+In a notebook a pass that takes long is seen to move.
+"""
+
+import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from gradclip_cli import registry
 from gradclip_cli.commands.given import checked
 from gradclip_cli.commands.spoken import Spoken
 from gradclip_cli.errors import GradclipError, worded
@@ -28,7 +33,8 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
         own = signature()
         try:
             plain, options = checked(function.__name__, own, arguments, given)
-            return function(*plain, **options)
+            with _watched(own, options) as bar:
+                return function(*plain, **options, **bar)
         except GradclipError as error:
             Spoken(own).put(error)
             raise
@@ -39,3 +45,17 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
 
     called.__signature__ = signature()  # type: ignore[attr-defined] # for help() and editors
     return called
+
+
+@contextlib.contextmanager
+def _watched(own: inspect.Signature, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a bar in the cell of a notebook to what takes one and was given none, not even None."""
+    takes = "progress" in own.parameters and "progress" not in options
+    bar = registry.cell_bar() if takes else None
+    if bar is None:
+        yield {}
+        return
+    try:
+        yield {"progress": bar}
+    finally:
+        bar.end()

@@ -38,11 +38,18 @@ class Bar(CrewProgress):
     def advance(self, size: int, label: str) -> None:
         """Take note of so many bytes more, of the file called `label`."""
         self._done += size
-        if self._bar is None and time.monotonic() - self._since >= _PATIENCE:
-            self._start()
-        if self._bar is not None:
-            name = elided(escape(label), 30)
-            self._bar.update(self._task, completed=self._done, file=name, workers=self._workers)
+        bar = self._bar
+        if bar is None:
+            if time.monotonic() - self._since < _PATIENCE:
+                return
+            bar = self._made()
+        name = elided(escape(label), 30)
+        bar.update(self._task, completed=self._done, file=name, workers=self._workers)
+        if bar is self._bar:
+            self.move(bar)
+        else:
+            self._bar = bar
+            self.show(bar)
 
     def staffed(self, workers: int) -> None:
         """Take note of how many workers of a cluster there are now."""
@@ -51,11 +58,22 @@ class Bar(CrewProgress):
     def end(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            self.hide(self._bar)
             self._bar = None
 
-    def _start(self) -> None:
-        self._bar = Progress(
+    def show(self, bar: Progress) -> None:
+        """Draw it for the first time; a terminal's then moves by itself."""
+        bar.start()
+
+    def move(self, bar: Progress) -> None:
+        """Draw it again, where it does not move by itself."""
+
+    def hide(self, bar: Progress) -> None:
+        """Take away what was drawn."""
+        bar.stop()
+
+    def _made(self) -> Progress:
+        bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(20),
             DownloadColumn(binary_units=True),
@@ -66,5 +84,5 @@ class Bar(CrewProgress):
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(self._doing, total=self._size, file="", workers="")
-        self._bar.start()
+        self._task = bar.add_task(self._doing, total=self._size, file="", workers="")
+        return bar

@@ -9,13 +9,13 @@ import pytest
 
 import gradclip_cli
 from tests.dumps import floats, write_safetensors
-from tests.frameworks import installed
+from tests.notebooks import needs
 from tests.render.test_pages_to_show import HOSTILE
 from tests.render.test_results_in_python import RESULTS
 from tests.running import program
 from tests.steps import INF, NAN, write_steps
 
-needs_pandas = pytest.mark.skipif(not installed("pandas"), reason="pandas is not installed")
+needs_pandas = needs("pandas")
 
 
 @needs_pandas
