@@ -20,8 +20,9 @@ Arrays in memory are clipped by functions with TensorFlow's names and arguments:
 - `clip_by_norm(t, clip_norm)`, `clip_by_average_norm(t, clip_norm)` and
   `clip_by_value(t, low, high)` give one array; `inspect({"name": array})` is a `Report`.
 
-Of each result, `print` shows a screen, `repr` two lines, `says` the verdict, `to_dict` the JSON.
-What goes wrong is:
+Of each result, `print` shows a screen, `repr` two lines, `says` the verdict, `to_dict` the JSON,
+a notebook the parts of a page. `to_pandas` gives its rows as a DataFrame, `plot` draws it into
+Matplotlib axes. What goes wrong is:
 
 - `GradclipError`: what somebody can mend; it says what was found, and has a hint.
 - `RefusedError`: a verdict on the gradients themselves: clipping them would give wrong numbers.
