@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 import gradclip_cli
 from gradclip_cli.render.registry import PAGES, PLOTS
 from gradclip_cli.results.columns import Result
+from gradclip_cli.results.soundness import Checked, Soundness
 from tests.render.test_pages_to_show import HOSTILE, STEPS
 from tests.render.test_results_in_python import BAD, GOOD, RESULTS
 from tests.render.test_trend_pictures import ODD
@@ -233,6 +234,14 @@ def test_names_are_not_cut_where_they_differ(tmp_path: Path) -> None:
     assert len({*shown}) == 4
     assert {*long} < {*shown}
     assert min(map(len, shown)) == 108
+
+
+def test_what_is_said_of_files_is_printable() -> None:
+    files = (Checked("a\x1b[31m", problem="holds \x1b[31m and \udcff"), Checked("b", "npy", 1, 8))
+    axes = drawn(Soundness(files))
+    assert (names(axes)[0], said(axes)[0]) == (r"a\x1b[31m", r"bad: holds \x1b[31m and \udcff")
+    figure: Any = axes.figure
+    assert r"the first a\x1b[31m: holds \x1b[31m and \udcff" in figure.get_suptitle()
 
 
 def test_a_tensor_without_a_name_is_called_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gradclip_cli.registry import load
 from gradclip_cli.render.registry import PLOTS
 from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.columns import Result
-from gradclip_cli.tensors.names import shortened
+from gradclip_cli.tensors.names import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def plotted(result: Result, axes: "Axes | None" = None) -> "Axes":
 
     figure, made = pyplot.subplots(figsize=(_WIDTH, 4), layout="constrained")
     figure.set_size_inches(_WIDTH, draw(made, result))
-    title = "\n".join(wrapped(shortened(result.says, _TITLE), _LINE))
+    title = "\n".join(wrapped(printable(shortened(result.says, _TITLE)), _LINE))
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium", color=INK, **PLAIN)
     return made
 

@@ -13,6 +13,7 @@ from gradclip_cli.render.names import Folded, broken, folded
 from gradclip_cli.render.plots.axes import FAINT, GRID, INK, PLAIN, bare
 from gradclip_cli.render.plots.logarithms import mark
 from gradclip_cli.render.words import elided
+from gradclip_cli.tensors.names import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,14 +55,14 @@ def draw(axes: "Axes", bars: Sequence[Bar], along: str, shared: str = "") -> flo
     for place, one in zip(places, bars, strict=True):
         if one.is_bad or one.length is None:
             axes.barh(place, scale.end - scale.begin, _THICK, scale.begin, color=_PALE)
-            _say(axes, scale.begin, place, elided(one.said, _SAID), _BAD)
+            _say(axes, scale.begin, place, one.said, _BAD)
             continue
         at = scale.place(one.length)
         colour = _CHOSEN if one.is_chosen else _BAR
         axes.barh(place, at - scale.begin, _THICK, scale.begin, color=colour)
         if one.is_chosen:
             axes.axvline(at, color=_CHOSEN, linestyle=":", linewidth=1.2)
-        _say(axes, at, place, elided(one.said, _SAID), INK)
+        _say(axes, at, place, one.said, INK)
     axes.set_xlim(scale.begin, scale.end)
     axes.set_ylim(sum(rooms), 0)
     axes.set_yticks(places, [one.name for one in bars], color=INK, **PLAIN)
@@ -94,8 +95,9 @@ def counted(shown: int, whole: int, noun: str) -> str:
 
 
 def _say(axes: "Axes", at: float, place: float, words: str, colour: str) -> None:
+    said = elided(printable(words), _SAID)
     behind: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-    axes.annotate(words, (at, place), color=colour, fontsize="small", **behind, **PLAIN)
+    axes.annotate(said, (at, place), color=colour, fontsize="small", **behind, **PLAIN)
 
 
 class _Scale:

@@ -7,6 +7,7 @@ from gradclip_cli.render.plots import bars
 from gradclip_cli.render.words import wrapped
 from gradclip_cli.results.explanation import Explanation
 from gradclip_cli.results.phrases import number
+from gradclip_cli.tensors.names import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def draw(axes: "Axes", found: Explanation) -> float:
     ]
     drawn = [
         bars.Bar(
-            "\n".join(wrapped(says, _LINE)),
+            "\n".join(wrapped(printable(says), _LINE)),
             value,
             said,
             is_bad=not math.isfinite(value),
