@@ -14,6 +14,12 @@ const labelled = (words, control) => {
   return label;
 };
 
+const focusable = (element, label) => {
+  element.tabIndex = 0;
+  element.setAttribute("role", "group");
+  element.setAttribute("aria-label", label);
+};
+
 const shape = (name, given) => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(given)) made.setAttribute(key, value);
@@ -36,7 +42,8 @@ const orderOf = (cell) => {
 
 const natural = new Intl.Collator("en", { numeric: true });
 
-const compare = (a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0) || natural.compare(a[2], b[2]);
+const compare = (a, b) =>
+  a[0] - b[0] || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0) || natural.compare(a[2], b[2]);
 
 function sortable(table, section) {
   const body = table.tBodies[0];
@@ -93,7 +100,8 @@ function filterable(table, section) {
   choice.addEventListener("change", show);
   const tools = make("div", "", { className: "tools" });
   tools.append(labelled("find ", text));
-  if (groups.length > 1 && groups.length < rows.length) tools.append(labelled(named.cellIndex ? `group of ${wordsOf(named)} ` : "group ", choice));
+  if (groups.length > 1 && groups.length < rows.length)
+    tools.append(labelled(named.cellIndex ? `group of ${wordsOf(named)} ` : "group ", choice));
   tools.append(count);
   section.querySelector(".wide").before(tools);
 }
@@ -103,9 +111,7 @@ for (const section of document.querySelectorAll(".table")) {
   sortable(table, section);
   filterable(table, section);
   const wide = section.querySelector(".wide");
-  wide.tabIndex = 0;
-  wide.setAttribute("role", "group");
-  wide.setAttribute("aria-label", section.querySelector("h2").textContent);
+  focusable(wide, section.querySelector("h2").textContent);
 }
 
 // Pictures: a cursor that the pointer and the keys move, and zoom
@@ -114,7 +120,45 @@ for (const section of document.querySelectorAll(".table")) {
 const followers = new Set();
 
 const MOST_ZOOM = 32;
-const LEAST_PLACES = 6; // that are seen at once, however close
+// That are seen at once, however close.
+const LEAST_PLACES = 6;
+
+const within = (value, count) => Math.min(count - 1, Math.max(0, value));
+
+const button = (words, label, act) => {
+  const made = make("button", words, { type: "button", ariaLabel: label });
+  made.addEventListener("click", act);
+  return made;
+};
+
+// Makes a picture wider than its window, about a place that is given as a part of its width.
+function zoomable(scroll, drawn, across, place) {
+  const most = Math.max(1, Math.min(MOST_ZOOM, across / LEAST_PLACES));
+  let zoom = 1;
+  const centre = () => {
+    scroll.scrollLeft = drawn.getBoundingClientRect().width * place() - scroll.clientWidth / 2;
+  };
+  const enlarge = (times) => {
+    zoom = Math.min(most, Math.max(1, zoom * times));
+    drawn.setAttribute("width", `${100 * zoom}%`);
+    centre();
+    closer.disabled = zoom === most;
+    wider.disabled = zoom === 1;
+    whole.disabled = zoom === 1;
+  };
+  const closer = button("+", "zoom in", () => enlarge(2));
+  const wider = button("−", "zoom out", () => enlarge(0.5));
+  const whole = button("all", "show all", () => enlarge(1 / MOST_ZOOM));
+  enlarge(1);
+  return {
+    enlarge,
+    follow() {
+      const at = drawn.getBoundingClientRect().width * place() - scroll.scrollLeft;
+      if (at < 0 || at > scroll.clientWidth) centre();
+    },
+    buttons: most > 1 ? [closer, wider, whole] : [],
+  };
+}
 
 function readable(figure, told) {
   const scroll = figure.querySelector(".scroll");
@@ -125,8 +169,8 @@ function readable(figure, told) {
   const cursor = shape("rect", { class: "cursor", visibility: "hidden" });
   let at = 0;
   let row = 0;
-  let zoom = 1;
-  const most = Math.max(1, Math.min(MOST_ZOOM, across / LEAST_PLACES));
+  const place = () => (at + 0.5) / across;
+  const zoom = zoomable(scroll, drawn, across, place);
   drawn.append(cursor);
 
   const draw = () => {
@@ -143,33 +187,14 @@ function readable(figure, told) {
   const go = (share) => {
     at = within(Math.floor(share * across), across);
     draw();
-    follow();
+    zoom.follow();
   };
 
   const show = () => {
     draw();
     if (!told.steps) return;
-    for (const other of followers) if (other !== go) other((at + 0.5) / across);
+    for (const other of followers) if (other !== go) other(place());
   };
-
-  const follow = () => {
-    const place = (drawn.clientWidth * (at + 0.5)) / across;
-    if (place < scroll.scrollLeft || place > scroll.scrollLeft + scroll.clientWidth) {
-      scroll.scrollLeft = place - scroll.clientWidth / 2;
-    }
-  };
-
-  const enlarge = (times) => {
-    zoom = Math.min(most, Math.max(1, zoom * times));
-    drawn.setAttribute("width", `${100 * zoom}%`);
-    const place = (drawn.getBoundingClientRect().width * (at + 0.5)) / across;
-    scroll.scrollLeft = place - scroll.clientWidth / 2;
-    closer.disabled = zoom === most;
-    wider.disabled = zoom === 1;
-    whole.disabled = zoom === 1;
-  };
-
-  const within = (value, count) => Math.min(count - 1, Math.max(0, value));
 
   const point = (event) => {
     const box = drawn.getBoundingClientRect();
@@ -187,10 +212,10 @@ function readable(figure, told) {
     ArrowDown: () => (row = within(row + 1, down)),
     Home: () => (at = 0),
     End: () => (at = across - 1),
-    "+": () => enlarge(2),
-    "=": () => enlarge(2),
-    "-": () => enlarge(0.5),
-    0: () => enlarge(1 / MOST_ZOOM),
+    "+": () => zoom.enlarge(2),
+    "=": () => zoom.enlarge(2),
+    "-": () => zoom.enlarge(0.5),
+    0: () => zoom.enlarge(1 / MOST_ZOOM),
   };
   scroll.addEventListener("keydown", (event) => {
     const act = keys[event.key];
@@ -198,24 +223,16 @@ function readable(figure, told) {
     event.preventDefault();
     act();
     show();
-    follow();
+    zoom.follow();
   });
 
-  const closer = make("button", "+", { type: "button", ariaLabel: "zoom in" });
-  const wider = make("button", "−", { type: "button", ariaLabel: "zoom out", disabled: true });
-  const whole = make("button", "all", { type: "button", ariaLabel: "show all", disabled: true });
-  whole.addEventListener("click", () => enlarge(1 / MOST_ZOOM));
-  closer.addEventListener("click", () => enlarge(2));
-  wider.addEventListener("click", () => enlarge(0.5));
+  const hint = "point, tap, or go with the arrow keys; + and − zoom, 0 shows all";
   const tools = make("div", "", { className: "tools" });
-  if (most > 1) tools.append(closer, wider, whole);
-  tools.append(make("span", "point, tap, or go with the arrow keys; + and − zoom, 0 shows all", { className: "left" }));
+  tools.append(...zoom.buttons, make("span", hint, { className: "left" }));
   figure.querySelector(".drawn").after(output, tools);
 
   if (told.steps) followers.add(go);
-  scroll.tabIndex = 0;
-  scroll.setAttribute("role", "group");
-  scroll.setAttribute("aria-label", `${figure.querySelector("h2").textContent}: read out with the arrow keys`);
+  focusable(scroll, `${figure.querySelector("h2").textContent}: read out with the arrow keys`);
 }
 
 for (const figure of document.querySelectorAll("figure")) {
@@ -225,21 +242,20 @@ for (const figure of document.querySelectorAll("figure")) {
 
 for (const event of document.querySelectorAll(".events [data-at]")) {
   const title = event.querySelector("strong");
-  const button = make("button", wordsOf(title), { type: "button" });
-  title.replaceChildren(button);
-  button.addEventListener("click", () => {
+  const show = () => {
     for (const go of followers) go(Number(event.dataset.at));
-  });
+  };
+  title.replaceChildren(button(wordsOf(title), `${wordsOf(title)}: show in the pictures`, show));
 }
 
 // The command that made the page
 
 const command = document.querySelector(".command");
 if (command && navigator.clipboard) {
-  const button = make("button", "copy", { type: "button" });
-  button.addEventListener("click", async () => {
+  const copy = button("copy", "copy the command", async () => {
     await navigator.clipboard.writeText(command.textContent);
-    button.textContent = "copied";
+    copy.textContent = "copied";
+    copy.ariaLabel = "copied";
   });
-  command.after(button);
+  command.after(copy);
 }
