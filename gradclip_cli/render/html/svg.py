@@ -14,6 +14,7 @@ from gradclip_cli.frozen import frozen
 
 WIDE = 10000
 DARK = "#3d4654"
+_HALF = 0.012  # of the width: half of a character, where it is as narrow as it gets
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -221,7 +222,8 @@ def below(words: Sequence[tuple[float, str]], height: float) -> Markup:
     """Write words below a picture, each centred at a part of its width, the outer ones inside."""
     written = []
     for share, word in words:
-        anchor = "start" if share < 0.04 else "end" if share > 0.96 else "middle"
+        half = _HALF * len(word)
+        anchor = "start" if share < half else "end" if share > 1 - half else "middle"
         written.append(
             element(
                 "text",
