@@ -203,6 +203,14 @@ ROWS = (
         )
         for dtype in ("bfloat16", "float16")
     ),
+    # A page, for which each value is looked at once more.
+    Row(
+        "inspect --html {float32}",
+        _gradclip("inspect", "{float32}", "--html", "{output}"),
+        "without a page",
+        _gradclip("inspect", "{float32}"),
+        _within(1.5),
+    ),
     # Many small things.
     Row(
         "inspect --json {tensors}",

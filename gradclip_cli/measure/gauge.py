@@ -225,12 +225,15 @@ def measure_each(
     columns: list[list[Any]] = [
         column.tolist() for column in (plain, lengths, squares, largest, at, zeros, starts)
     ]
+    more = [()] * len(counts) if is_plain else statistics.measured_each(values, counts, asked)
     found = [
-        Moments(count, ((0, (square,)),) if square else (), (size, place), zero, further=own)
+        Moments(
+            count, ((0, (square,)),) if square else (), (size, place), zero, further=(*own, *asks)
+        )
         if ordinary
         else knowing(measure(wide[begin : begin + count], 1, IN_ORDER, norm_type, asked), own)
-        for ordinary, count, square, size, place, zero, begin, own in zip(
-            *columns, known, strict=True
+        for ordinary, count, square, size, place, zero, begin, own, asks in zip(
+            *columns, known, more, strict=True
         )
     ]
     if norm_type != 2:
@@ -240,14 +243,7 @@ def measure_each(
             else part
             for part, ordinary, power in zip(found, columns[0], powers.tolist(), strict=True)
         ]
-    if is_plain:
-        return found
-    return [
-        knowing(part, statistics.measured(values[begin:][: part.count], 1, asked))
-        if ordinary
-        else part
-        for part, begin, ordinary in zip(found, columns[-1], columns[0], strict=True)
-    ]
+    return found
 
 
 def _measure_alone(wide: Floats, further: Further) -> Moments:

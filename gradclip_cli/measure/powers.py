@@ -3,6 +3,9 @@
 Unlike `exponents`, which tells the values of one exponent apart as dtypes do that round them.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +21,7 @@ _MANY = 1 << 17  # values: from here on it pays to count them in pairs
 _NORMAL = slice(1, 255)  # exponents of float32 as they are stored, but for subnormal and not finite
 _BIAS = 127
 _LOWEST = -1100  # of float64, subnormal numbers included
+_SPAN = 2200  # exponents, and more than enough
 
 
 def measured(values: Values, lanes: int) -> Powers:
@@ -34,6 +38,18 @@ def measured(values: Values, lanes: int) -> Powers:
         small = np.abs(values)
         return tallies.merged([_any(small[small < 2.0**-126]), told])
     return told
+
+
+def each(values: Values, counts: Sequence[int]) -> list[Powers]:
+    """Count the values of tensors that lie next to each other, real, `counts` values each."""
+    owners = np.repeat(np.arange(len(counts)), counts)
+    kept = (values != 0) & np.isfinite(values)
+    exponents = np.frexp(values[kept])[1].astype(np.int64) - 1 - _LOWEST
+    keys, many = np.unique(owners[kept] * _SPAN + exponents, return_counts=True)
+    owners, exponents = np.divmod(keys, _SPAN)
+    pairs = np.stack([exponents + _LOWEST, many], axis=1).reshape(-1).tolist()
+    bounds = (2 * np.searchsorted(owners, np.arange(len(counts) + 1))).tolist()
+    return [tuple(pairs[begin:end]) for begin, end in itertools.pairwise(bounds)]
 
 
 def _single(values: NDArray[np.float32]) -> NDArray[np.int64]:

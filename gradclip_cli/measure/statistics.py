@@ -6,7 +6,8 @@ it, so an entry is all that a new one takes. What the gauge itself measures, in 
 norm, is a field of `Moments`; its column stands with those of the report.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradclip_cli.frozen import constant
@@ -23,8 +24,10 @@ class Statistic:
     complex ones, and must not keep it. `name` is that of its column and its key in JSON, `doc` a
     sentence for the reference, `title` its head in a terminal's table, where it stands if there is
     one, written as the `words` of `render.words` that these name. One that is `asked` is measured
-    only where somebody asks for it; without `measure` by the meter, of stored bytes. `divided` is
-    what it is of values that are divided by a power of two, where that is known.
+    only where somebody asks for it; without `measure` by the meter, of stored bytes. `each` does
+    what `measure` does for many small tensors that lie next to each other, where it can do so in
+    one go: it takes their values, real, and their sizes. `divided` is what it is of values that are
+    divided by a power of two, where that is known.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Statistic:
     words: str = "number"
     asked: bool = False
     divided: Callable[[Any, int], Any] | None = None
+    each: Callable[[Values, Sequence[int]], list[Any]] | None = None
 
 
 Further = tuple[tuple[str, Any], ...]
@@ -69,6 +73,7 @@ POWERS = Statistic(
     words="text",
     asked=True,
     divided=powers.divided,
+    each=powers.each,
 )
 
 STATISTICS: list[Statistic] = [FINGERPRINT, EXPONENTS, POWERS]
@@ -88,6 +93,27 @@ def measured(values: Values, lanes: int, asked: Asked = ()) -> Further:
     """Give what each statistic says of a block."""
     found = of_values(asked)
     return tuple((one.name, one.measure(values, lanes)) for one in found if one.measure)
+
+
+def measured_each(values: Values, counts: Sequence[int], asked: Asked = ()) -> list[Further]:
+    """Give what each statistic says of tensors that lie next to each other, real."""
+    ends = list(itertools.accumulate(counts))
+    columns = [
+        [
+            (one.name, found)
+            for found in (
+                one.each(values, counts)
+                if one.each
+                else [
+                    one.measure(values[end - count : end], 1)
+                    for count, end in zip(counts, ends, strict=True)
+                ]
+            )
+        ]
+        for one in of_values(asked)
+        if one.measure
+    ]
+    return list(zip(*columns, strict=True)) if columns else [()] * len(counts)
 
 
 def divided(further: Further, power: int | None) -> Further:

@@ -62,3 +62,9 @@ def test_python_is_told_where_it_asks() -> None:
     asked = gradclip_cli.inspect({"w": array}, exponents=True)
     assert dict(asked.moments.further)["powers"] == (0, 2, 2, 1)
     assert "powers" not in gradclip_cli.inspect({"w": array}).to_dict()
+
+
+@given(st.lists(arrays(np.float32, st.integers(1, 9)), min_size=1, max_size=6))
+def test_small_tensors_are_counted_together_as_each_by_itself(tensors: list[Values]) -> None:
+    found = powers.each(np.concatenate(tensors), [tensor.size for tensor in tensors])
+    assert found == [powers.measured(tensor, 1) for tensor in tensors]

@@ -24,4 +24,4 @@ def draw(found: Suggestion, _limits: Sequence[Limit]) -> Picture | None:
     if not bars:
         return None
     title = "Share of the steps that each limit clips"
-    return bars_of("candidates", title, bars, "As they are tried.")
+    return bars_of("candidates", title, bars, len(bars), "As they are tried.")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gradclip_cli.render.html.parts import Picture
-from gradclip_cli.render.html.pictures.shares import bars_of, length_of
+from gradclip_cli.render.html.pictures.shares import BARS, bars_of, length_of
 from gradclip_cli.results.comparison import Compared, Comparison
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import called, number
@@ -20,10 +20,10 @@ def draw(found: Comparison, _limits: Sequence[Limit]) -> Picture | None:
     errors = [error for _, error in rows]
     bars = [
         (shortened(called(row.name), 120), number(error), length_of(error, errors))
-        for row, error in rows
+        for row, error in rows[:BARS]
     ]
     title = "Relative error of each tensor: ‖B − A‖ / ‖A‖, logarithmic"
-    return bars_of("errors", title, bars)
+    return bars_of("errors", title, bars, len(rows))
 
 
 def _error(row: Compared) -> float | None:

@@ -18,4 +18,6 @@ def draw(found: Explanation, _limits: Sequence[Limit]) -> Picture | None:
         ("logged", found.logged.text, logged / most),
         ("exact norm", repr(found.norm), found.norm / most),
     ]
-    return bars_of("logged", "The logged norm beside the exact one", bars, "In proportion.")
+    return bars_of(
+        "logged", "The logged norm beside the exact one", bars, len(bars), "In proportion."
+    )

@@ -1,7 +1,7 @@
 """The modules of a model as a tree that can be opened: each with its part of the norm."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -21,10 +21,26 @@ _NAME = 100
 
 @dataclass
 class Branch:
-    """A module: the rows in it, and the modules in it by the next part of their names."""
+    """A module, or a tensor: the rows in it, whose names go on behind `depth` parts."""
 
-    rows: list[Row] = field(default_factory=list)
-    inside: dict[str, "Branch"] = field(default_factory=dict)
+    name: str
+    rows: Sequence[Row]
+    depth: int
+
+    @property
+    def inside(self) -> list["Branch"]:
+        """Give the modules and tensors in it, by the next part of their names."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            parts = (row.name or "").split(".", self.depth + 1)
+            if len(parts) > self.depth:
+                found.setdefault(parts[self.depth], []).append(row)
+        return [Branch(name, rows, self.depth + 1) for name, rows in found.items()]
+
+    @property
+    def size(self) -> float:
+        """About its share, by which it is sorted."""
+        return sum(row.share or 0.0 for row in self.rows)
 
 
 def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
@@ -32,12 +48,12 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
     rows = [row for row in found.tensors if row.measured and row.name]
     if len(rows) < 2 or not any(row.share for row in rows):
         return None
-    root = _grown(rows)
+    root = Branch("", rows, 0)
     if len(root.inside) == len(rows):
         return None  # the names have no parts
     share = _shares(found)
     room = [_MOST]
-    inside = _inside(root, share, room)
+    inside = _inside(root.inside, share, room)
     left = " What is small is only counted." if room[0] <= 0 else ""
     return Picture(
         "modules",
@@ -45,16 +61,6 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
         f"Each module's share, the largest first.{left}",
         element("div", inside, class_="tree"),
     )
-
-
-def _grown(rows: Sequence[Row]) -> Branch:
-    root = Branch()
-    for row in rows:
-        branch = root
-        for name in (row.name or "").split("."):
-            branch = branch.inside.setdefault(name, Branch())
-            branch.rows.append(row)
-    return root
 
 
 def _shares(found: Report) -> Callable[[Branch], float | None]:
@@ -69,38 +75,42 @@ def _shares(found: Report) -> Callable[[Branch], float | None]:
     return share
 
 
-def _inside(branch: Branch, share: Callable[[Branch], float | None], room: list[int]) -> Markup:
+def _inside(
+    branches: Sequence[Branch], share: Callable[[Branch], float | None], room: list[int]
+) -> Markup:
     """Write what is in a module, as far as there is room; what is left is counted."""
-    parts = [(share(one) or 0.0, name, one) for name, one in branch.inside.items()]
-    parts.sort(key=lambda one: (-one[0], natural(one[1])))
+    parts = sorted(branches, key=lambda one: (-one.size, natural(one.name)))
     written = []
-    for place, (size, name, one) in enumerate(parts):
+    for place, one in enumerate(parts):
         if room[0] <= 0 or place == _CHILDREN:
-            rest = sum(len(other.rows) for _, _, other in parts[place:])
+            rest = sum(len(other.rows) for other in parts[place:])
             written.append(element("p", f"… {plural(rest, 'smaller tensor')}", class_="leaf"))
             break
         room[0] -= 1
-        name, one = _chained(name, one)
-        said = _said(name, size, one)
-        if one.inside:
+        one, inside = _chained(one)
+        size = share(one) or 0.0
+        said = _said(one.name, size, one, bool(inside))
+        if inside:
             opened = {"open": ""} if size > 0.5 else {}
             written.append(
-                element("details", element("summary", said), _inside(one, share, room), **opened)
+                element("details", element("summary", said), _inside(inside, share, room), **opened)
             )
         else:
             written.append(element("p", said, class_="leaf"))
     return Markup().join(written)
 
 
-def _chained(name: str, branch: Branch) -> tuple[str, Branch]:
-    """Take a module that holds but one together with it."""
-    while len(branch.inside) == 1:
-        ((inner, branch),) = branch.inside.items()
-        name = f"{name}.{inner}"
-    return name, branch
+def _chained(branch: Branch) -> tuple[Branch, list[Branch]]:
+    """Take a module that holds but one together with it; give what is in that."""
+    inside = branch.inside
+    while len(inside) == 1:
+        (inner,) = inside
+        branch = Branch(f"{branch.name}.{inner.name}", inner.rows, inner.depth)
+        inside = inner.inside
+    return branch, inside
 
 
-def _said(name: str, size: float, branch: Branch) -> Markup:
+def _said(name: str, size: float, branch: Branch, is_module: bool) -> Markup:
     drawn = element(
         "svg",
         element("rect", width=part(size), height=8),
@@ -109,7 +119,7 @@ def _said(name: str, size: float, branch: Branch) -> Markup:
         height=8,
         aria_hidden="true",
     )
-    many = f" · {plural(len(branch.rows), 'tensor')}" if branch.inside else ""
+    many = f" · {plural(len(branch.rows), 'tensor')}" if is_module else ""
     words = element("span", shortened(escape(name), _NAME), class_="name")
     said = percent(size, size > 0)
     if len(branch.rows) == 1:

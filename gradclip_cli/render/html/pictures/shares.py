@@ -12,7 +12,7 @@ from gradclip_cli.results.phrases import called, nonfinite, part_of
 from gradclip_cli.results.report import Report, Row
 from gradclip_cli.tensors.names import shortened
 
-_BARS = 12
+BARS = 12
 _NAME = 120
 
 
@@ -23,16 +23,16 @@ def draw(found: Report, _limits: Sequence[Limit]) -> Picture | None:
         return None
     bad = [row for row in rows if any(row.bad)]
     if bad:
-        worst = [(_called(row), nonfinite(row.bad), None) for row in bad]
-        return bars_of("shares", "Not finite", worst, "The likely first in front.", "bad")
+        worst = [(_called(row), nonfinite(row.bad), None) for row in bad[:BARS]]
+        return bars_of("shares", "Not finite", worst, len(bad), "The likely first in front.", "bad")
     shares = [row for row in rows if row.share is not None]
     if not shares:
         return None
-    bars = [(_called(row), part_of(row.part), row.share) for row in shares]
+    bars = [(_called(row), part_of(row.part), row.share) for row in shares[:BARS]]
     title = "Who has the norm: shares of the squared norm"
     if found.moments.norm_type != 2:
         title = "Who has the norm: shares"
-    return bars_of("shares", title, bars)
+    return bars_of("shares", title, bars, len(shares))
 
 
 def _called(row: Row) -> str:
@@ -43,16 +43,16 @@ def bars_of(
     name: str,
     title: str,
     bars: Sequence[tuple[str, str, float | None]],
+    total: int,
     order: str = "The largest first.",
     kind: str = "bar",
 ) -> Picture:
-    """Draw the first of some bars, each a name, what is written behind it, and its length.
+    """Draw bars, each a name, what is written behind it, and its length: the first of `total`.
 
     The `order` in which they stand is told.
     """
-    shown = bars[:_BARS]
-    more = f" The first {len(shown)} of {len(bars):,}." if len(bars) > len(shown) else ""
-    drawn = svg.element("div", *(_bar(*bar, kind) for bar in shown), class_="bars")
+    more = f" The first {len(bars)} of {total:,}." if total > len(bars) else ""
+    drawn = svg.element("div", *(_bar(*bar, kind) for bar in bars), class_="bars")
     return Picture(name, title, f"{order}{more}", drawn)
 
 
