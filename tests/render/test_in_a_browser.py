@@ -299,6 +299,24 @@ def test_pictures_are_enlarged_by_buttons_and_keys(opened: Open) -> None:
     assert width() == whole
 
 
+def test_a_heat_map_is_enlarged_both_ways_with_its_names(opened: Open) -> None:
+    page = opened("300 tensors, 300 steps")
+    figure = page.locator("figure.layers")
+    name = figure.locator(".drawn > svg text").nth(9)
+    cell = figure.locator(".scroll > svg")
+    high = cell.evaluate("svg => svg.clientHeight")
+    figure.get_by_label("zoom in").click()
+    higher = cell.evaluate("svg => svg.clientHeight")
+    assert 1.7 * high < higher < 2 * high  # but for what stands above and below the rows
+    figure.locator(".scroll").focus()
+    for _ in range(9):
+        page.keyboard.press("ArrowDown")
+    cursor, named = figure.locator(".cursor").bounding_box(), name.bounding_box()
+    middle = cursor["y"] + cursor["height"] / 2
+    assert named["y"] < middle < named["y"] + named["height"]
+    assert name.text_content() in figure.locator("output").inner_text()
+
+
 def test_a_number_is_copied_whole_and_so_is_the_command(opened: Open) -> None:
     page = opened("sample step", permissions=["clipboard-read", "clipboard-write"])
     cell = page.locator(".facts dd").first

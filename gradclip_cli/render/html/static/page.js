@@ -120,6 +120,8 @@ for (const section of document.querySelectorAll(".table")) {
 const followers = new Set();
 
 const MOST_ZOOM = 32;
+// Rows grow less: they have their names beside them.
+const MOST_TALL = 4;
 // That are seen at once, however close.
 const LEAST_PLACES = 6;
 
@@ -131,8 +133,27 @@ const button = (words, label, act) => {
   return made;
 };
 
-// Makes a picture wider than its window, about a place that is given as a part of its width.
-function zoomable(scroll, drawn, across, place) {
+// Gives what makes the rows of a grid so many times as tall, their names with them.
+function growing(figure, drawn, told) {
+  const { top, height } = told;
+  const grid = drawn.querySelector("svg");
+  const side = figure.querySelector(".drawn > svg");
+  const foot = drawn.getAttribute("height") - top - height;
+  const below = [...drawn.children].filter((one) => one.getAttribute("class") === "tick");
+  return (times) => {
+    told.height = height * times;
+    grid.setAttribute("height", told.height);
+    const whole = top + told.height + foot;
+    for (const one of [drawn, side]) one.setAttribute("height", whole);
+    for (const word of below) word.setAttribute("y", whole - 6);
+    const row = told.height / told.down.length;
+    [...side.children].forEach((name, at) => name.setAttribute("y", top + row * (at + 0.5) + 4));
+    figure.querySelector(".drawn").classList.toggle("close", times > 1);
+  };
+}
+
+// Makes a picture larger than its window, about a place that is given as a part of its width.
+function zoomable(scroll, drawn, across, place, grow) {
   const most = Math.max(1, Math.min(MOST_ZOOM, across / LEAST_PLACES));
   let zoom = 1;
   const centre = () => {
@@ -141,6 +162,7 @@ function zoomable(scroll, drawn, across, place) {
   const enlarge = (times) => {
     zoom = Math.min(most, Math.max(1, zoom * times));
     drawn.setAttribute("width", `${100 * zoom}%`);
+    grow(Math.min(zoom, MOST_TALL));
     centre();
     closer.disabled = zoom === most;
     wider.disabled = zoom === 1;
@@ -170,7 +192,8 @@ function readable(figure, told) {
   let at = 0;
   let row = 0;
   const place = () => (at + 0.5) / across;
-  const zoom = zoomable(scroll, drawn, across, place);
+  const grow = told.rows ? growing(figure, drawn, told) : () => {};
+  const zoom = zoomable(scroll, drawn, across, place, grow);
   drawn.append(cursor);
 
   const draw = () => {
@@ -224,6 +247,7 @@ function readable(figure, told) {
     act();
     show();
     zoom.follow();
+    cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
 
   const hint = "point, tap, or go with the arrow keys; + and − zoom, 0 shows all";
