@@ -55,11 +55,12 @@ def run(given: Given) -> None:
     showing.check(given, [given.a, given.b])
     with output.progress(hidden=given.quiet) as progress:
         found = diff(given.a, given.b, progress=progress, **given.to(diff))
+    showing.write(given, found)
     if not given.quiet:
         rows = arranged(found.rows, KEYS, given.sort, given.reverse, given.top)
         everything = given.everything or given.top is not None
         output.show(found.with_rows(rows), form, boundary.stdout(), everything)
-    showing.page(given, found)
+    showing.tell(given)
     if found.unreadable:
         raise together(found.unreadable)
     if found.status:

@@ -41,9 +41,10 @@ def run(given: Given) -> None:
     with output.progress(hidden=given.quiet) as progress:
         operands = output.operands(given.paths, "is --logged missing before it?")
         found = explain(*operands, progress=progress, logged=given.logged, **given.to(explain))
+    showing.write(given, found)
     if not given.quiet:
         output.show(found, form, boundary.stdout(), given.everything)
-    showing.page(given, found)
+    showing.tell(given)
     if found.status:
         raise typer.Exit(found.status)
 

@@ -107,6 +107,7 @@ def run(given: Given) -> None:
         )
     report = dataclasses.replace(report, gates=_gates(report, given))
     whole = report if group is None else grouped(report, group)
+    showing.write(given, whole)
     if not given.quiet:
         from gradclip_cli.render.registry import form_for
 
@@ -117,7 +118,7 @@ def run(given: Given) -> None:
         shown = shown.with_rows(arranged(rows, KEYS, given.sort, given.reverse, given.top))
         everything = given.everything or given.top is not None
         output.show(shown, form, stream, everything)
-    showing.page(given, whole)
+    showing.tell(given)
     output.judge(report, given.quiet)
 
 

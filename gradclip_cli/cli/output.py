@@ -138,11 +138,11 @@ def save(result: "Result", form: str | None, path: str, force: bool) -> None:
     write_whole(path, text.encode("utf-8", "backslashreplace"), force)
 
 
-def check_place(path: str, force: bool, others: Sequence[str]) -> None:
+def check_place(path: str, force: bool, others: Sequence[str], what: str = "the report") -> None:
     """Refuse, before anything is done, a file that would take another file's place."""
     from gradclip_cli.files import places, urls
 
-    urls.check_local(path, "a report", "name a file of this machine")
+    urls.check_local(path, what.replace("the", "a"), "name a file of this machine")
     if places.is_special(path):
         return
     here = os.path.realpath(path)
@@ -151,7 +151,7 @@ def check_place(path: str, force: bool, others: Sequence[str]) -> None:
         if here == other or inside or is_among(here, [other]):
             raise GradclipError(
                 path,
-                "the report would replace an input, the output or a backup",
+                f"{what} would replace an input, the output or a backup",
                 "name another file",
             )
     places.check_place(here, path, force)

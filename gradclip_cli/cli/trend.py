@@ -100,7 +100,7 @@ def run(given: Given) -> None:
 
         plot.check(given.plot)
         others = [*steps, *([given.cache] if given.cache else [])]
-        output.check_place(given.plot, given.force, others)
+        output.check_place(given.plot, given.force, others, "the picture")
     showing.check(given, [*steps, *(path for path in (given.cache, given.plot) if path)])
     from gradclip_cli.commands.trend import Audience, trend
     from gradclip_cli.results.suggestion import suggest
@@ -113,6 +113,7 @@ def run(given: Given) -> None:
         found = trend(*steps, progress=bar, audience=audience, **given.to(trend))
     found = dataclasses.replace(found, gates=_gates(found, given))
     suggested = suggest(found) if given.suggest else None
+    showing.write(given, *filter(None, (found, suggested)))
     if shows:
         audience.end(found)
         output.remark(found, form)
@@ -122,7 +123,7 @@ def run(given: Given) -> None:
         from gradclip_cli.files.staging import write_whole
 
         write_whole(given.plot, plot.drawn(found, given.plot), given.force)
-    showing.page(given, *filter(None, (found, suggested)))
+    showing.tell(given)
     output.judge(found, given.quiet, [bad.error for bad in found.unreadable])
 
 

@@ -247,18 +247,19 @@ def _growth(growth: Growth) -> str:
 
 
 def falling_silent(trend: Trend) -> list[list[Silence]]:
-    """Give the tensors that fell silent, those of a step together, but those told to fall."""
+    """Give the tensors that fell silent, those of the same steps together, none told to fall."""
     told = {one.tensor for one in trend.departures if not one.rises}
-    together: dict[int, list[Silence]] = {}
+    together: dict[tuple[int, int, bool], list[Silence]] = {}
     for one in trend.silent:
         if one.tensor not in told:
-            together.setdefault(id(one.step), []).append(one)
+            together.setdefault((id(one.step), id(one.last), one.gaps), []).append(one)
     return list(together.values())
 
 
 def until(trend: Trend, one: Silence) -> str:
     """Say to which step a tensor is silent, or that it goes on to the end of the run."""
-    return " on" if one.last is trend.steps[-1] else f" to step {step_name(one.last)}"
+    end = " on" if one.last is trend.steps[-1] else f" to step {step_name(one.last)}"
+    return f"{end}, where they are there and finite" if one.gaps else end
 
 
 def _silent(trend: Trend) -> Iterator[str]:

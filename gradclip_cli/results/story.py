@@ -4,6 +4,7 @@ The verdict says the worst first; whoever looks for a cause wants to know what c
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,26 +23,30 @@ from gradclip_cli.series.trajectory import Measured, Step
 from gradclip_cli.tensors.names import plural
 
 _MOST = 12
-_ROOT, _AFTER, _BESIDE = 0, 1, 2
+# What was worst is never left out; of all else that is at hand the first.
+_WORST, _ROOT, _MOVED, _SILENT, _BESIDE = range(5)
+_CAUSES = (_ROOT, _MOVED)
+_IN_A_STEP = (_BESIDE, _ROOT, _MOVED, _SILENT, _WORST)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """What happened at a step, which stands at `place` among the steps.
 
-    Its `kind` is that of what others may follow from, of what may follow, or of what only has to be
-    known beside.
+    The `cause` is that of it from which others may follow. The smaller its `rank`, the less it can
+    be left out.
     """
 
     place: int
     step: str
     says: tuple[str, ...]
-    kind: int
+    cause: str
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Events in their order, and what follows from that order; `left` are too small to tell.
+    """Events in their order, and what follows from that order; so many others are `left` out.
 
     The `gaps` are the places of steps before which others are missing.
     """
@@ -57,29 +62,28 @@ def story(trend: Trend) -> Story:
     place_of = {id(step): place for place, step in enumerate(trend.steps)}
     told = sorted(
         ((place_of[id(step)], kind, words) for step, kind, words in _told(trend)),
-        key=lambda one: (one[0], one[1] != _BESIDE, one[1]),
+        key=lambda one: (one[0], _IN_A_STEP.index(one[1])),
     )
     events = []
     for place, some in itertools.groupby(told, key=lambda one: one[0]):
         kinds, says = zip(*((kind, words) for _, kind, words in some), strict=True)
-        events.append(Event(place, step_name(trend.steps[place]), says, min(kinds)))
-    kept = sorted(sorted(events, key=lambda one: (one.kind, one.place))[:_MOST], key=_place)
-    gaps = tuple(place_of[id(step)] for step, _, _ in _missing(trend.steps))
+        causes = (words for kind, words in zip(kinds, says, strict=True) if kind in _CAUSES)
+        name = step_name(trend.steps[place])
+        events.append(Event(place, name, says, next(causes, ""), min(kinds)))
+    kept = sorted(events, key=lambda one: (one.rank, one.place))[:_MOST]
+    kept.sort(key=lambda one: one.place)
+    gaps = tuple(place_of[id(step)] for step, _, _ in _missing(trend))
     return Story(tuple(kept), _moral(kept), len(events) - len(kept), gaps)
-
-
-def _place(event: Event) -> int:
-    return event.place
 
 
 def _moral(events: Sequence[Event]) -> str:
     """Say where to look first, where something came before what is worst."""
-    root = next((event for event in events if event.kind == _ROOT), None)
-    if root is None or not any(
-        event.kind == _AFTER and event.place > root.place for event in events
-    ):
+    root = next((event for event in events if event.cause), None)
+    if root is None:
         return ""
-    return f"Look at step {root.step} first: {root.says[0]}. What comes after may follow from it."
+    if not any(event.rank in (_WORST, _SILENT) and event.place > root.place for event in events):
+        return ""
+    return f"Look at step {root.step} first: {root.cause}. What comes after may follow from it."
 
 
 def _told(trend: Trend) -> Iterator[tuple[Step, int, str]]:
@@ -88,18 +92,24 @@ def _told(trend: Trend) -> Iterator[tuple[Step, int, str]]:
     for silent in falling_silent(trend):
         are = plural(len(silent), "tensor is", "tensors are")
         names = listed([one.tensor for one in silent])
-        end = until(trend, silent[0])
-        yield silent[0].step, _AFTER, f"{are} exactly zero from here{end}: {names}"
+        yield (
+            silent[0].step,
+            _SILENT,
+            f"{are} exactly zero from here{until(trend, silent[0])}: {names}",
+        )
     for before, step in itertools.pairwise(trend.steps):
         if changed := _dtypes(before.measured, step.measured):
             yield step, _BESIDE, changed
-    yield from _missing(trend.steps)
+    yield from _missing(trend)
+    beyond = next((step for step in trend.steps if step.mark == "overflow"), None)
+    if beyond is not None:
+        yield beyond, _WORST, "the first norm that is beyond float64"
     if (first := trend.first_nonfinite) is not None:
         found = first.found
         what = nonfinite((found.nan, found.posinf, found.neginf))
         yield (
             first.step,
-            _AFTER,
+            _WORST,
             f"the first values that are not finite, in {plural(first.tensors, 'tensor')}; likely "
             f"the first of all in {called(first.tensor)}: {what}",
         )
@@ -114,11 +124,10 @@ def _moved(trend: Trend) -> Iterator[tuple[Step, int, str]]:
         if shift.step is not shift.began or not shift.first:
             yield shift.step, _ROOT, f"the global norm {moves} to a new level"
     for some in departing(trend):
-        move = "rises" if some[0].rises else "falls"
-        if len(some) > 1:
-            move = move.removesuffix("s")
+        move = "rise" if some[0].rises else "fall"
+        norms, s = ("norms", "") if len(some) > 1 else ("norm", "s")
         names = listed([one.tensor for one in some])
-        yield some[0].step, _ROOT, f"the norm of {names} {move} for good"
+        yield some[0].step, _MOVED, f"the {norms} of {names} {move}{s} for good"
 
 
 def _loudest(trend: Trend) -> Iterator[tuple[Step, int, str]]:
@@ -128,12 +137,12 @@ def _loudest(trend: Trend) -> Iterator[tuple[Step, int, str]]:
         if not trend.shifts:
             yield step, _ROOT, "the first spike"
     if trend.spikes or any(shift.rises for shift in trend.shifts):
-        finite = [step for step in trend.steps if not step.measured.nonfinite]
+        finite = [step for step in trend.steps if math.isfinite(step.global_norm)]
         step = max(finite, key=lambda step: step.global_norm)
         said = f"the largest norm, {number(step.global_norm)}"
         if step.share is not None:
             said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"
-        yield step, _AFTER, said
+        yield step, _WORST, said
 
 
 def _dtypes(before: Measured, after: Measured) -> str:
@@ -145,25 +154,27 @@ def _dtypes(before: Measured, after: Measured) -> str:
     changed = Counter(
         (dtypes[name], dtype) for name, dtype in pairs if dtypes.get(name, dtype) != dtype
     )
-    if sum(changed.values()) * 2 < len(after.layout.names):
+    if not changed or sum(changed.values()) * 2 < len(after.layout.names):
         return ""
     ((old, new), _), *_ = changed.most_common(1)
     return f"{new} instead of {old}"
 
 
-def _missing(steps: Sequence[Step]) -> Iterator[tuple[Step, int, str]]:
-    """Tell where steps are missing, by their usual distance."""
-    numbered = [(step.step, step) for step in steps if isinstance(step.step, int)]
+def _missing(trend: Trend) -> Iterator[tuple[Step, int, str]]:
+    """Tell where steps are missing, by their usual distance; what cannot be read is there."""
+    numbered = [(step.step, step) for step in trend.steps if isinstance(step.step, int)]
     pairs = [*itertools.pairwise(numbered)]
     distances = Counter(later - earlier for (earlier, _), (later, _) in pairs)
-    if len(numbered) < len(steps) or not distances:
+    if len(numbered) < len(trend.steps) or not distances:
         return
     usual, often = distances.most_common(1)[0]
     if often * 2 <= len(numbered):
         return
+    unreadable = [bad.step for bad in trend.unreadable if isinstance(bad.step, int)]
     for (earlier, _), (later, step) in pairs:
-        many = (later - earlier) // usual - 1
-        if many == 1:
+        there = sum(earlier < one < later for one in unreadable)
+        many = (later - earlier) // usual - 1 - there
+        if many == 1 and not there:
             yield step, _BESIDE, f"step {earlier + usual} is missing before it"
-        elif many > 1:
-            yield step, _BESIDE, f"{many:,} steps are missing before it"
+        elif many > 0:
+            yield step, _BESIDE, f"{plural(many, 'step is', 'steps are')} missing before it"

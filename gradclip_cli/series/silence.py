@@ -20,13 +20,15 @@ AFTER = 2  # steps without: one may be an accident
 class Silence:
     """A tensor that is zero from `step` on, in all `count` steps that tell of it, never before.
 
-    The `last` of these is not the last of the run where a value is not finite after it.
+    The `last` of these is not the last of the run where a value is not finite after it; where one
+    is between them, or there is no such tensor, it is so with `gaps`.
     """
 
     tensor: str | None
     step: Step
     last: Step
     count: int
+    gaps: bool
 
 
 def silences(steps: Sequence[Step]) -> Iterator[Silence]:
@@ -44,6 +46,7 @@ def silences(steps: Sequence[Step]) -> Iterator[Silence]:
         for column in np.flatnonzero(silent).tolist():
             place = int(first[column])
             count = int(zero[:, column].sum())
-            end = steps[int(np.flatnonzero(zero[:, column])[-1])]
-            found.append((place, Silence(names[column], steps[place], end, count)))
+            end = int(np.flatnonzero(zero[:, column])[-1])
+            gaps = count < end + 1 - place
+            found.append((place, Silence(names[column], steps[place], steps[end], count, gaps)))
     yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))

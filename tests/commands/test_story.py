@@ -92,12 +92,50 @@ def test_what_is_too_small_to_tell_is_counted(tmp_path: Path) -> None:
     assert len(found.events) == 12
     assert found.left == 40 - 12
     assert [event.place for event in found.events] == sorted(e.place for e in found.events)
-    assert "28 smaller events left out." in document([run])
+    assert "28 more events are left out." in document([run])
 
 
 def test_the_numbers_of_the_pictures_are_those_of_the_list(tmp_path: Path) -> None:
     text = document([of_norms(tmp_path, *CALM, 500.0, *CALM, *[50.0] * 5, INF)])
-    listed = re.findall(r'<span class="number"[^>]*>(\d+)</span>', text)
+    count = text.count("<li data-at=")
+    listed = [str(number + 1) for number in range(count)]
     drawn = re.findall(r'<text[^>]*class="event"[^>]*>(\d+)</text>', text)
     assert len(listed) > 2
     assert drawn == [*listed, *listed]  # above the norms, and above the layers
+
+
+def test_the_worst_is_told_whatever_else_there_is(tmp_path: Path) -> None:
+    steps = []
+    for step in range(60):
+        named = {f"t{n}": [1.0 if step < 6 + 2 * n else 0.0] for n in range(14)}
+        named["all"] = [INF if step == 45 else 1e4 if step == 50 else 50.0 + step % 3]
+        steps.append(named)
+    found = story(gradclip_cli.trend(write_steps(tmp_path, *steps)))
+    assert {"45", "50"} <= {event.step for event in found.events}
+    assert found.left
+
+
+def test_what_cannot_be_read_is_not_missing_and_no_cause(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *({"w": [norm]} for norm in [*CALM, *[500.0] * 11, 600.0]))
+    for path in paths[9:12]:
+        Path(path).write_bytes(b"nothing")
+    found = story(gradclip_cli.trend(paths))
+    assert not found.gaps
+    Path(paths[9]).unlink()
+    found = story(gradclip_cli.trend(tmp_path))
+    assert ("12", "1 step is missing before it") in told(found)
+    assert "missing" not in found.moral
+    assert "Look at step 12 first: w leaves its range" in found.moral
+
+
+def test_a_step_without_tensors_is_no_change_of_dtype(tmp_path: Path) -> None:
+    paths = write_steps(tmp_path, *({"w": [norm]} if norm != 0.9 else {} for norm in CALM))
+    assert document([gradclip_cli.trend(paths)])
+
+
+def test_a_norm_beyond_float64_is_told_as_that(tmp_path: Path) -> None:
+    huge = {"w": [1e308] * 9}
+    calm = ({"w": [norm]} for norm in CALM)
+    found = story(gradclip_cli.trend(write_steps(tmp_path, *calm, {"w": [40.0]}, huge)))
+    assert ("13", "the first norm that is beyond float64") in told(found)
+    assert not [words for _, words in told(found) if "inf" in words]

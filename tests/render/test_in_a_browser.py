@@ -58,6 +58,16 @@ def steps(folder: Path, count: int, tensors: int = 3) -> list[str]:
     return ["trend", str(folder), "--clip-norm", "5"]
 
 
+def long_names(folder: Path) -> list[str]:
+    layer = "params/transformer/encoder/layers_{}/multi_head_attention/query_projection/kernel"
+    wrapped = "_fsdp_wrapped_module._orig_mod.model.language_model.layers.{}.mlp.down_proj.weight"
+    named = {
+        one.format(n): np.full(3, n + 1.0, np.float32) for one in (layer, wrapped) for n in range(9)
+    }
+    save_file(named, folder / "long.safetensors")
+    return ["inspect", str(folder / "long.safetensors")]
+
+
 def hostile(folder: Path) -> list[str]:
     for step in range(3):
         named = {name: np.full(3, step + 1.0, np.float32) for name in HOSTILE}
@@ -86,6 +96,7 @@ PAGES: dict[str, Callable[[Path], list[str]]] = {
     "2,000 steps": lambda folder: steps(folder, 2000),
     "300 tensors, 300 steps": lambda folder: steps(folder, 300, 300),
     "only NaN": only_nan,
+    "long names": long_names,
     "hostile": hostile,
 }
 MOST = {"100,000 tensors": 1_000_000, "2,000 steps": 1_000_000, "hostile": 200_000}
@@ -157,7 +168,16 @@ def overflowing(page: Any) -> list[str]:
                 if (text.closest(".drawn > svg")) return inner.right > outer.right + 2;
                 return inner.left < outer.left - 2 || inner.right > outer.right + 2;
             });
-            return [...(wide ? ["the page"] : []), ...texts.map((text) => text.textContent)];
+            const tables = [...document.querySelectorAll("table")].filter((table) => {
+                const name = table.querySelector("tbody th");
+                const room = table.closest(".wide").clientWidth;
+                return name && name.offsetWidth > 0.75 * room;
+            });
+            return [
+                ...(wide ? ["the page"] : []),
+                ...tables.map((table) => `the names of ${table.tHead.textContent}`),
+                ...texts.map((text) => text.textContent),
+            ];
         }"""
     )
     return found

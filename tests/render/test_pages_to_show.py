@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html.parser
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.running import Run, loaded_by, shown_by
+from tests.running import Run, gradclip, loaded_by, shown_by
 
 SAMPLE = Path(__file__).parents[2] / "sample_grads"
 GOOD, BAD = str(SAMPLE / "step-19.safetensors"), str(SAMPLE / "step-20.safetensors")
@@ -270,7 +271,7 @@ def test_what_is_left_out_is_counted_and_the_worst_is_not(run: Run, tmp_path: Pa
     save_file(tensors, tmp_path / "many.safetensors")
     text = page(run, tmp_path, ["inspect", str(tmp_path / "many.safetensors")])
     rows = Seen(text).texts["th"]
-    assert "the worst 1,000 of 1,501 rows" in text
+    assert "the first 1,000 of 1,501 rows, the worst first" in text
     assert "t1501" in rows
     assert "t501" not in rows
 
@@ -278,3 +279,56 @@ def test_what_is_left_out_is_counted_and_the_worst_is_not(run: Run, tmp_path: Pa
 def test_jinja_is_imported_for_a_page_alone(tmp_path: Path) -> None:
     assert "jinja2" not in loaded_by("inspect", BAD, "-q")
     assert "jinja2" in loaded_by("inspect", BAD, "-q", "--html", str(tmp_path / "page.html"))
+
+
+def test_a_page_may_be_written_again_where_the_run_lies(run: Run, tmp_path: Path) -> None:
+    for place, path in enumerate(STEPS):
+        (tmp_path / f"step-{place}.safetensors").write_bytes(Path(path).read_bytes())
+    there = tmp_path / "page.html"
+    for _ in range(2):
+        assert run("trend", tmp_path, "--html", there, "--force").status == 0
+    step = tmp_path / "step-0.safetensors"
+    kept = step.read_bytes()
+    done = run("trend", tmp_path, "--html", step, "--force")
+    assert "the page would replace an input" in done.err
+    assert step.read_bytes() == kept
+    assert "- is standard output" in run("trend", tmp_path, "--html", "-").err
+
+
+def test_a_page_is_there_though_the_reader_of_the_report_leaves(tmp_path: Path) -> None:
+    there = tmp_path / "page.html"
+    closed = os.open("/dev/full", os.O_WRONLY)
+    done = gradclip(*COMMANDS["inspect"], "--html", str(there), stdout=closed)
+    os.close(closed)
+    assert done.returncode == 2
+    assert there.read_text("utf-8").endswith("</html>")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("--params=http://u:pw@host/a.npy?sig=SECRET", "--params=http://host/a.npy"),
+        ("--scheduler=tcp://u:pw@host:1", "--scheduler=tcp://host:1"),
+        ("tcp://u:pw@host:1", "tcp://host:1"),
+        ("az://account/a.npy?sig=SECRET", "az://account/a.npy"),
+        ("s3://me:pa/ss@bucket/a.npy", "s3://bucket/a.npy"),
+        ("--group-by=^(a|b)@c", "'--group-by=^(a|b)@c'"),
+    ],
+)
+def test_nothing_secret_is_shown_of_any_url(given: str, shown: str) -> None:
+    from gradclip_cli.cli.showing import command_of
+
+    assert command_of(["trend", given]) == f"gradclip trend {shown}"
+
+
+def test_ones_are_numbers_and_no_words_for_true(run: Run, tmp_path: Path) -> None:
+    for step in range(20):
+        np.save(tmp_path / f"step-{step}.npy", np.ones(1, np.float32))
+    heads = Seen(page(run, tmp_path, ["trend", str(tmp_path)])).texts["th"]
+    assert {"global norm", "share"} <= {*heads}
+
+
+def test_a_table_without_rows_is_none(run: Run, tmp_path: Path) -> None:
+    text = page(run, tmp_path, ["explain", GOOD, "--logged", "987654321"])
+    assert "<table" not in text
+    assert "0 in all these rows" not in text

@@ -11,7 +11,7 @@ from gradclip_cli.series.ranges import RangeRule
 from gradclip_cli.series.silence import AFTER, BEFORE, silences
 from gradclip_cli.series.trajectory import Layout, Measured, Nonfinite, Step, Watch
 from tests.running import Run
-from tests.steps import write_steps
+from tests.steps import NAN, write_steps
 
 NORMS = st.sampled_from([0.0, 1.0, None])  # None: not finite
 
@@ -61,3 +61,18 @@ def test_what_is_told_to_fall_is_not_told_again(run: Run, tmp_path: Path) -> Non
     shown = run("trend", *paths, "--format", "table").out
     assert "dead leaves its range at step 9 and does not come back" in shown
     assert "zero from step" not in shown
+
+
+def test_how_long_it_lasts_is_true_of_each(run: Run, tmp_path: Path) -> None:
+    zero = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1.0}
+    steps = [
+        *[dict.fromkeys(zero, 1.0)] * 3,
+        zero,
+        {**zero, "a": NAN},
+        {**zero, "b": 0.0},
+        {**zero, "b": NAN},
+    ]
+    paths = write_steps(tmp_path, *({k: [v] for k, v in step.items()} for step in steps))
+    shown = " ".join(run("trend", *paths, "--format", "table").out.split())
+    assert "1 tensor is zero from step 3 on, where they are there and finite: a" in shown
+    assert "1 tensor is zero from step 3 to step 5: b" in shown

@@ -57,7 +57,7 @@ def part(found: Result, limits: Sequence[Limit]) -> Part:
     if len(said) > _MOST_NOTES:
         said = [*said[:_MOST_NOTES], Sentence(f"… {len(said) - _MOST_NOTES:,} more")]
     says = shortened(found.says, _LONGEST)
-    tables = [*kind.tables(found)]
+    tables = [one for one in kind.tables(found) if one.lines]
     origin = shortened(found.origin, _LONGEST)
     events, moral = _events(found) if isinstance(found, Trend) else ([], "")
     return Part(name, tone_of(found), says, facts, said, pictures, tables, origin, events, moral)
@@ -137,14 +137,15 @@ def _events(found: Trend) -> tuple[list[Event], str]:
         return [], ""
     events = [
         Event(
-            number,
             round((event.place + 0.5) / len(found.steps), 6),
             f"step {event.step}",
             [shortened(one, _LONGEST) for one in event.says],
         )
-        for number, event in enumerate(told.events, 1)
+        for event in told.events
     ]
-    left = f" {plural(told.left, 'smaller event')} left out." if told.left else ""
+    left = (
+        f" {plural(told.left, 'more event is', 'more events are')} left out." if told.left else ""
+    )
     return events, told.moral + left
 
 
@@ -154,7 +155,7 @@ def _of_trend(found: Trend) -> Iterator[Sentence]:
         yield Sentence(said, "bad")
     for said, is_bad in paragraphs(found):
         yield Sentence(said.strip(), "bad" if is_bad else "more" if said[0] == " " else "")
-    if found.limit is not None:
+    if found.limited:
         yield Sentence(found.limited)
     yield from _notes(found)
 

@@ -75,9 +75,8 @@ class Sentence:
 
 @frozen
 class Event:
-    """What happened at a step, which has a number in pictures; `at` is where, as a part of all."""
+    """What happened at a step; `at` is where, as a part of all steps."""
 
-    number: int
     at: float
     title: str
     says: Sequence[str]

@@ -39,7 +39,7 @@ def table(
     for column in rest:
         all_values = tuple([_plain(column.of(row)) for row in shown])
         values = {*all_values}
-        if values == {True}:
+        if all(value is True for value in all_values):
             continue  # it is so in all rows
         if values <= {0}:  # or False
             zero.append(column.title or _words(column.name))
@@ -55,10 +55,13 @@ def table(
         )
         for column in kept
     ]
-    lines = [Line([_cell(column, row) for column in kept], tone(row)) for row in shown]
+    lines = [
+        Line([_cell(column, row, column is first) for column in kept], tone(row)) for row in shown
+    ]
     left = []
+    said = f", {order}" if order else ""
     if total > len(shown):
-        left.append(f"the worst {len(shown):,} of {plural(total, 'row')}")
+        left.append(f"the first {len(shown):,} of {plural(total, 'row')}{said}")
     if zero:
         left.append(f"0 in all these rows: {', '.join(zero)}")
     return Table(title, heads, lines, left, order if len(lines) > 1 else "")
@@ -82,10 +85,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(column: Column, row: Any) -> Markup:
+def _cell(column: Column, row: Any, is_first: bool) -> Markup:
     value = column.of(row)
     if column.words == "name":
-        name = "(no name)" if value is None else shortened(escaped(value), _LONGEST)
+        if value is None:
+            return escape("(no name)" if is_first else "")
+        name = shortened(escaped(value), _LONGEST)
         if len(name) <= _WIDE:
             return escape(name)
         return element("span", Markup(".<wbr>").join(name.split(".")), class_="long")

@@ -30,6 +30,9 @@ def plotted(result: Result, axes: "Axes | None" = None) -> "Axes":
     check("plot")
     draw = load(PLOTS[result.sheet.name])
     if axes is not None:
+        if not hasattr(axes, "barh"):
+            hint = "give one of its axes, for example pyplot.gca()"
+            raise GradclipError("axes", f"{axes!r} are no axes of Matplotlib", hint)
         draw(axes, result)
         return axes
     from matplotlib import pyplot
