@@ -1,5 +1,6 @@
 """`--html`: a page to show, beside what is printed."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -34,11 +35,11 @@ def check(given: Given, others: Sequence[str]) -> None:
 
 
 def _is_page(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(64).lstrip().startswith(_BEGINS)
-    except OSError:
+    if not os.path.isfile(path):  # of a pipe nobody may ever send anything
         return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(64).lstrip().startswith(_BEGINS)
+    return False
 
 
 def write(given: Given, *results: "Result") -> None:

@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -332,3 +333,13 @@ def test_a_table_without_rows_is_none(run: Run, tmp_path: Path) -> None:
     text = page(run, tmp_path, ["explain", GOOD, "--logged", "987654321"])
     assert "<table" not in text
     assert "0 in all these rows" not in text
+
+
+def test_a_page_goes_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "page.html"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    done = gradclip(*COMMANDS["inspect"], "--html", str(pipe))
+    got, _ = reader.communicate(timeout=60)
+    assert done.returncode == 0
+    assert got.endswith(b"</html>")

@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 INK, FAINT, GRID = "#222831", "#6b7280", "#e6e6e6"
 
 _WIDTH = 8.0  # inches
-_TITLE, _LINE = 240, 104  # characters
+_TITLE, _LINE = 400, 104  # characters
 
 
 def plotted(result: Result, axes: "Axes | None" = None) -> "Axes":

@@ -28,7 +28,7 @@ def draw(axes: "Axes", found: Trend) -> float:
     dotted: dict[str, Any] = {"color": _SHIFT, "linestyle": ":", "linewidth": 1.4}
     for place in places:
         said = "leaves its range for good" if place == places[0] else None
-        axes.axvline(place - 0.5, label=said, **dotted)
+        axes.axvline(place, label=said, **dotted)
     if found.limit is not None and 0 < found.limit.norm < math.inf:
         clips = "" if found.limit.clipped is None else f" clips {steps(found.limit.clipped)}"
         axes.axhline(
