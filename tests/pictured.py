@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -128,8 +129,8 @@ def photographed(text: str) -> None:
         opened.goto(path.as_uri())
         box = opened.locator("figure.layers").bounding_box()
         assert box is not None
-        clip = {"x": 0.0, "y": 0.0, "width": _WIDTH, "height": box["y"] + box["height"] + _FOOT}
-        image = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=clip)))  # type: ignore[arg-type]
+        clip: Any = {"x": 0, "y": 0, "width": _WIDTH, "height": box["y"] + box["height"] + _FOOT}
+        image = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=clip)))
         browser.close()
     known = PngImagePlugin.PngInfo()
     known.add_text(MADE_OF, digest(text))

@@ -120,7 +120,8 @@ def _moved(trend: Trend) -> Iterator[tuple[Step, int, str]]:
     for shift in trend.shifts:
         moves = "rises" if shift.rises else "falls"
         if shift.first:
-            yield shift.began, _ROOT, leaving(shift)
+            norms = "norm" if shift.leaving == 1 else "norms"
+            yield shift.began, _ROOT, f"the {norms} of {leaving(shift)}"
         if shift.step is not shift.began or not shift.first:
             yield shift.step, _ROOT, f"the global norm {moves} to a new level"
     for some in departing(trend):

@@ -20,7 +20,7 @@ def test_the_sample_run_is_told_from_its_cause_to_its_end() -> None:
     steps = [*sorted(SAMPLE.glob("step-??.safetensors")), SAMPLE / "step-24-float16.safetensors"]
     found = story(gradclip_cli.trend(*map(str, steps)))
     assert told(found) == [
-        ("16", "rnn.weight_hh_l0 leaves its range and does not come back"),
+        ("16", "the norm of rnn.weight_hh_l0 leaves its range and does not come back"),
         ("20", "the largest norm, 433,422; rnn.weight_hh_l0 has 98.2 % of the squared norm"),
         (
             "21",
@@ -36,8 +36,8 @@ def test_the_sample_run_is_told_from_its_cause_to_its_end() -> None:
         ),
     ]
     assert found.moral == (
-        "Look at step 16 first: rnn.weight_hh_l0 leaves its range and does not come back. What "
-        "comes after may follow from it."
+        "Look at step 16 first: the norm of rnn.weight_hh_l0 leaves its range and does not come "
+        "back. What comes after may follow from it."
     )
     assert found.gaps == (13,)
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_not_missing_and_no_cause(tmp_path: Path) -> None
     found = story(gradclip_cli.trend(tmp_path))
     assert ("12", "1 step is missing before it") in told(found)
     assert "missing" not in found.moral
-    assert "Look at step 12 first: w leaves its range" in found.moral
+    assert "Look at step 12 first: the norm of w leaves its range" in found.moral
 
 
 def test_a_step_without_tensors_is_no_change_of_dtype(tmp_path: Path) -> None:

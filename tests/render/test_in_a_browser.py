@@ -344,7 +344,7 @@ def test_a_number_is_copied_whole_and_so_is_the_command(opened: Open) -> None:
     page.keyboard.press("Control+c")
     assert page.evaluate("navigator.clipboard.readText()").strip() == "433422.3932561914"
     before = cell.evaluate("cell => cell.firstElementChild && cell.querySelector('i').offsetWidth")
-    page.get_by_label("show all digits").check()
+    page.get_by_label("show all digits of the numbers").check()
     after = cell.evaluate("cell => cell.querySelector('i').offsetWidth")
     assert after > before
     page.get_by_role("button", name="copy").click()

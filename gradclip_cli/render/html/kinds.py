@@ -38,6 +38,7 @@ class Kind:
     facts: Mapping[str, str]
     sentences: Callable[[Any], Iterator[Sentence]]
     tables: Callable[[Any], Iterator[Table]]
+    more: Callable[[Any], Sequence[Fact]] = lambda _: ()
 
 
 def part(found: Result, limits: Sequence[Limit]) -> Part:
@@ -51,6 +52,7 @@ def part(found: Result, limits: Sequence[Limit]) -> Part:
         if summary.get(key) not in (None, _USUAL.get(key))
         and summary[key] != summary.get(_SAME.get(key, ""))
     ]
+    facts += kind.more(found)
     drawn = (load(picture)(found, limits) for picture in PICTURES.get(name, ()))
     pictures: list[Picture] = [picture for picture in drawn if picture is not None]
     said = [Sentence(shortened(one.says, _LONGEST), one.kind) for one in kind.sentences(found)]
@@ -160,6 +162,15 @@ def _of_trend(found: Trend) -> Iterator[Sentence]:
     yield from _notes(found)
 
 
+def _loudest(found: Trend) -> Sequence[Fact]:
+    known = [step for step in found.steps if math.isfinite(step.global_norm)]
+    if not known:
+        return ()
+    step = max(known, key=lambda step: step.global_norm)
+    where = Fact("at step", text(step.step if isinstance(step.step, int) else escape(step.step)))
+    return Fact("largest norm", text(step.global_norm)), where
+
+
 def _trend_tables(found: Trend) -> Iterator[Table]:
     rows = worst_steps(row for _, row in found.told())
 
@@ -236,6 +247,7 @@ KINDS = {
         },
         _of_trend,
         _trend_tables,
+        _loudest,
     ),
     "comparison": Kind(
         {

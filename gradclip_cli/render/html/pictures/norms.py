@@ -208,6 +208,8 @@ def _says(found: Trend, limits: Sequence[Limit]) -> str:
     said = f"{plural(len(found.steps), 'step')}, logarithmic"
     if norms:
         said += f"; norms from {number(min(norms))} to {number(max(norms))}"
+    if not limits:
+        said += "; without a limit: --clip-norm C draws one, --suggest finds one"
     return "; ".join([said, *map(limited.said, limits)])
 
 

@@ -268,6 +268,7 @@ for (const event of document.querySelectorAll(".events [data-at]")) {
   const title = event.querySelector("strong");
   const show = () => {
     for (const go of followers) go(Number(event.dataset.at));
+    document.querySelector("figure.norms")?.scrollIntoView({ block: "nearest" });
   };
   title.replaceChildren(button(wordsOf(title), `${wordsOf(title)}: show in the pictures`, show));
 }
