@@ -117,6 +117,20 @@ def test_every_number_is_that_of_json(run: Run, name: str, tmp_path: Path) -> No
     assert [number for number in numbers if number not in known] == []
 
 
+def test_a_page_with_limits_has_the_numbers_of_the_run_and_of_the_limits(
+    run: Run, tmp_path: Path
+) -> None:
+    found = Seen(page(run, tmp_path, ["trend", *STEPS, "--suggest"]))
+    known = {
+        number
+        for asked in ([], ["--suggest"])
+        for number in numbers_of(json.loads(run("trend", *STEPS, *asked, "--json").out))
+    }
+    numbers = [*found.numbers]
+    assert len(numbers) > 100
+    assert [number for number in numbers if number not in known] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_page_says_what_json_says_first(run: Run, name: str, tmp_path: Path) -> None:
     told = json.loads(run(*COMMANDS[name], "--json").out)
