@@ -30,17 +30,26 @@ _IN_A_STEP = (_BESIDE, _ROOT, _MOVED, _SILENT, _WORST)
 
 
 @dataclass(frozen=True, slots=True)
+class _Told:
+    step: Step
+    kind: int
+    says: str
+    tensor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """What happened at a step, which stands at `place` among the steps.
 
-    The `cause` is that of it from which others may follow. The smaller its `rank`, the less it can
-    be left out.
+    The `cause` is that of it from which others may follow; `tensor` the one that it is said of, or
+    the first of them. The smaller its `rank`, the less it can be left out.
     """
 
     place: int
     step: str
     says: tuple[str, ...]
     cause: str
+    tensor: str | None
     rank: int
 
 
@@ -56,23 +65,28 @@ class Story:
     left: int = 0
     gaps: tuple[int, ...] = ()
 
+    @property
+    def culprit(self) -> str | None:
+        """The tensor of the first cause, if there is one."""
+        return next((event.tensor for event in self.events if event.cause), None)
+
 
 def story(trend: Trend) -> Story:
     """Tell a run, the events of a step together."""
     place_of = {id(step): place for place, step in enumerate(trend.steps)}
-    told = sorted(
-        ((place_of[id(step)], kind, words) for step, kind, words in _told(trend)),
-        key=lambda one: (one[0], _IN_A_STEP.index(one[1])),
-    )
+    told = [*_told(trend)]
+    told.sort(key=lambda one: (place_of[id(one.step)], _IN_A_STEP.index(one.kind)))
     events = []
-    for place, some in itertools.groupby(told, key=lambda one: one[0]):
-        kinds, says = zip(*((kind, words) for _, kind, words in some), strict=True)
-        causes = (words for kind, words in zip(kinds, says, strict=True) if kind in _CAUSES)
+    for place, group in itertools.groupby(told, key=lambda one: place_of[id(one.step)]):
+        some = [*group]
+        cause = next((one.says for one in some if one.kind in _CAUSES), "")
+        tensor = next((one.tensor for one in some if one.tensor is not None), None)
+        says = tuple(one.says for one in some)
         name = step_name(trend.steps[place])
-        events.append(Event(place, name, says, next(causes, ""), min(kinds)))
+        events.append(Event(place, name, says, cause, tensor, min(one.kind for one in some)))
     kept = sorted(events, key=lambda one: (one.rank, one.place))[:_MOST]
     kept.sort(key=lambda one: one.place)
-    gaps = tuple(place_of[id(step)] for step, _, _ in _missing(trend))
+    gaps = tuple(place_of[id(one.step)] for one in _missing(trend))
     return Story(tuple(kept), _moral(kept), len(events) - len(kept), gaps)
 
 
@@ -86,64 +100,62 @@ def _moral(events: Sequence[Event]) -> str:
     return f"Look at step {root.step} first: {root.cause}. What comes after may follow from it."
 
 
-def _told(trend: Trend) -> Iterator[tuple[Step, int, str]]:
+def _told(trend: Trend) -> Iterator[_Told]:
     yield from _moved(trend)
     yield from _loudest(trend)
     for silent in falling_silent(trend):
         are = plural(len(silent), "tensor is", "tensors are")
         names = listed([one.tensor for one in silent])
-        yield (
-            silent[0].step,
-            _SILENT,
-            f"{are} exactly zero from here{until(trend, silent[0])}: {names}",
-        )
+        said = f"{are} exactly zero from here{until(trend, silent[0])}: {names}"
+        yield _Told(silent[0].step, _SILENT, said, silent[0].tensor)
     for before, step in itertools.pairwise(trend.steps):
         if changed := _dtypes(before.measured, step.measured):
-            yield step, _BESIDE, changed
+            yield _Told(step, _BESIDE, changed)
     yield from _missing(trend)
     beyond = next((step for step in trend.steps if step.mark == "overflow"), None)
     if beyond is not None:
-        yield beyond, _WORST, "the first norm that is beyond float64"
+        yield _Told(beyond, _WORST, "the first norm that is beyond float64", beyond.worst)
     if (first := trend.first_nonfinite) is not None:
         found = first.found
         what = nonfinite((found.nan, found.posinf, found.neginf))
-        yield (
-            first.step,
-            _WORST,
+        said = (
             f"the first values that are not finite, in {plural(first.tensors, 'tensor')}; likely "
-            f"the first of all in {called(first.tensor)}: {what}",
+            f"the first of all in {called(first.tensor)}: {what}"
         )
+        yield _Told(first.step, _WORST, said, first.tensor)
 
 
-def _moved(trend: Trend) -> Iterator[tuple[Step, int, str]]:
+def _moved(trend: Trend) -> Iterator[_Told]:
     """Tell new levels of the norm, and tensors that left their ranges."""
     for shift in trend.shifts:
         moves = "rises" if shift.rises else "falls"
         if shift.first:
             norms = "norm" if shift.leaving == 1 else "norms"
-            yield shift.began, _ROOT, f"the {norms} of {leaving(shift)}"
+            said = f"the {norms} of {leaving(shift)}"
+            yield _Told(shift.began, _ROOT, said, shift.first[0])
         if shift.step is not shift.began or not shift.first:
-            yield shift.step, _ROOT, f"the global norm {moves} to a new level"
+            yield _Told(shift.step, _ROOT, f"the global norm {moves} to a new level")
     for some in departing(trend):
         move = "rise" if some[0].rises else "fall"
         norms, s = ("norms", "") if len(some) > 1 else ("norm", "s")
         names = listed([one.tensor for one in some])
-        yield some[0].step, _MOVED, f"the {norms} of {names} {move}{s} for good"
+        said = f"the {norms} of {names} {move}{s} for good"
+        yield _Told(some[0].step, _MOVED, said, some[0].tensor)
 
 
-def _loudest(trend: Trend) -> Iterator[tuple[Step, int, str]]:
+def _loudest(trend: Trend) -> Iterator[_Told]:
     """Tell the first spike, and the largest norm, where norms stand out at all."""
     if trend.spikes:
         step = trend.spikes[0].step
         if not trend.shifts:
-            yield step, _ROOT, "the first spike"
+            yield _Told(step, _ROOT, "the first spike", step.worst)
     if trend.spikes or any(shift.rises for shift in trend.shifts):
         finite = [step for step in trend.steps if math.isfinite(step.global_norm)]
         step = max(finite, key=lambda step: step.global_norm)
         said = f"the largest norm, {number(step.global_norm)}"
         if step.share is not None:
             said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"
-        yield step, _WORST, said
+        yield _Told(step, _WORST, said, step.worst)
 
 
 def _dtypes(before: Measured, after: Measured) -> str:
@@ -161,7 +173,7 @@ def _dtypes(before: Measured, after: Measured) -> str:
     return f"{new} instead of {old}"
 
 
-def _missing(trend: Trend) -> Iterator[tuple[Step, int, str]]:
+def _missing(trend: Trend) -> Iterator[_Told]:
     """Tell where steps are missing, by their usual distance; what cannot be read is there."""
     numbered = [(step.step, step) for step in trend.steps if isinstance(step.step, int)]
     pairs = [*itertools.pairwise(numbered)]
@@ -176,6 +188,7 @@ def _missing(trend: Trend) -> Iterator[tuple[Step, int, str]]:
         there = sum(earlier < one < later for one in unreadable)
         many = (later - earlier) // usual - 1 - there
         if many == 1 and not there:
-            yield step, _BESIDE, f"step {earlier + usual} is missing before it"
+            yield _Told(step, _BESIDE, f"step {earlier + usual} is missing before it")
         elif many > 0:
-            yield step, _BESIDE, f"{plural(many, 'step is', 'steps are')} missing before it"
+            said = f"{plural(many, 'step is', 'steps are')} missing before it"
+            yield _Told(step, _BESIDE, said)

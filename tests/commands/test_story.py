@@ -139,3 +139,14 @@ def test_a_norm_beyond_float64_is_told_as_that(tmp_path: Path) -> None:
     found = story(gradclip_cli.trend(write_steps(tmp_path, *calm, {"w": [40.0]}, huge)))
     assert ("13", "the first norm that is beyond float64") in told(found)
     assert not [words for _, words in told(found) if "inf" in words]
+
+
+def test_the_norm_of_the_tensor_to_blame_is_drawn(tmp_path: Path) -> None:
+    calm = [{"w": [norm], "b": [norm / 9]} for norm in CALM]
+    wild = [{"w": [300.0 + n], "b": [0.1]} for n in range(6)]
+    found = gradclip_cli.trend(write_steps(tmp_path, *calm, *wild))
+    assert story(found).culprit == "w"
+    text = document([found])
+    assert "norm of w</li>" in text
+    assert text.count('class="blamed"') == 2  # beside its words, and in the picture
+    assert 'class="blamed"' not in document([of_norms(tmp_path / "calm", *CALM)])

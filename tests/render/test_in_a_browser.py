@@ -292,6 +292,9 @@ def test_what_happened_is_shown_in_all_pictures_of_the_steps(opened: Open) -> No
     page.locator(".events button", has_text="step 21").click()
     for figure in ("norms", "layers"):
         assert "step 21" in page.locator(f"figure.{figure} output").inner_text()
+    page.locator(".events button", has_text="step 16").click()
+    assert page.locator("figure.layers output").inner_text().startswith("rnn.weight_hh_l0 · ")
+    page.locator(".events button", has_text="step 21").click()
     page.locator("figure.layers .scroll").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("figure.norms output").inner_text().startswith("step 22 ")

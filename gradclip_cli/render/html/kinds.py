@@ -8,7 +8,7 @@ from gradclip_cli.frozen import constant
 from gradclip_cli.registry import load
 from gradclip_cli.render.html.numbers import text
 from gradclip_cli.render.html.parts import Event, Fact, Part, Picture, Sentence, Table, Tone
-from gradclip_cli.render.html.tables import table, worst_steps
+from gradclip_cli.render.html.tables import LONGEST_NAME, table, worst_steps
 from gradclip_cli.render.registry import PICTURES
 from gradclip_cli.results.answers import paragraphs
 from gradclip_cli.results.columns import Column, Result, Sheet
@@ -140,6 +140,7 @@ def _events(found: Trend) -> tuple[list[Event], str]:
     events = [
         Event(
             round((event.place + 0.5) / len(found.steps), 6),
+            shortened(escape(event.tensor or ""), LONGEST_NAME),
             f"step {event.step}",
             [shortened(one, _LONGEST) for one in event.says],
         )

@@ -75,9 +75,10 @@ class Sentence:
 
 @frozen
 class Event:
-    """What happened at a step; `at` is where, as a part of all steps."""
+    """What happened at a step; `at` is where, as a part of all steps, `row` what it is said of."""
 
     at: float
+    row: str
     title: str
     says: Sequence[str]
 

@@ -17,7 +17,7 @@ from gradclip_cli.tensors.names import plural, shortened, sides
 MOST_ROWS = 1000
 _LAST = {"source"}  # long, and seldom what one looks for
 _WIDE = 40  # characters of a name that is not broken
-_LONGEST = 300  # characters of a name
+LONGEST_NAME = 300  # characters
 _DRAWN = {one.name for one in STATISTICS}  # as pictures, or for machines alone
 
 
@@ -90,14 +90,14 @@ def _cell(column: Column, row: Any, is_first: bool) -> Markup:
     if column.words == "name":
         if value is None:
             return escape("(no name)" if is_first else "")
-        name = shortened(escaped(value), _LONGEST)
+        name = shortened(escaped(value), LONGEST_NAME)
         if len(name) <= _WIDE:
             return escape(name)
         return element("span", Markup(".<wbr>").join(name.split(".")), class_="long")
     if column.words == "shape" and value is not None:
         return escape(sides(value))
     if isinstance(value, str):
-        return escape(shortened(escaped(value), _LONGEST))
+        return escape(shortened(escaped(value), LONGEST_NAME))
     if column.name == "share" and value is not None:
         return text(value) + bar(value)
     return Markup("") if value is None else text(value)

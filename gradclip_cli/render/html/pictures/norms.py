@@ -23,7 +23,7 @@ _POINTS = 1000  # places across that can be told apart
 _RINGS = 200
 _LABELS = 8
 _NAME = 60  # characters in what is read out
-_NORM = "#0f5c8c"
+_NORM, _BLAMED = "#0f5c8c", "#b5460f"
 
 
 def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
@@ -32,11 +32,19 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
         return None
     norms = [_logarithm(step.global_norm) for step in found.steps]
     shown = [limit for limit in limits if limit.norm > 0]
-    axis = svg.axis_of([*norms, *(math.log10(limit.norm) for limit in shown)], _HEIGHT, _TOP)
+    told = story(found)
+    blamed = _norms_of(found.steps, told.culprit)
+    limited_to = [math.log10(limit.norm) for limit in shown]
+    axis = svg.axis_of([*norms, *blamed, *limited_to], _HEIGHT, _TOP)
     chart = _Chart(found.steps, norms, axis)
     placed = [(limit, axis.place(math.log10(limit.norm))) for limit in shown]
-    lines = [axis.lines(), *chart.ranges(), *chart.norms(), limited.lines(placed)]
-    told = story(found)
+    lines = [
+        axis.lines(),
+        *chart.ranges(),
+        *chart.blamed(blamed, told.culprit),
+        *chart.norms(),
+        limited.lines(placed),
+    ]
     marks = [
         *chart.shifts(found),
         *chart.rings(),
@@ -71,7 +79,7 @@ class _Chart:
     def __init__(self, steps: Sequence[Step], norms: Sequence[float], axis: svg.Axis) -> None:
         self.steps, self._norms, self._axis = steps, norms, axis
         self._drawn: dict[str, tuple[Markup, str]] = {}
-        self._mark("line", "norm", _NORM, "norm")
+        self._mark("line", "norm", _NORM, "global norm")
 
     def across(self, place: int) -> float:
         """Give where a step is, as a part of the width."""
@@ -90,6 +98,12 @@ class _Chart:
         yield svg.line(svg.joined(points), "norm", _NORM, 1.8)
         if len(self.steps) <= 80:
             yield svg.dots([point for point in points if point], "norm", _NORM)
+
+    def blamed(self, norms: Sequence[float], name: str | None) -> Iterator[Markup]:
+        """Draw the norm of the tensor to blame, where it is finite and above zero."""
+        if norms and (path := svg.joined(self._points(norms))):
+            self._mark("dashes", "blamed", _BLAMED, f"norm of {shortened(called(name), _NAME)}")
+            yield svg.line(path, "blamed", _BLAMED, 2.2, "7 4")
 
     def ranges(self) -> Iterator[Markup]:
         """Draw where a spike begins."""
@@ -197,6 +211,21 @@ class _Chart:
                 y = min(self._axis.place(values[place]), _TOP + _HEIGHT)
                 points.append((round(self.across(place) * svg.WIDE), y))
         return points
+
+
+def _norms_of(steps: Sequence[Step], name: str | None) -> list[float]:
+    """Give the logarithms of a tensor's norms; none where there is no tensor to blame."""
+    if name is None:
+        return []
+    found = []
+    for step in steps:
+        measured = step.measured
+        tensor = measured.layout.place_of.get(name)
+        if tensor is None or tensor in measured.nonfinite:
+            found.append(math.nan)
+        else:
+            found.append(_logarithm(measured.norms[tensor]))
+    return found
 
 
 def _logarithm(norm: float) -> float:

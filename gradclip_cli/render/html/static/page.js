@@ -54,7 +54,7 @@ function sortable(table, section) {
     button.addEventListener("click", () => {
       const numbers = head.classList.contains("num");
       const now = head.getAttribute("aria-sort");
-      const descending = now ? now === "ascending" : numbers;
+      const descending = now ? now === "ascending" : numbers && column > 0;
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const keyed = [...body.rows].map((row) => [orderOf(row.cells[column]), row]);
@@ -207,8 +207,9 @@ function readable(figure, told) {
     output.textContent = words.join(" · ");
   };
 
-  const go = (share) => {
+  const go = (share, name) => {
     at = within(Math.floor(share * across), across);
+    if (told.down?.includes(name)) row = told.down.indexOf(name);
     draw();
     zoom.follow();
   };
@@ -267,7 +268,7 @@ for (const figure of document.querySelectorAll("figure")) {
 for (const event of document.querySelectorAll(".events [data-at]")) {
   const title = event.querySelector("strong");
   const show = () => {
-    for (const go of followers) go(Number(event.dataset.at));
+    for (const go of followers) go(Number(event.dataset.at), event.dataset.row);
     document.querySelector("figure.norms")?.scrollIntoView({ block: "nearest" });
   };
   title.replaceChildren(button(wordsOf(title), `${wordsOf(title)}: show in the pictures`, show));
