@@ -4,7 +4,6 @@ The verdict says the worst first; whoever looks for a cause wants to know what c
 """
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -145,13 +144,12 @@ def _moved(trend: Trend) -> Iterator[_Told]:
 
 def _loudest(trend: Trend) -> Iterator[_Told]:
     """Tell the first spike, and the largest norm, where norms stand out at all."""
-    if trend.spikes:
-        step = trend.spikes[0].step
-        if not trend.shifts:
-            yield _Told(step, _ROOT, "the first spike", step.worst)
+    if trend.spikes and not trend.shifts:
+        first = trend.spikes[0].step
+        yield _Told(first, _ROOT, "the first spike", first.worst)
     if trend.spikes or any(shift.rises for shift in trend.shifts):
-        finite = [step for step in trend.steps if math.isfinite(step.global_norm)]
-        step = max(finite, key=lambda step: step.global_norm)
+        if (step := trend.loudest) is None:
+            return
         said = f"the largest norm, {number(step.global_norm)}"
         if step.share is not None:
             said += f"; {called(step.worst)} has {percent(*step.worst_part)} of the squared norm"

@@ -134,6 +134,20 @@ class Trend(Result):
         return [step.global_norm for step in self.steps if math.isfinite(step.global_norm)]
 
     @property
+    def loudest(self) -> Step | None:
+        """The step with the largest norm that is finite; None where none is."""
+        finite = [step for step in self.steps if math.isfinite(step.global_norm)]
+        return max(finite, key=lambda step: step.global_norm, default=None)
+
+    @property
+    def left_at(self) -> list[int]:
+        """The places of the steps with which the norm, or a tensor, left its range for good."""
+        left = {id(shift.began) for shift in self.shifts} | {
+            id(one.step) for one in self.departures
+        }
+        return [place for place, step in enumerate(self.steps) if id(step) in left]
+
+    @property
     def seeks_shifts(self) -> bool:
         """Whether the rule tells a level that does not come back from spikes."""
         return isinstance(self.rule, RangeRule)

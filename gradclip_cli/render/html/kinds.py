@@ -164,10 +164,8 @@ def _of_trend(found: Trend) -> Iterator[Sentence]:
 
 
 def _loudest(found: Trend) -> Sequence[Fact]:
-    known = [step for step in found.steps if math.isfinite(step.global_norm)]
-    if not known:
+    if (step := found.loudest) is None:
         return ()
-    step = max(known, key=lambda step: step.global_norm)
     where = Fact("at step", text(step.step if isinstance(step.step, int) else escape(step.step)))
     return Fact("largest norm", text(step.global_norm)), where
 

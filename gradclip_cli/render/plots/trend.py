@@ -22,9 +22,7 @@ def draw(axes: "Axes", found: Trend) -> float:
         return empty(axes, "no step was measured")
     norms.draw(axes, found)
     norms.name_steps(axes, found.steps)
-    begun = {shift.began.step for shift in found.shifts}
-    begun |= {one.step.step for one in found.departures}
-    places = [place for place, step in enumerate(found.steps) if step.step in begun][:_SHIFTS]
+    places = found.left_at[:_SHIFTS]
     dotted: dict[str, Any] = {"color": _SHIFT, "linestyle": ":", "linewidth": 1.4}
     for place in places:
         said = "leaves its range for good" if place == places[0] else None

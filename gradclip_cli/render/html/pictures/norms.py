@@ -157,10 +157,7 @@ class _Chart:
 
     def shifts(self, found: Trend) -> Iterator[Markup]:
         """Mark where the norm, or a tensor, left its range for good."""
-        begun = [shift.began.step for shift in found.shifts]
-        begun += [one.step.step for one in found.departures]
-        place_of = {step.step: place for place, step in enumerate(self.steps)}
-        for place in sorted({place_of[step] for step in begun if step in place_of})[:_LABELS]:
+        for place in found.left_at[:_LABELS]:
             self._mark("post", "shift", "#b5460f", "from here on out of its range for good")
             x = svg.part(self.across(place))
             yield svg.element(
