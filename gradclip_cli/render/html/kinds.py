@@ -99,12 +99,10 @@ def _of_report(found: Report) -> Iterator[Sentence]:
 
 def _report_tables(found: Report) -> Iterator[Table]:
     if found.what_if:
-        yield table("What limits would do", _CHANCES, found.what_if, len(found.what_if), _calm)
+        yield table("What limits would do", _CHANCES, found.what_if, _calm)
     rows = found.telling
     what = "Groups" if rows and rows[0].kind == "group" else "Tensors"
-    yield table(
-        what, found.sheet, rows, len(rows), lambda row: "bad" if any(row.bad) else None, _WORST
-    )
+    yield table(what, found.sheet, rows, lambda row: "bad" if any(row.bad) else None, _WORST)
 
 
 _CHANCES = Sheet(
@@ -179,7 +177,7 @@ def _trend_tables(found: Trend) -> Iterator[Table]:
             return "bad"
         return "look" if row.mark == "spike" else None
 
-    yield table("Steps", found.sheet, rows, len(rows), tone, _WORST)
+    yield table("Steps", found.sheet, rows, tone, _WORST)
 
 
 # Others
@@ -203,9 +201,7 @@ def _comparison_tables(found: Comparison) -> Iterator[Table]:
     rows = [row for row in found.rows if row.state != "identical"] or list(found.rows)
     same = len(found.rows) - len(rows)
     title = f"Tensors, but for {plural(same, 'identical one')}" if same else "Tensors"
-    yield table(
-        title, found.sheet, rows, len(rows), lambda row: "bad" if row.nonfinite else None, _WORST
-    )
+    yield table(title, found.sheet, rows, lambda row: "bad" if row.nonfinite else None, _WORST)
 
 
 def _of_problem(row: Any) -> Tone | None:
@@ -216,7 +212,7 @@ def _rows(title: str) -> Callable[[Result], Iterator[Table]]:
     def tables(found: Result) -> Iterator[Table]:
         rows = [row for kind, row in found.told() if kind == found.sheet.key]
         rows.sort(key=lambda row: bool(getattr(row, "sound", False)))
-        yield table(title, found.sheet, rows, len(rows), _of_problem)
+        yield table(title, found.sheet, rows, _of_problem)
 
     return tables
 

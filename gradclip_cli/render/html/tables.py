@@ -25,11 +25,10 @@ def table(
     title: str,
     sheet: Sheet,
     rows: Sequence[Any],
-    total: int,
     tone: Callable[[Any], Tone | None],
     order: str = "",
 ) -> Table:
-    """Lay out the first thousand rows of `total`, in the columns that tell."""
+    """Lay out rows, the first thousand of them, in the columns that tell."""
     shown = rows[:MOST_ROWS]
     columns = [column for column in sheet.own if column.name not in _DRAWN]
     columns.sort(key=lambda column: column.name in _LAST)
@@ -60,8 +59,8 @@ def table(
     ]
     left = []
     said = f", {order}" if order else ""
-    if total > len(shown):
-        left.append(f"the first {len(shown):,} of {plural(total, 'row')}{said}")
+    if len(rows) > len(shown):
+        left.append(f"the first {len(shown):,} of {plural(len(rows), 'row')}{said}")
     if zero:
         left.append(f"0 in all these rows: {', '.join(zero)}")
     return Table(title, heads, lines, left, order if len(lines) > 1 else "")
