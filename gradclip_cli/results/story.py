@@ -65,6 +65,11 @@ class Story:
     gaps: tuple[int, ...] = ()
 
     @property
+    def numbered(self) -> tuple[Event, ...]:
+        """The events as they are listed: one alone is what the verdict says."""
+        return self.events if len(self.events) > 1 else ()
+
+    @property
     def culprit(self) -> str | None:
         """The tensor of the first cause, if there is one."""
         return next((event.tensor for event in self.events if event.cause), None)

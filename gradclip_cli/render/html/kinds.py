@@ -32,13 +32,15 @@ class Kind:
     """What a page has of a kind of result.
 
     `facts` are keys of its summary, as JSON has it, with their words; those that are None are left
-    out. `sentences` come below the verdict, bad news marked.
+    out; `more` are figures that are not there by themselves. `sentences` come below the verdict,
+    bad news marked. The `story` is what happened, and what follows from that.
     """
 
     facts: Mapping[str, str]
     sentences: Callable[[Any], Iterator[Sentence]]
     tables: Callable[[Any], Iterator[Table]]
     more: Callable[[Any], Sequence[Fact]] = lambda _: ()
+    story: Callable[[Any], tuple[list[Event], str]] = lambda _: ([], "")
 
 
 def part(found: Result, limits: Sequence[Limit]) -> Part:
@@ -61,7 +63,7 @@ def part(found: Result, limits: Sequence[Limit]) -> Part:
     says = shortened(found.says, _LONGEST)
     tables = [one for one in kind.tables(found) if one.lines]
     origin = shortened(found.origin, _LONGEST)
-    events, moral = _events(found) if isinstance(found, Trend) else ([], "")
+    events, moral = kind.story(found)
     return Part(name, tone_of(found), says, facts, said, pictures, tables, origin, events, moral)
 
 
@@ -130,11 +132,9 @@ def _calm(_row: Any) -> Tone | None:
 # A run
 
 
-def _events(found: Trend) -> tuple[list[Event], str]:
-    """Give what happened, where that is more than the verdict says, and the moral."""
+def _story(found: Trend) -> tuple[list[Event], str]:
+    """Give what happened, and the moral."""
     told = story(found)
-    if len(told.events) < 2:
-        return [], ""
     events = [
         Event(
             round((event.place + 0.5) / len(found.steps), 6),
@@ -142,7 +142,7 @@ def _events(found: Trend) -> tuple[list[Event], str]:
             f"step {event.step}",
             [shortened(one, _LONGEST) for one in event.says],
         )
-        for event in told.events
+        for event in told.numbered
     ]
     left = (
         f" {plural(told.left, 'more event is', 'more events are')} left out." if told.left else ""
@@ -243,6 +243,7 @@ KINDS = {
         _of_trend,
         _trend_tables,
         _loudest,
+        _story,
     ),
     "comparison": Kind(
         {

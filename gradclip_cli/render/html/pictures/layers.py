@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
-from gradclip_cli.render.html.pictures.numbers import numbers
+from gradclip_cli.render.html.pictures.events import numbers
 from gradclip_cli.render.names import steps_shown
 from gradclip_cli.render.picture import Range, row_name, rows_shown, scale_of
 from gradclip_cli.results.limiting import Limit
@@ -64,8 +64,8 @@ def draw(found: Trend, _limits: Sequence[Limit]) -> Picture | None:
     places = [*svg.spread(count, _LABELS)]
     words = steps_shown((found.steps[place].step for place in places), 24).names
     axis = [((place + 0.5) / count, word) for place, word in zip(places, words, strict=True)]
-    events = story(found).events
-    head = _HEAD if len(events) > 1 else 0
+    events = story(found).numbered
+    head = _HEAD if events else 0
     picture = svg.picture(
         head + tall + _FOOT,
         f"Heat map: {says}",

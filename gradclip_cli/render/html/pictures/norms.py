@@ -9,7 +9,7 @@ from markupsafe import Markup
 from gradclip_cli.render.html import svg
 from gradclip_cli.render.html.parts import Picture
 from gradclip_cli.render.html.pictures import limited
-from gradclip_cli.render.html.pictures.numbers import apart, numbers
+from gradclip_cli.render.html.pictures.events import apart, numbers
 from gradclip_cli.render.names import steps_shown
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import called, number, percent
@@ -50,7 +50,7 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
         *chart.rings(),
         *chart.bad(),
         *chart.gaps(told.gaps),
-        numbers(told.events, len(found.steps)),
+        numbers(told.numbered, len(found.steps)),
         limited.words(placed, _TOP),
     ]
     height = _TOP + _HEIGHT + _FOOT

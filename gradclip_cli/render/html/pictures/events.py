@@ -13,9 +13,7 @@ _MOST = 40  # that there is room for, one beside the other
 
 
 def numbers(events: Sequence[Event], count: int) -> Markup:
-    """Draw them, as in the list of what happened; nothing where there is no such list."""
-    if len(events) < 2:
-        return Markup()
+    """Draw them, as in the list of what happened, where they stand among so many steps."""
     kept = {*apart([event.place for event in events], count, _MOST)}
     drawn = (
         svg.numbered(number, svg.part((event.place + 0.5) / count), _HIGH, _SIZE)
