@@ -11,6 +11,7 @@ from gradclip_cli.render.html.parts import Picture
 from gradclip_cli.render.html.pictures import limited
 from gradclip_cli.render.html.pictures.events import apart, numbers
 from gradclip_cli.render.names import steps_shown
+from gradclip_cli.render.picture import logarithm
 from gradclip_cli.results.limiting import Limit
 from gradclip_cli.results.phrases import called, number, percent
 from gradclip_cli.results.story import story
@@ -30,7 +31,7 @@ def draw(found: Trend, limits: Sequence[Limit]) -> Picture | None:
     """Draw it."""
     if not found.steps:
         return None
-    norms = [_logarithm(step.global_norm) for step in found.steps]
+    norms = [logarithm(step.global_norm) for step in found.steps]
     shown = [limit for limit in limits if limit.norm > 0]
     told = story(found)
     blamed = _norms_of(found.steps, told.culprit)
@@ -107,7 +108,7 @@ class _Chart:
 
     def ranges(self) -> Iterator[Markup]:
         """Draw where a spike begins."""
-        ends = [_logarithm(step.threshold or math.nan) for step in self.steps]
+        ends = [logarithm(step.threshold or math.nan) for step in self.steps]
         ends = [end if end <= self._axis.high else math.nan for end in ends]
         path = svg.joined(self._points(ends))
         if path:
@@ -221,12 +222,8 @@ def _norms_of(steps: Sequence[Step], name: str | None) -> list[float]:
         if tensor is None or tensor in measured.nonfinite:
             found.append(math.nan)
         else:
-            found.append(_logarithm(measured.norms[tensor]))
+            found.append(logarithm(measured.norms[tensor]))
     return found
-
-
-def _logarithm(norm: float) -> float:
-    return math.log10(norm) if 0 < norm < math.inf else math.nan
 
 
 def _says(found: Trend, limits: Sequence[Limit]) -> str:
